@@ -1,0 +1,195 @@
+# Makefile - builds, tests and installs qcow2-progs.  One file, no configure step.
+#
+# SPDX-License-Identifier: MIT
+#
+#   make            programs into build/release/bin
+#   make deps       install what building and testing need (as root)
+#   make check      every test; one closing line
+#   make demo       the main job on a real image
+#   make bench      speed and memory beside qemu-img
+#   VARIANT=release|debug|clang|asan|tsan|cov   CC=gcc|clang   WERROR=1
+
+VARIANT ?= release
+PREFIX ?= /usr/local
+PKG_CONFIG ?= pkg-config
+AR ?= ar
+B := build/$(VARIANT)
+
+VERSION := $(shell sed -n 's/.*Q2_VERSION "\(.*\)".*/\1/p' lib/q2.h)
+SONAME := libq2.so.0
+
+# --- packages: the one place that knows them ---------------------------------------
+BUILD_DEPS_DEBIAN := gcc libc6-dev pkg-config zlib1g-dev libdeflate-dev \
+	libzstd-dev libxxhash-dev
+TEST_DEPS_DEBIAN := $(BUILD_DEPS_DEBIAN) clang check qemu-utils e2fsprogs jq \
+	mandoc shellcheck codespell xz-utils util-linux binutils
+DEPS_FEDORA := gcc glibc-devel pkgconf zlib-devel libdeflate-devel \
+	libzstd-devel xxhash-devel clang check-devel qemu-img e2fsprogs jq \
+	mandoc ShellCheck codespell xz util-linux binutils
+DEPS_ALPINE := gcc musl-dev linux-headers pkgconf zlib-dev libdeflate-dev \
+	zstd-dev xxhash-dev clang check-dev qemu-img e2fsprogs jq mandoc \
+	shellcheck codespell xz util-linux binutils bash
+DEPS_ARCH := gcc pkgconf zlib libdeflate zstd xxhash clang check qemu-img \
+	e2fsprogs jq mandoc shellcheck codespell xz util-linux binutils
+
+# --- compiling ------------------------------------------------------------------
+LIBS := zlib libdeflate libzstd libxxhash
+MISSING := $(shell for l in $(LIBS); do $(PKG_CONFIG) --exists $$l 2>/dev/null \
+	|| echo $$l; done)
+
+WARN := -Wall -Wextra -Wconversion -Wsign-conversion -Wcast-qual -Wshadow \
+	-Wvla -Wstrict-prototypes -Wmissing-prototypes
+STD := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
+ifeq ($(VARIANT),release)
+VFLAGS := -O3 -g -DNDEBUG
+else ifeq ($(VARIANT),debug)
+VFLAGS := -O1 -g
+else ifeq ($(VARIANT),asan)
+VFLAGS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer
+else ifeq ($(VARIANT),tsan)
+VFLAGS := -O1 -g -fsanitize=thread
+else ifeq ($(VARIANT),clang)
+VFLAGS := -O2 -g
+else ifeq ($(VARIANT),cov)
+VFLAGS := -O0 -g --coverage
+else
+$(error unknown VARIANT '$(VARIANT)': release, debug, clang, asan, tsan or cov)
+endif
+ifdef WERROR
+WARN += -Werror
+endif
+
+LIB_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LIBS) 2>/dev/null)
+LIB_LIBS := $(shell $(PKG_CONFIG) --libs zlib libdeflate libzstd 2>/dev/null)
+ALL_CFLAGS = $(STD) $(VFLAGS) $(WARN) -fPIC -fvisibility=hidden -Ilib \
+	$(LIB_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+ALL_LDFLAGS = $(VFLAGS) $(LDFLAGS)
+
+LIB_SRC := $(sort $(wildcard lib/*/*.c))
+CLI_SRC := $(filter lib/cli/%,$(LIB_SRC))
+CORE_SRC := $(filter-out lib/cli/%,$(LIB_SRC))
+FSCK_SRC := $(sort $(wildcard fsck/*.c))
+Q2MK_SRC := $(sort $(wildcard tests/support/q2mk*.c))
+MKBIG_SRC := $(sort $(wildcard tests/bench/mkbig*.c))
+UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
+obj = $(patsubst %.c,$(B)/%.o,$(1))
+
+PROGRAMS := $(B)/bin/qcow2-fsck
+UNITS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SRC))
+TOOLS := $(B)/tests/q2mk $(B)/tests/q2problems $(B)/tests/faultio.so
+BENCH := $(B)/tests/mkbig $(B)/tests/floor $(B)/tests/timeit
+
+.PHONY: all deps lib man tools test-programs check check-all check-sanitized demo bench lint clean \
+	install uninstall installcheck missing
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: missing $(PROGRAMS) lib man
+
+missing:
+	@if [ -n "$(strip $(MISSING))" ]; then \
+		echo "make: missing: $(strip $(MISSING))" >&2; \
+		echo "make: 'make deps' (as root) installs what is needed" >&2; \
+		exit 1; fi
+
+lib: $(B)/libq2.a $(B)/$(SONAME) $(B)/q2.pc
+man: $(B)/man/q2problems.7
+tools: $(TOOLS)
+test-programs: all $(TOOLS) $(UNITS) $(BENCH)
+
+# Rewritten only when the command line changes, so that flags rebuild.
+$(B)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)' | cmp -s - $@ || \
+		echo '$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)' > $@
+FORCE:
+
+$(B)/%.o: %.c $(B)/flags | missing
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/libq2.a: $(call obj,$(CORE_SRC))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(B)/$(SONAME): $(call obj,$(CORE_SRC)) lib/q2.map
+	$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,-z,defs \
+		-Wl,--version-script=lib/q2.map -o $@ \
+		$(call obj,$(CORE_SRC)) $(LIB_LIBS)
+	ln -sf $(SONAME) $(B)/libq2.so
+
+$(B)/q2.pc: lib/q2.pc.in lib/q2.h $(B)/dirs
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< > $@
+$(B)/dirs: FORCE
+	@mkdir -p $(@D)
+	@echo '$(PREFIX)' | cmp -s - $@ || echo '$(PREFIX)' > $@
+
+$(B)/bin/qcow2-fsck: $(call obj,$(FSCK_SRC) $(CLI_SRC)) $(B)/libq2.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+
+$(B)/tests/q2mk: $(call obj,$(Q2MK_SRC))
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+$(B)/tests/q2problems: $(call obj,tests/lint/problems-man.c)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^
+$(B)/tests/faultio.so: tests/support/faultio.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_GNU_SOURCE -O1 $(WARN) -fPIC -shared -o $@ $< -ldl
+$(B)/tests/mkbig: $(call obj,$(MKBIG_SRC))
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+$(B)/tests/floor: $(call obj,tests/bench/floor.c)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^
+$(B)/tests/timeit: $(call obj,tests/bench/timeit.c)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^
+$(B)/tests/test_%: $(B)/tests/unit/test_%.o $(B)/libq2.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS) \
+		$$($(PKG_CONFIG) --libs check)
+
+$(B)/man/q2problems.7: $(B)/tests/q2problems
+	@mkdir -p $(@D)
+	$< > $@
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+# --- the newcomer's commands ------------------------------------------------------
+deps:
+	@sh tests/support/deps.sh '$(TEST_DEPS_DEBIAN)' '$(DEPS_FEDORA)' \
+		'$(DEPS_ALPINE)' '$(DEPS_ARCH)'
+
+check: deps
+	@$(MAKE) --no-print-directory check-all
+check-all: test-programs
+	@bash tests/run.sh $(B)
+
+# The parts that exercise the library, for the sanitizer variants.
+check-sanitized: test-programs
+	@bash tests/run.sh $(B) unit cases conduct faults
+
+demo: deps
+	@$(MAKE) --no-print-directory all tools
+	@bash tests/demo.sh $(B)
+
+bench: deps
+	@$(MAKE) --no-print-directory all $(BENCH)
+	@bash tests/bench/bench.sh $(B)
+
+lint:
+	@bash tests/lint/run.sh $(B)
+
+# --- installing -------------------------------------------------------------------
+install: all
+	@sh tests/support/install.sh install '$(B)' '$(DESTDIR)' '$(PREFIX)'
+uninstall:
+	@sh tests/support/install.sh uninstall '$(B)' '$(DESTDIR)' '$(PREFIX)'
+installcheck: all
+	@sh tests/support/install.sh check '$(B)' '' '$(PREFIX)'
+
+clean:
+	rm -rf build

@@ -1,0 +1,55 @@
+/*
+ * vec.h - a growable array of one type under a budget.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Q2_VEC(name, type) declares struct name {type *at; size_t n, room;} and the
+ * functions name_push() and name_free().
+ */
+#ifndef Q2_BASE_VEC_H
+#define Q2_BASE_VEC_H
+
+#include <stdlib.h>
+
+#include "base/budget.h"
+
+/* qsort() that takes the NULL of an empty vector. */
+static inline void q2_sort(void *at, size_t n, size_t size,
+			   int (*compare)(const void *, const void *))
+{
+	if (n > 1)
+		qsort(at, n, size, compare);
+}
+
+#define Q2_VEC(name, type)                                                     \
+	struct name {                                                          \
+		type *at;                                                      \
+		size_t n;                                                      \
+		size_t room;                                                   \
+	};                                                                     \
+	static inline enum q2_status name##_push(                              \
+		struct name *v, struct q2_budget *b, type item,                \
+		struct q2_err *err)                                            \
+	{                                                                      \
+		if (v->n == v->room) {                                         \
+			size_t room = v->room + v->room / 2 + 8;               \
+			void *block = v->at;                                   \
+			enum q2_status st =                                    \
+				q2_regrow(b, v->room * sizeof(type),           \
+					  room * sizeof(type), &block, err);   \
+			if (st != Q2_OK)                                       \
+				return st;                                     \
+			v->at = block;                                         \
+			v->room = room;                                        \
+		}                                                              \
+		v->at[v->n++] = item;                                          \
+		return Q2_OK;                                                  \
+	}                                                                      \
+	static inline void name##_free(struct name *v, struct q2_budget *b)    \
+	{                                                                      \
+		q2_put(b, v->at, v->room * sizeof(type));                      \
+		v->at = NULL;                                                  \
+		v->n = v->room = 0;                                            \
+	}
+
+#endif
