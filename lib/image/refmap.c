@@ -1,0 +1,299 @@
+/*
+ * refmap.c - how many references each host cluster has: about a byte each.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "image/refmap.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "base/vec.h"
+
+#define SHORT_LIST 16u
+#define MAX_BYTE 63u
+#define MAX_WIDE ((UINT64_C(1) << 62) - 1)
+
+/* A page has one of three forms: a short list, byte cells, or wide cells. */
+struct q2_page {
+	uint64_t number;
+	uint8_t *bytes;
+	uint64_t *wide;
+	unsigned n_short;
+	uint16_t at[SHORT_LIST];
+	uint8_t cell[SHORT_LIST];
+};
+
+void q2_refmap_init(struct q2_refmap *m, struct q2_budget *budget)
+{
+	memset(m, 0, sizeof(*m));
+	m->budget = budget;
+}
+
+static void page_free(struct q2_refmap *m, struct q2_page *p)
+{
+	q2_put(m->budget, p->bytes, Q2_PAGE_CELLS);
+	q2_put(m->budget, p->wide, Q2_PAGE_CELLS * sizeof(uint64_t));
+	q2_put(m->budget, p, sizeof(*p));
+}
+
+void q2_refmap_free(struct q2_refmap *m)
+{
+	for (size_t i = 0; i < m->n_slots; i++)
+		if (m->slots[i])
+			page_free(m, m->slots[i]);
+	q2_put(m->budget, m->slots, m->n_slots * sizeof(*m->slots));
+	q2_refmap_init(m, m->budget);
+}
+
+/* Where the page stands, or the empty slot where it would. */
+static size_t slot_of(const struct q2_refmap *m, uint64_t number)
+{
+	size_t mask = m->n_slots - 1;
+	size_t i = (size_t)((number * UINT64_C(0x9e3779b97f4a7c15)) >> 20) &
+		   mask;
+
+	while (m->slots[i] && m->slots[i]->number != number)
+		i = (i + 1) & mask;
+	return i;
+}
+
+static enum q2_status grow_slots(struct q2_refmap *m, struct q2_err *err)
+{
+	struct q2_page **old = m->slots;
+	size_t n_old = m->n_slots;
+	size_t n_new = n_old ? 2 * n_old : 64;
+	void *block;
+	enum q2_status st =
+		q2_get(m->budget, n_new * sizeof(*m->slots), &block, err);
+
+	if (st != Q2_OK)
+		return st;
+	m->slots = block;
+	m->n_slots = n_new;
+	for (size_t i = 0; i < n_old; i++)
+		if (old[i])
+			m->slots[slot_of(m, old[i]->number)] = old[i];
+	q2_put(m->budget, old, n_old * sizeof(*old));
+	return Q2_OK;
+}
+
+static enum q2_status find_or_make(struct q2_refmap *m, uint64_t number,
+				   struct q2_page **page, struct q2_err *err)
+{
+	enum q2_status st;
+	void *block;
+	size_t i;
+
+	if (2 * (m->n_pages + 1) > m->n_slots) {
+		st = grow_slots(m, err);
+		if (st != Q2_OK)
+			return st;
+	}
+	i = slot_of(m, number);
+	if (m->slots[i] == NULL) {
+		st = q2_get(m->budget, sizeof(struct q2_page), &block, err);
+		if (st != Q2_OK)
+			return st;
+		m->slots[i] = block;
+		m->slots[i]->number = number;
+		m->n_pages++;
+	}
+	*page = m->slots[i];
+	return Q2_OK;
+}
+
+static const struct q2_page *find(const struct q2_refmap *m, uint64_t number)
+{
+	return m->n_slots ? m->slots[slot_of(m, number)] : NULL;
+}
+
+/* From a short list to byte cells. */
+static enum q2_status widen_list(struct q2_refmap *m, struct q2_page *p,
+				 struct q2_err *err)
+{
+	void *block;
+	enum q2_status st = q2_get(m->budget, Q2_PAGE_CELLS, &block, err);
+
+	if (st != Q2_OK)
+		return st;
+	p->bytes = block;
+	for (unsigned i = 0; i < p->n_short; i++)
+		p->bytes[p->at[i]] = p->cell[i];
+	p->n_short = 0;
+	return Q2_OK;
+}
+
+/* From byte cells to wide ones. */
+static enum q2_status widen_bytes(struct q2_refmap *m, struct q2_page *p,
+				  struct q2_err *err)
+{
+	struct q2_cached_page *c = &m->cache[p->number % Q2_PAGE_CACHE];
+	void *block;
+	enum q2_status st;
+
+	if (p->bytes == NULL) {
+		st = widen_list(m, p, err);
+		if (st != Q2_OK)
+			return st;
+	}
+	st = q2_get(m->budget, Q2_PAGE_CELLS * sizeof(uint64_t), &block, err);
+	if (st != Q2_OK)
+		return st;
+	p->wide = block;
+	for (unsigned i = 0; i < Q2_PAGE_CELLS; i++)
+		p->wide[i] = p->bytes[i];
+	if (c->cells == p->bytes)
+		c->cells = NULL;
+	q2_put(m->budget, p->bytes, Q2_PAGE_CELLS);
+	p->bytes = NULL;
+	return Q2_OK;
+}
+
+static uint64_t page_cell(const struct q2_page *p, unsigned cell)
+{
+	if (p->wide)
+		return p->wide[cell];
+	if (p->bytes)
+		return p->bytes[cell];
+	for (unsigned i = 0; i < p->n_short; i++)
+		if (p->at[i] == cell)
+			return p->cell[i];
+	return 0;
+}
+
+static enum q2_status page_set(struct q2_refmap *m, struct q2_page *p,
+			       unsigned cell, uint64_t value,
+			       struct q2_err *err)
+{
+	enum q2_status st = Q2_OK;
+
+	if (p->wide == NULL && value >> 2 > MAX_BYTE)
+		st = widen_bytes(m, p, err);
+	if (st != Q2_OK)
+		return st;
+	if (p->wide) {
+		p->wide[cell] = value;
+		return Q2_OK;
+	}
+	if (p->bytes == NULL) {
+		for (unsigned i = 0; i < p->n_short; i++)
+			if (p->at[i] == cell) {
+				p->cell[i] = (uint8_t)value;
+				return Q2_OK;
+			}
+		if (p->n_short < SHORT_LIST) {
+			p->at[p->n_short] = (uint16_t)cell;
+			p->cell[p->n_short++] = (uint8_t)value;
+			return Q2_OK;
+		}
+		st = widen_list(m, p, err);
+		if (st != Q2_OK)
+			return st;
+	}
+	p->bytes[cell] = (uint8_t)value;
+	m->cache[p->number % Q2_PAGE_CACHE] =
+		(struct q2_cached_page){p->number, p->bytes};
+	return Q2_OK;
+}
+
+static enum q2_mark combine(uint64_t count, enum q2_mark a, enum q2_mark b)
+{
+	if (count == 0)
+		return b;
+	if (a == Q2_MARK_COMPRESSED || b == Q2_MARK_COMPRESSED)
+		return Q2_MARK_COMPRESSED;
+	if (a == Q2_MARK_COPIED || b == Q2_MARK_COPIED)
+		return Q2_MARK_COPIED;
+	return a == Q2_MARK_CLEAR ? a : b;
+}
+
+enum q2_status q2_refmap_add(struct q2_refmap *m, uint64_t clu,
+			     uint64_t weight, enum q2_mark mark,
+			     struct q2_ref *before, struct q2_err *err)
+{
+	unsigned cell = (unsigned)(clu % Q2_PAGE_CELLS);
+	struct q2_page *page;
+	uint64_t old;
+	enum q2_status st = find_or_make(m, clu >> Q2_PAGE_BITS, &page, err);
+
+	if (st != Q2_OK)
+		return st;
+	old = page_cell(page, cell);
+	before->count = old >> 2;
+	before->mark = (enum q2_mark)(old & 3);
+	mark = combine(before->count, before->mark, mark);
+	weight = q2_min(q2_add_sat(before->count, weight), MAX_WIDE);
+	return page_set(m, page, cell, weight << 2 | (unsigned)mark, err);
+}
+
+struct q2_ref q2_refmap_get(const struct q2_refmap *m, uint64_t clu)
+{
+	const struct q2_page *p = find(m, clu >> Q2_PAGE_BITS);
+	uint64_t v = p ? page_cell(p, (unsigned)(clu % Q2_PAGE_CELLS)) : 0;
+
+	return (struct q2_ref){v >> 2, (enum q2_mark)(v & 3)};
+}
+
+struct q2_page_view q2_refmap_view(const struct q2_refmap *m, uint64_t number,
+				   bool *absent)
+{
+	const struct q2_page *p = find(m, number);
+
+	*absent = p == NULL;
+	return (struct q2_page_view){number, p ? p->bytes : NULL};
+}
+
+static int by_cell(const void *a, const void *b)
+{
+	return *(const uint16_t *)a - *(const uint16_t *)b;
+}
+
+unsigned q2_refmap_used(const struct q2_refmap *m, uint64_t number,
+			uint16_t cells[Q2_PAGE_CELLS])
+{
+	const struct q2_page *p = find(m, number);
+	unsigned n = 0;
+
+	if (p == NULL)
+		return 0;
+	if (p->bytes == NULL && p->wide == NULL) {
+		memcpy(cells, p->at, p->n_short * sizeof(*cells));
+		q2_sort(cells, p->n_short, sizeof(*cells), by_cell);
+		return p->n_short;
+	}
+	for (unsigned i = 0; i < Q2_PAGE_CELLS; i++)
+		if (p->wide ? p->wide[i] != 0 : p->bytes[i] != 0)
+			cells[n++] = (uint16_t)i;
+	return n;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	const uint64_t *x = a;
+	const uint64_t *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+enum q2_status q2_refmap_pages(struct q2_refmap *m, uint64_t **numbers,
+			       size_t *n, struct q2_err *err)
+{
+	void *block;
+	enum q2_status st;
+
+	*numbers = NULL;
+	*n = 0;
+	st = q2_get(m->budget, m->n_pages * sizeof(uint64_t), &block, err);
+	if (st != Q2_OK)
+		return st;
+	*numbers = block;
+	for (size_t i = 0; i < m->n_slots; i++)
+		if (m->slots[i])
+			(*numbers)[(*n)++] = m->slots[i]->number;
+	assert(*n == m->n_pages);
+	q2_sort(*numbers, *n, sizeof(uint64_t), by_number);
+	return Q2_OK;
+}
