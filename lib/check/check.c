@@ -1,0 +1,144 @@
+/*
+ * check.c - one check from the first byte to the verdict.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "check/checker.h"
+
+/* The most that a header judge needs before the cluster size is known. */
+static enum q2_status read_header(struct q2_checker *c)
+{
+	uint8_t bytes[Q2_HEADER_READ] = {0};
+	size_t n = (size_t)q2_min(sizeof(bytes), c->img.io->size);
+	enum q2_status st = q2_pread(c->img.io, bytes, n, 0, c->err);
+
+	if (st != Q2_OK)
+		return st;
+	q2_header_parse(bytes, n, &c->header);
+	return Q2_OK;
+}
+
+static enum q2_status read_first_cluster(struct q2_checker *c)
+{
+	void *block;
+	enum q2_status st = q2_get(&c->budget, c->img.geom.cluster_size,
+				   &block, c->err);
+
+	if (st != Q2_OK)
+		return st;
+	c->first = block;
+	return q2_pread_zero(c->img.io, c->first,
+			     (size_t)c->img.geom.cluster_size, 0, c->err);
+}
+
+static enum q2_status add_active_tree(struct q2_checker *c)
+{
+	const struct q2_geom *g = &c->img.geom;
+	struct q2_tree t = {.id = Q2_TREE_ACTIVE,
+			    .l1_entries = g->l1_entries,
+			    .l1_offset = g->l1_offset,
+			    .disk_size = g->disk_size};
+
+	if (t.l1_entries == 0)
+		return Q2_OK;
+	return q2_trees_push(&c->trees, &c->budget, t, c->err);
+}
+
+static void describe(struct q2_checker *c)
+{
+	struct q2_check_result *r = c->result;
+	const struct q2_geom *g = &c->img.geom;
+
+	r->version = c->header.version;
+	r->virtual_size = c->header.size;
+	r->cluster_bits = g->cluster_bits;
+	r->refcount_bits = 1u << g->ref_order;
+	r->total_clusters = g->disk_clusters;
+}
+
+/* Everything that needs a geometry. */
+static enum q2_status check_structures(struct q2_checker *c)
+{
+	enum q2_status (*const phases[])(struct q2_checker *) = {
+		read_first_cluster, add_active_tree, q2_chk_extensions,
+		q2_chk_snapshots,   q2_chk_bitmaps,  q2_chk_roots,
+		q2_chk_l1,	    q2_chk_l2,	     q2_chk_refcounts,
+		q2_chk_owners,	    q2_chk_leaks,    q2_chk_chain,
+	};
+
+	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++) {
+		enum q2_status st = phases[i](c);
+
+		if (st != Q2_OK)
+			return st;
+	}
+	return Q2_OK;
+}
+
+static enum q2_status run(struct q2_checker *c)
+{
+	enum q2_status st;
+
+	c->result->file_size = c->img.io->size;
+	c->result->verdict = Q2_UNREADABLE;
+	c->result->in_use = q2_io_in_use(c->img.io);
+	if (c->result->in_use != Q2_USE_NONE) {
+		struct q2_finding f = {0};
+		const char *how = c->result->in_use == Q2_USE_WRITER ?
+					  "for writing" : "for reading";
+
+		q2_finding_text(&f, how, strlen(how));
+		q2_found(c, Q2_P_IN_USE, &f);
+	}
+	st = read_header(c);
+	if (st != Q2_OK)
+		return st;
+	if (c->header.magic != Q2_MAGIC)
+		return q2_chk_raw(c);
+	st = q2_chk_header(c);
+	if (st != Q2_OK || c->img.geom.cluster_size == 0)
+		return st;
+	describe(c);
+	st = check_structures(c);
+	c->result->verdict = c->result->corruptions ? Q2_CORRUPTED :
+			     c->result->leaks	    ? Q2_LEAKS :
+						      Q2_CLEAN;
+	return st;
+}
+
+enum q2_status q2_check(struct q2_io *io, const struct q2_check_opts *opts,
+			struct q2_check_result *result, struct q2_err *err)
+{
+	struct q2_checker *c = calloc(1, sizeof(*c));
+	struct q2_err own = {0};
+	enum q2_status st;
+
+	memset(result, 0, sizeof(*result));
+	result->verdict = Q2_UNREADABLE;
+	if (c == NULL)
+		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
+	c->opts = opts;
+	c->result = result;
+	c->err = err ? err : &own;
+	c->budget.limit = opts->max_memory;
+	c->img.io = io;
+	c->img.budget = &c->budget;
+	q2_refmap_init(&c->map, &c->budget);
+	st = run(c);
+	result->peak_memory = c->budget.peak;
+	q2_put(&c->budget, c->first, c->img.geom.cluster_size);
+	q2_trees_free(&c->trees, &c->budget);
+	q2_metas_free(&c->metas, &c->budget);
+	q2_l2refs_free(&c->refs, &c->budget);
+	q2_refmap_free(&c->map);
+	q2_losts_free(&c->lost, &c->budget);
+	q2_suspects_free(&c->suspects, &c->budget);
+	q2_leaks_free(&c->leaks, &c->budget);
+	q2_descriptors_free(&c->compressed, &c->budget);
+	free(c);
+	return st;
+}

@@ -1,0 +1,383 @@
+/*
+ * evidence.c - sampling the tables that a header leads to.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "check/evidence.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/endian.h"
+#include "format/entry.h"
+#include "format/refcount.h"
+
+#define L1_BYTES (UINT64_C(1) << 20) /* of the L1 table */
+#define L2_BYTES (UINT64_C(2) << 20) /* of all L2 tables together */
+#define WINDOW (64u << 10)
+#define TABLES 16u
+#define REFS 4096u
+#define LOOKUPS 64u
+
+struct sample {
+	struct q2_io *io;
+	struct q2_geom g;
+	uint8_t *window;
+	uint64_t left; /* of L2_BYTES */
+	/* L2 tables: the first ones that the L1 table names, and the last. */
+	struct {
+		uint64_t offset;
+		uint64_t slot;
+	} tables[TABLES];
+	uint64_t n_tables;
+	/* Host offsets that L2 entries name: each stride-th. */
+	uint64_t refs[REFS];
+	size_t n_refs;
+	uint64_t stride;
+	uint64_t n_seen;
+};
+
+/* What is done with each window of a table that holds entries. */
+typedef void window_fn(struct sample *s, void *ctx, uint64_t slot,
+		       uint64_t first, size_t n);
+
+static bool all_zero(const uint8_t *p, size_t n)
+{
+	return p[0] == 0 && memcmp(p, p + 1, n - 1) == 0;
+}
+
+static void note_table(struct sample *s, uint64_t offset, uint64_t slot)
+{
+	uint64_t at = s->n_tables < TABLES / 2 ?
+			      s->n_tables :
+			      TABLES / 2 + s->n_tables % (TABLES / 2);
+
+	s->tables[at].offset = offset;
+	s->tables[at].slot = slot;
+	s->n_tables++;
+}
+
+static void note_ref(struct sample *s, uint64_t offset)
+{
+	if (s->n_seen++ % s->stride)
+		return;
+	if (s->n_refs == REFS) {
+		for (size_t i = 0; i < REFS / 2; i++)
+			s->refs[i] = s->refs[2 * i];
+		s->n_refs = REFS / 2;
+		s->stride *= 2;
+	}
+	s->refs[s->n_refs++] = offset;
+}
+
+static void sample_l1(struct sample *s, struct q2_tally *tally)
+{
+	uint64_t bytes = q2_min(UINT64_C(8) * s->g.l1_entries, L1_BYTES);
+
+	for (uint64_t at = 0; at < bytes; at += WINDOW) {
+		size_t n = (size_t)q2_min(WINDOW, bytes - at);
+
+		if (q2_pread_zero(s->io, s->window, n, s->g.l1_offset + at,
+				  NULL) != Q2_OK)
+			return;
+		for (size_t i = 0; i < n; i += 8) {
+			uint64_t raw = q2_be64(s->window + i);
+			struct q2_l1_entry e = q2_l1_decode(&s->g, raw);
+
+			if (raw == 0)
+				continue;
+			tally->good += !e.faults;
+			tally->bad += e.faults != 0;
+			if (e.used)
+				note_table(s, q2_offset(&s->g, e.table),
+					   (at + i) / 8);
+		}
+	}
+}
+
+/* Hands each sampled table's first window that is not all zeros to `fn`. */
+static void sample_l2(struct sample *s, window_fn *fn, void *ctx)
+{
+	uint64_t cs = s->g.cluster_size;
+
+	for (size_t i = 0; i < q2_min(s->n_tables, TABLES); i++) {
+		uint64_t table = s->tables[i].offset;
+
+		for (uint64_t at = 0; at < cs; at += WINDOW) {
+			size_t n = (size_t)q2_min(WINDOW, cs - at);
+			uint64_t data = q2_io_data(s->io, table + at).start;
+
+			if (data >= q2_min(table + cs, s->io->size))
+				break;
+			if (data >= table + at + n)
+				continue;
+			if (s->left < n)
+				return;
+			s->left -= n;
+			if (q2_pread_zero(s->io, s->window, n, table + at,
+					  NULL) != Q2_OK)
+				break;
+			if (all_zero(s->window, n))
+				continue;
+			fn(s, ctx, s->tables[i].slot, at >> s->g.entry_bits,
+			   n >> s->g.entry_bits);
+			break;
+		}
+	}
+}
+
+/* The refcount of the cluster at `offset`; 0 if no sound block holds it. */
+static uint64_t lookup(const struct sample *s, uint64_t offset)
+{
+	const struct q2_geom *g = &s->g;
+	uint64_t clu = offset >> g->cluster_bits;
+	uint64_t index = clu >> g->block_bits;
+	uint64_t in_byte = g->ref_order < 3 ? 8u >> g->ref_order : 1;
+	uint64_t byte;
+	uint64_t block;
+	uint8_t raw[8];
+
+	if (index >= g->reftable_bytes / 8 ||
+	    q2_pread_zero(s->io, raw, 8, g->reftable_offset + 8 * index,
+			  NULL) != Q2_OK)
+		return 0;
+	block = q2_be64(raw);
+	if (block == 0 || block & (g->cluster_size - 1) ||
+	    block >= g->file_size)
+		return 0;
+	clu &= (UINT64_C(1) << g->block_bits) - 1;
+	byte = clu << g->ref_order >> 3;
+	if (q2_pread_zero(s->io, raw, 8, block + byte, NULL) != Q2_OK)
+		return 0;
+	return q2_refcount(raw, g->ref_order, clu % in_byte);
+}
+
+static void tell(struct q2_tally *t, bool good)
+{
+	t->good += good;
+	t->bad += !good;
+}
+
+/* Structures that are there once, and never shared. */
+static void look_up_sure(const struct sample *s, struct q2_evidence *e)
+{
+	const struct q2_geom *g = &s->g;
+	uint64_t l1_end = g->l1_offset + UINT64_C(8) * g->l1_entries;
+	uint8_t raw[8];
+
+	if (g->reftable_bytes == 0)
+		return;
+	tell(&e->sure, lookup(s, 0) == 1);
+	tell(&e->sure, lookup(s, g->reftable_offset) == 1);
+	if (q2_pread_zero(s->io, raw, 8, g->reftable_offset, NULL) == Q2_OK)
+		tell(&e->sure, lookup(s, q2_be64(raw)) == 1);
+	if (g->l1_entries == 0)
+		return;
+	tell(&e->sure, lookup(s, g->l1_offset) == 1);
+	if (l1_end - g->l1_offset > g->cluster_size)
+		tell(&e->sure, lookup(s, l1_end - 1) == 1);
+}
+
+/* What lies behind the last cluster, in the same refcount block: at once, where a
+ * width that is too small puts the refcounts of other clusters, and further on. */
+static void look_up_past(const struct sample *s, struct q2_evidence *e)
+{
+	const struct q2_geom *g = &s->g;
+	uint64_t per_block = UINT64_C(1) << g->block_bits;
+	uint64_t rest = per_block - g->file_clusters % per_block;
+	uint64_t n = q2_min(rest, LOOKUPS);
+
+	if (g->reftable_bytes == 0)
+		return;
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t behind = i % 2 ? rest * i / n : i / 2;
+
+		tell(&e->past, lookup(s, (g->file_clusters + behind)
+						 << g->cluster_bits) == 0);
+	}
+}
+
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a;
+	uint64_t y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Spread over the file: under a wrong cluster size it is often only the later
+ * part that contradicts. */
+static void look_up_used(struct sample *s, struct q2_evidence *e)
+{
+	size_t n = s->n_refs < LOOKUPS ? s->n_refs : LOOKUPS;
+
+	for (size_t i = 0; i < q2_min(s->n_tables, TABLES); i++)
+		tell(&e->used, lookup(s, s->tables[i].offset) != 0);
+	qsort(s->refs, s->n_refs, sizeof(s->refs[0]), by_value);
+	for (size_t i = 0; i < n; i++)
+		tell(&e->used,
+		     lookup(s, s->refs[s->n_refs - 1 - s->n_refs * i / n]));
+}
+
+static uint64_t word_at(const struct sample *s, size_t i)
+{
+	return q2_be64(s->window + 8 * i);
+}
+
+static void judge_window(struct sample *s, void *ctx, uint64_t slot,
+			 uint64_t first, size_t n)
+{
+	struct q2_evidence *e = ctx;
+	struct q2_tally t = {0};
+
+	for (size_t i = 0; i < n; i++) {
+		uint64_t raw = word_at(s, s->g.ext_l2 ? 2 * i : i);
+		uint64_t bitmap = s->g.ext_l2 ? word_at(s, 2 * i + 1) : 0;
+		struct q2_l2_entry entry;
+
+		if (raw == 0 && bitmap == 0)
+			continue;
+		entry = q2_l2_decode(&s->g, raw, bitmap,
+				     q2_guest(&s->g, slot, first + i));
+		tell(&t, entry.faults == 0);
+		if (entry.refers)
+			note_ref(s, entry.host.start);
+	}
+	tell(&e->tables, t.good && t.bad * 16 <= t.good);
+}
+
+static bool has_any(const struct q2_header_faults *f,
+		    const enum q2_header_fault_id *ids, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (q2_header_has(f, ids[i]))
+			return true;
+	return false;
+}
+
+/* *out is NULL if the header leaves no geometry. */
+static enum q2_status sample_new(struct q2_checker *c,
+				 const struct q2_header *h,
+				 struct q2_evidence *e, struct sample **out)
+{
+	static const enum q2_header_fault_id unaligned[] = {
+		Q2_HF_L1_UNALIGNED, Q2_HF_REFTABLE_UNALIGNED,
+		Q2_HF_SNAPTABLE_UNALIGNED,
+	};
+	static const enum q2_header_fault_id unfit[] = {
+		Q2_HF_L1_TOO_SMALL,	Q2_HF_L1_LIMIT,
+		Q2_HF_L1_ZERO,		Q2_HF_L1_OUTSIDE,
+		Q2_HF_REFTABLE_MISSING, Q2_HF_REFTABLE_OUTSIDE,
+		Q2_HF_REFTABLE_LIMIT,	Q2_HF_SNAPTABLE_ZERO,
+	};
+	struct q2_header_faults faults;
+	struct q2_geom g;
+	struct sample *s;
+	enum q2_status st;
+	void *block;
+
+	*out = NULL;
+	*e = (struct q2_evidence){0};
+	q2_header_judge(h, c->img.io->size, &faults);
+	if (!q2_geom_make(h, &faults, c->img.io->size, &g))
+		return Q2_OK;
+	st = q2_get(&c->budget, sizeof(*s) + WINDOW, &block, c->err);
+	if (st != Q2_OK)
+		return st;
+	s = block;
+	s->io = c->img.io;
+	s->g = g;
+	s->window = (uint8_t *)(s + 1);
+	s->left = L2_BYTES;
+	s->stride = 1;
+	e->aligned = !has_any(&faults, unaligned,
+			      sizeof(unaligned) / sizeof(unaligned[0]));
+	e->roots_fit = e->aligned &&
+		       !has_any(&faults, unfit,
+				sizeof(unfit) / sizeof(unfit[0]));
+	sample_l1(s, &e->l1);
+	*out = s;
+	return Q2_OK;
+}
+
+static void sample_free(struct q2_checker *c, struct sample *s)
+{
+	q2_put(&c->budget, s, sizeof(*s) + WINDOW);
+}
+
+enum q2_status q2_evidence_gather(struct q2_checker *c,
+				  const struct q2_header *h,
+				  struct q2_evidence *e)
+{
+	struct sample *s;
+	enum q2_status st = sample_new(c, h, e, &s);
+
+	if (st != Q2_OK || s == NULL)
+		return st;
+	sample_l2(s, judge_window, e);
+	look_up_sure(s, e);
+	look_up_used(s, e);
+	look_up_past(s, e);
+	sample_free(c, s);
+	return Q2_OK;
+}
+
+/* Both readings of a table. */
+struct readings {
+	struct q2_geom plain;
+	struct q2_geom ext;
+	struct q2_odd_words *odd;
+};
+
+static void read_odd(struct sample *s, void *ctx, uint64_t slot,
+		     uint64_t first, size_t n)
+{
+	const struct readings *r = ctx;
+	struct q2_odd_words *odd = r->odd;
+	uint64_t before = 0;
+
+	/* The slot is that of s->g; guest offsets are not compared here. */
+	(void)slot;
+	(void)first;
+	for (size_t i = 0; i + 1 < n << s->g.entry_bits >> 3; i += 2) {
+		uint64_t even = word_at(s, i);
+		uint64_t word = word_at(s, i + 1);
+		struct q2_l2_entry b, e;
+
+		if (word == 0)
+			continue;
+		b = q2_l2_decode(&r->ext, even, word, even & Q2_ENTRY_OFFSET);
+		e = q2_l2_decode(&r->plain, word, 0, word & Q2_ENTRY_OFFSET);
+		tell(&odd->as_bitmap, b.faults == 0);
+		tell(&odd->as_entry, e.faults == 0 &&
+					     (!e.refers ||
+					      lookup(s, e.host.start)));
+		odd->copied += e.copied;
+		odd->repeated += word == before;
+		odd->next += (word & Q2_ENTRY_OFFSET) ==
+			     (even & Q2_ENTRY_OFFSET) + r->plain.cluster_size;
+		odd->strange += __builtin_popcountll(word & Q2_L2_RESERVED) > 2;
+		before = word;
+	}
+}
+
+enum q2_status q2_evidence_odd_words(struct q2_checker *c,
+				     const struct q2_header *h,
+				     struct q2_odd_words *odd)
+{
+	struct q2_evidence e;
+	struct readings r = {.odd = odd};
+	struct sample *s;
+	enum q2_status st = sample_new(c, h, &e, &s);
+
+	*odd = (struct q2_odd_words){0};
+	if (st != Q2_OK || s == NULL)
+		return st;
+	r.plain = r.ext = s->g;
+	r.plain.ext_l2 = false;
+	r.ext.ext_l2 = true;
+	s->left /= 4; /* a refcount is looked up for each word */
+	sample_l2(s, read_odd, &r);
+	sample_free(c, s);
+	return Q2_OK;
+}

@@ -1,0 +1,50 @@
+/*
+ * evidence.h - how well a header fits the tables that it leads to.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Samples only: at most a few MiB are read, whatever the image claims.
+ */
+#ifndef Q2_CHECK_EVIDENCE_H
+#define Q2_CHECK_EVIDENCE_H
+
+#include "check/checker.h"
+
+struct q2_tally {
+	uint64_t good;
+	uint64_t bad;
+};
+
+struct q2_evidence {
+	bool aligned;	 /* the tables' offsets are, for this cluster size */
+	bool roots_fit;	 /* and no other field of a table is out of range */
+	struct q2_tally l1;	/* used L1 entries */
+	struct q2_tally tables; /* sampled L2 tables that hold entries */
+	struct q2_tally sure;	/* refcounts that must be exactly 1 */
+	struct q2_tally used;	/* refcounts that must not be 0 */
+	struct q2_tally past;	/* past the end of the file: should be 0 */
+};
+
+/* Gathers what the image's tables say if its header were `h`.  Tables that
+ * cannot be read say nothing. */
+enum q2_status q2_evidence_gather(struct q2_checker *c,
+				  const struct q2_header *h,
+				  struct q2_evidence *e);
+
+/* The second words of 16-byte pairs in L2 tables, zeros left out: extended L2
+ * entries have a bitmap there, others an entry. */
+struct q2_odd_words {
+	struct q2_tally as_bitmap;
+	struct q2_tally as_entry; /* a host cluster must have a refcount */
+	uint64_t copied;   /* as entries: those that have COPIED */
+	uint64_t repeated; /* those equal to the one before */
+	uint64_t next;	   /* those that lead to the cluster after the first's */
+	uint64_t strange;  /* as entries: more wrong bits than chance flips */
+};
+
+/* `h` has the extended L2 bit clear or set; both ways are tried. */
+enum q2_status q2_evidence_odd_words(struct q2_checker *c,
+				     const struct q2_header *h,
+				     struct q2_odd_words *odd);
+
+#endif

@@ -1,0 +1,38 @@
+/*
+ * reftable.h - the refcount table: which block each entry names.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef Q2_CHECK_REFTABLE_H
+#define Q2_CHECK_REFTABLE_H
+
+#include "check/checker.h"
+
+/* A usable block. */
+struct q2_block {
+	uint64_t offset;
+	uint64_t index; /* of its entry in the refcount table */
+};
+Q2_VEC(q2_blocks, struct q2_block)
+
+/* An entry whose block cannot be used. */
+struct q2_bad_block {
+	uint64_t index;
+	uint64_t found; /* what it names; REFBLOCK_SHARED: the other entry */
+	uint64_t host;	/* REFBLOCK_SHARED: the block */
+	enum q2_problem_id problem;
+};
+Q2_VEC(q2_bad_blocks, struct q2_bad_block)
+
+struct q2_reftable {
+	struct q2_blocks blocks; /* by index */
+	struct q2_bad_blocks bad; /* by index */
+	bool unknown; /* parts of the table could not be read */
+};
+
+/* Reads the table; emits findings for entries that stay usable, collects the
+ * others.  *t is empty before, and to be freed after failure too. */
+enum q2_status q2_reftable_read(struct q2_checker *c, struct q2_reftable *t);
+void q2_reftable_free(struct q2_reftable *t, struct q2_budget *budget);
+
+#endif
