@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# run.sh - every lint; ends with "total: N passed, N failed".
+#
+# SPDX-License-Identifier: MIT
+#
+# usage: run.sh BUILD_DIR
+set -u
+
+build=$(cd "$1" && pwd) || exit 1
+cd "$(dirname "$0")/../.." || exit 1
+passed=0
+failed=0
+
+verdict() { # what status
+	if [ "$2" = 0 ]; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "lint: $1 failed" >&2
+	fi
+}
+
+bash tests/lint/layers.sh "$build"
+verdict layers $?
+bash tests/lint/cases.sh
+verdict cases $?
+# Findings of style (SC2086 and the like are meant where they stand).
+git ls-files '*.sh' '.ci/run' | xargs shellcheck -S warning
+verdict shellcheck $?
+git ls-files | grep -vE '^(corpus/|LICENSE)' | xargs codespell -q 3 -L 'ot,ba,fo,te,nd,clen,inout'
+verdict codespell $?
+for page in fsck/*.8 fsck/*.7; do
+	mandoc -Tlint -W warning "$page"
+	verdict "mandoc $page" $?
+done
+"$build/tests/q2problems" | cmp - fsck/q2problems.7
+verdict 'fsck/q2problems.7 is what the catalogue says' $?
+echo "total: $passed passed, $failed failed"
+[ $failed = 0 ]
