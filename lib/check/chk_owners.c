@@ -251,7 +251,14 @@ enum q2_status q2_suspect_add(struct q2_checker *c, uint64_t clu,
 {
 	struct q2_suspect s = {clu, found, (unsigned)why};
 	struct scene sc = {.c = c, .s = s};
+	struct q2_suspect *last = c->suspects.n ?
+					  &c->suspects.at[c->suspects.n - 1] :
+					  NULL;
 
+	/* Many references to one cluster come one after the other. */
+	if (last && last->clu == clu && last->why == s.why &&
+	    last->found == found)
+		return Q2_OK;
 	if (c->suspects.n < SUSPECTS_KEPT ||
 	    (c->opts->flags & Q2_CHECK_FULL))
 		return q2_suspects_push(&c->suspects, &c->budget, s, c->err);

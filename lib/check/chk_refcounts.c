@@ -269,26 +269,18 @@ static enum q2_status compare_block(struct compare *k, uint64_t lo)
 static void report_missing(struct compare *k, uint64_t index, uint64_t count)
 {
 	const struct q2_geom *g = &k->c->img.geom;
-	struct q2_finding f = {.index = (uint32_t)index,
+	struct q2_finding f = {.fields = Q2_F_INDEX | Q2_F_HOST | Q2_F_COUNT,
+			       .index = (uint32_t)index,
 			       .count = count,
 			       .host = index
 				       << (g->block_bits + g->cluster_bits)};
-	enum q2_problem_id id = Q2_P_REFBLOCK_MISSING;
 
 	if (k->next_bad < k->table.bad.n &&
-	    k->table.bad.at[k->next_bad].index == index) {
-		const struct q2_bad_block *b =
-			&k->table.bad.at[k->next_bad++];
-
-		id = b->problem;
-		f.found = b->found;
-		if (id == Q2_P_REFBLOCK_SHARED)
-			f.host = b->host;
-	} else if (k->table.unknown) {
-		return;
-	}
-	f.fields = q2_problem(id)->fields;
-	q2_found(k->c, id, &f);
+	    k->table.bad.at[k->next_bad].index == index)
+		q2_bad_block_report(k->c, &k->table.bad.at[k->next_bad++],
+				    count);
+	else if (!k->table.unknown)
+		q2_found(k->c, Q2_P_REFBLOCK_MISSING, &f);
 }
 
 static void report_bad_before(struct compare *k, uint64_t index)

@@ -14,6 +14,31 @@
 #include "format/refcount.h"
 
 #define CHUNK (64u << 10)
+#define BAD_MAX 65536u
+
+/* Bad entries are told together with what they cost; too many are told as they
+ * come, and the ranges without refcounts are not. */
+static enum q2_status note_bad(struct q2_checker *c, struct q2_reftable *t,
+			       struct q2_bad_block bad)
+{
+	if (t->bad.n < BAD_MAX)
+		return q2_bad_blocks_push(&t->bad, &c->budget, bad, c->err);
+	t->unknown = true;
+	q2_bad_block_report(c, &bad, 0);
+	return Q2_OK;
+}
+
+void q2_bad_block_report(struct q2_checker *c, const struct q2_bad_block *bad,
+			 uint64_t count)
+{
+	struct q2_finding f = {.fields = q2_problem(bad->problem)->fields,
+			       .index = (uint32_t)bad->index,
+			       .found = bad->found,
+			       .host = bad->host,
+			       .count = count};
+
+	q2_found(c, bad->problem, &f);
+}
 
 static enum q2_status entry(struct q2_checker *c, struct q2_reftable *t,
 			    uint64_t index, uint64_t raw)
@@ -38,7 +63,7 @@ static enum q2_status entry(struct q2_checker *c, struct q2_reftable *t,
 	else
 		return q2_blocks_push(&t->blocks, &c->budget,
 				      (struct q2_block){off, index}, c->err);
-	return q2_bad_blocks_push(&t->bad, &c->budget, bad, c->err);
+	return note_bad(c, t, bad);
 }
 
 static enum q2_status read_table(struct q2_checker *c, struct q2_reftable *t,
@@ -117,7 +142,7 @@ static enum q2_status drop_shared(struct q2_checker *c, struct q2_reftable *t)
 			continue;
 		}
 		bad.found = b->at[kept - 1].index;
-		st = q2_bad_blocks_push(&t->bad, &c->budget, bad, c->err);
+		st = note_bad(c, t, bad);
 		if (st != Q2_OK)
 			return st;
 	}

@@ -27,8 +27,12 @@ Q2_VEC(q2_bad_blocks, struct q2_bad_block)
 struct q2_reftable {
 	struct q2_blocks blocks; /* by index */
 	struct q2_bad_blocks bad; /* by index */
-	bool unknown; /* parts of the table could not be read */
+	bool unknown; /* parts could not be read, or too many are bad */
 };
+
+/* Tells of a bad entry; `count` clusters in use lose their refcount by it. */
+void q2_bad_block_report(struct q2_checker *c, const struct q2_bad_block *bad,
+			 uint64_t count);
 
 /* Reads the table; emits findings for entries that stay usable, collects the
  * others.  *t is empty before, and to be freed after failure too. */

@@ -201,6 +201,18 @@ static uint32_t quick_run(const struct quick *q, uint8_t *cells, uint64_t raw,
 	return i;
 }
 
+/* Where clusters lie at random each cell is a cache miss: ask for that of an
+ * entry further on while this one is worked at.  A macro, because gcc drops calls
+ * of functions that only prefetch. */
+#define FAR 8u
+#define PREFETCH(map, entry, shift)                                            \
+	do {                                                                   \
+		uint64_t far_ = (q2_be64(entry) & Q2_ENTRY_OFFSET) >> (shift);  \
+		const uint8_t *cells_ = q2_refmap_cells((map), far_);          \
+		if (cells_)                                                    \
+			__builtin_prefetch(cells_ + far_ % Q2_PAGE_CELLS);     \
+	} while (0)
+
 /* Counts plain clusters for as long as entries are plain; returns the index of the
  * first one, from `i` on and below `end`, that needs thought. */
 static uint32_t quick_entries(struct q2_count *c, const struct q2_l2slice *s,
@@ -242,6 +254,8 @@ static uint32_t quick_entries(struct q2_count *c, const struct q2_l2slice *s,
 				break;
 		} else if (cells[cell] == 0) {
 			cells[cell] = q->fresh[raw >> 63];
+			if (i + FAR < end)
+				PREFETCH(map, p + 8 * ((size_t)i + FAR), shift);
 		} else if (!quick_add(q, &cells[cell], raw, 8 * (size_t)i)) {
 			break;
 		}

@@ -74,7 +74,7 @@ check_expectations() { # case; reads the resolved file
 run_case() {
 	local name=$1 options before
 	ok=1
-	rm -rf "$tmp"/*
+	rm -rf "${tmp:?}"/*
 	"$mk" "$name/recipe" "$tmp/image.qcow2" 2>"$tmp/err" || {
 		complain "$name" "recipe: $(cat "$tmp/err")"
 		return
@@ -105,7 +105,24 @@ run_case() {
 	fi
 }
 
-[ $# -gt 0 ] || set -- [0-9]*/
+# All of them: one process for each processor, every n-th case each.
+if [ $# = 0 ]; then
+	all=([0-9]*/)
+	jobs=$(nproc)
+	for ((j = 0; j < jobs; j++)); do
+		mine=()
+		for ((i = j; i < ${#all[@]}; i += jobs)); do mine+=("${all[i]}"); done
+		bash run.sh "$build" "${mine[@]}" >"$tmp.$j" &
+	done
+	wait
+	for ((j = 0; j < jobs; j++)); do
+		read -r _ p _ f _ < <(tail -n 1 "$tmp.$j")
+		passed=$((passed + ${p:-0}))
+		failed=$((failed + ${f:-1}))
+		rm -f "$tmp.$j"
+	done
+	[ $((passed + failed)) -ge ${#all[@]} ] || failed=$((failed + 1))
+fi
 for name in "$@"; do
 	name=${name%/}
 	run_case "$name"

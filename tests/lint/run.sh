@@ -27,7 +27,7 @@ verdict cases $?
 # Findings of style (SC2086 and the like are meant where they stand).
 git ls-files '*.sh' '.ci/run' | xargs shellcheck -S warning
 verdict shellcheck $?
-git ls-files | grep -vE '^(corpus/|LICENSE)' | xargs codespell -q 3 -L 'ot,ba,fo,te,nd,clen,inout'
+git ls-files | grep -vE '^(corpus/|LICENSE)' | xargs codespell -q 3 -L 'ot,ba,fo,te,nd,clen,inout,truns,upto'
 verdict codespell $?
 for page in fsck/*.8 fsck/*.7; do
 	mandoc -Tlint -W warning "$page"

@@ -1,4 +1,5 @@
 # selftest_more.sh: backing chains, data files, bitmaps, random recipes, damage and refusals;
+# shellcheck disable=SC2046,SC2154  # sourced; words are meant to split
 # selftest.sh reads this file.
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
