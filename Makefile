@@ -22,20 +22,24 @@ SONAME := libq2.so.0
 BUILD_DEPS_DEBIAN := gcc libc6-dev pkg-config zlib1g-dev libdeflate-dev \
 	libzstd-dev libxxhash-dev
 TEST_DEPS_DEBIAN := $(BUILD_DEPS_DEBIAN) clang check qemu-utils e2fsprogs jq \
-	mandoc shellcheck codespell xz-utils util-linux binutils
+	mandoc shellcheck codespell git xz-utils util-linux binutils
 DEPS_FEDORA := gcc glibc-devel pkgconf zlib-devel libdeflate-devel \
 	libzstd-devel xxhash-devel clang check-devel qemu-img e2fsprogs jq \
-	mandoc ShellCheck codespell xz util-linux binutils
+	mandoc ShellCheck codespell git xz util-linux binutils
 DEPS_ALPINE := gcc musl-dev linux-headers pkgconf zlib-dev libdeflate-dev \
 	zstd-dev xxhash-dev clang check-dev qemu-img e2fsprogs jq mandoc \
-	shellcheck codespell xz util-linux binutils bash
+	shellcheck codespell git xz util-linux binutils bash
 DEPS_ARCH := gcc pkgconf zlib libdeflate zstd xxhash clang check qemu-img \
-	e2fsprogs jq mandoc shellcheck codespell xz util-linux binutils
+	e2fsprogs jq mandoc shellcheck codespell git xz util-linux binutils
 
-# --- compiling ------------------------------------------------------------------
+# --- compiling: V=1 shows the commands ------------------------------------------------------------------
 LIBS := zlib libdeflate libzstd libxxhash
-MISSING := $(shell for l in $(LIBS); do $(PKG_CONFIG) --exists $$l 2>/dev/null \
-	|| echo $$l; done)
+MISSING := $(shell for p in $(firstword $(CC)) $(firstword $(PKG_CONFIG)); do \
+	command -v $$p >/dev/null || echo $$p; done; \
+	for l in $(LIBS); do $(PKG_CONFIG) --exists $$l 2>/dev/null || echo $$l; done)
+
+Q := $(if $(V),,@)
+run = $(if $(V),,@echo '  $(1)  $@')
 
 WARN := -Wall -Wextra -Wconversion -Wsign-conversion -Wcast-qual -Wshadow \
 	-Wvla -Wstrict-prototypes -Wmissing-prototypes
@@ -89,8 +93,9 @@ all: missing $(PROGRAMS) lib man
 
 missing:
 	@if [ -n "$(strip $(MISSING))" ]; then \
-		echo "make: missing: $(strip $(MISSING))" >&2; \
-		echo "make: 'make deps' (as root) installs what is needed" >&2; \
+		echo "make: not found: $(strip $(MISSING))" >&2; \
+		echo "make: 'make deps' (as root) installs all that building and testing need;" >&2; \
+		echo "make: to build only, on Debian: apt-get install $(strip $(BUILD_DEPS_DEBIAN))" >&2; \
 		exit 1; fi
 
 lib: $(B)/libq2.a $(B)/$(SONAME) $(B)/q2.pc
@@ -107,54 +112,65 @@ FORCE:
 
 $(B)/%.o: %.c $(B)/flags | missing
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call run,CC)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(B)/libq2.a: $(call obj,$(CORE_SRC))
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call run,AR)
+	$(Q)$(AR) rcs $@ $^
 
 $(B)/$(SONAME): $(call obj,$(CORE_SRC)) lib/q2.map
-	$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,-z,defs \
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,-z,defs \
 		-Wl,--version-script=lib/q2.map -o $@ \
 		$(call obj,$(CORE_SRC)) $(LIB_LIBS)
-	ln -sf $(SONAME) $(B)/libq2.so
+	@ln -sf $(SONAME) $(B)/libq2.so
 
 $(B)/q2.pc: lib/q2.pc.in lib/q2.h $(B)/dirs
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< > $@
+	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< > $@
 $(B)/dirs: FORCE
 	@mkdir -p $(@D)
 	@echo '$(PREFIX)' | cmp -s - $@ || echo '$(PREFIX)' > $@
 
 $(B)/bin/qcow2-fsck: $(call obj,$(FSCK_SRC) $(CLI_SRC)) $(B)/libq2.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
 
 $(B)/tests/q2mk: $(call obj,$(Q2MK_SRC))
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
 $(B)/tests/q2problems: $(call obj,tests/lint/problems-man.c)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
 $(B)/tests/faultio.so: tests/support/faultio.c
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -D_GNU_SOURCE -O1 $(WARN) -fPIC -shared -o $@ $< -ldl
+	$(call run,LD)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O1 $(WARN) -fPIC -shared -o $@ $< -ldl
 $(B)/tests/mkbig: $(call obj,$(MKBIG_SRC))
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
 $(B)/tests/floor: $(call obj,tests/bench/floor.c)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
 $(B)/tests/timeit: $(call obj,tests/bench/timeit.c)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
 $(B)/tests/test_%: $(B)/tests/unit/test_%.o $(B)/libq2.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS) \
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS) \
 		$$($(PKG_CONFIG) --libs check)
 
 $(B)/man/q2problems.7: $(B)/tests/q2problems
 	@mkdir -p $(@D)
-	$< > $@
+	@$< > $@
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
@@ -180,7 +196,8 @@ bench: deps
 	@$(MAKE) --no-print-directory all $(BENCH)
 	@bash tests/bench/bench.sh $(B)
 
-lint:
+lint: deps
+	@$(MAKE) --no-print-directory all
 	@bash tests/lint/run.sh $(B)
 
 # --- installing -------------------------------------------------------------------

@@ -7,6 +7,7 @@
  */
 #include "check/chk_bitmaps.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "check/window.h"
@@ -116,6 +117,20 @@ static enum q2_status accept(struct directory *d, struct q2_bitmap_rec *r)
 	return st;
 }
 
+static void emit_record(struct directory *d, const struct q2_bitmap_rec *r)
+{
+	struct q2_finding f = {.fields = Q2_F_INDEX | Q2_F_HOST,
+			       .index = r->index,
+			       .host = r->host};
+	char lengths[64];
+	int n = snprintf(lengths, sizeof(lengths),
+			 "%u of extra data, %u of name",
+			 (unsigned)r->b.extra_len, (unsigned)r->b.name_len);
+
+	q2_finding_text(&f, lengths, (size_t)n);
+	q2_found(d->c, Q2_P_BITMAP_RECORD, &f);
+}
+
 /* Keeps the table of the record at d->pos, which is not sound, and goes on with
  * the next one that is, if there is one in the directory.  Without a size there
  * is no search: it would meet guest data. */
@@ -126,14 +141,7 @@ static enum q2_status resync(struct directory *d, struct q2_bitmap_rec *r)
 	d->broken = true;
 	d->c->result->partial = true;
 	if (!d->stale && !q2_window_bad(&d->w, r->host, Q2_BITMAP_HEAD))
-		q2_found(d->c, Q2_P_BITMAP_RECORD,
-			 &(struct q2_finding){
-				 .fields = Q2_F_INDEX | Q2_F_HOST | Q2_F_FOUND,
-				 .index = r->index,
-				 .host = r->host,
-				 .found = (uint64_t)r->b.extra_len << 32 |
-					  r->b.name_len,
-			 });
+		emit_record(d, r);
 	st = q2_bitmap_salvage(d->c, &d->refs, r);
 	d->index++;
 	if (d->size == 0)

@@ -145,7 +145,6 @@ static enum q2_status report_orphan(struct triage *t, uint64_t clu,
 	const struct q2_geom *g = &c->img.geom;
 	struct q2_finding f = {.host = clu << g->cluster_bits,
 			       .found = shape->entries,
-			       .count = 1,
 			       .length = shape->entries << g->cluster_bits};
 	struct q2_lost slot = {0};
 	enum q2_status st = Q2_OK;
@@ -155,8 +154,7 @@ static enum q2_status report_orphan(struct triage *t, uint64_t clu,
 		st = learn_slots(t);
 	if (st != Q2_OK)
 		return st;
-	f.fields = Q2_F_HOST | Q2_F_FOUND | Q2_F_COUNT | Q2_F_LENGTH |
-		   Q2_F_INDEX;
+	f.fields = Q2_F_HOST | Q2_F_FOUND | Q2_F_LENGTH | Q2_F_INDEX;
 	n = candidates(t, shape);
 	f.index = (uint32_t)q2_min(n, UINT32_MAX);
 	if (likely_slot(t, f.host, n, &slot)) {

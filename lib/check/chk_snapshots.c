@@ -7,6 +7,8 @@
  */
 #include "check/chk_snapshots.h"
 
+#include <stdio.h>
+
 #include "check/window.h"
 
 /* Where the next record may start if one is damaged: further on there is guest
@@ -83,6 +85,8 @@ static void emit_bad(struct table *t, enum q2_snapshot_state state,
 		.index = index,
 		.host = host,
 	};
+	char lengths[80];
+	int n;
 
 	t->c->result->partial = true;
 	/* What could not be read was reported as that. */
@@ -95,8 +99,12 @@ static void emit_bad(struct table *t, enum q2_snapshot_state state,
 		q2_found(t->c, Q2_P_SNAPSHOT_EXTRA_LONG, &f);
 		return;
 	}
-	f.found = (uint64_t)s->extra_len << 32 | (uint64_t)s->id_len << 16 |
-		  s->name_len;
+	n = snprintf(lengths, sizeof(lengths),
+		     "%u of extra data, %u of id, %u of name",
+		     (unsigned)s->extra_len, (unsigned)s->id_len,
+		     (unsigned)s->name_len);
+	f.fields &= ~(unsigned)Q2_F_FOUND;
+	q2_finding_text(&f, lengths, (size_t)n);
 	q2_found(t->c, Q2_P_SNAPSHOT_RECORD, &f);
 }
 

@@ -30,7 +30,8 @@ static inline uint64_t q2_refcount(const uint8_t *block, unsigned order,
 		unsigned width = 1u << order;
 		unsigned shift = (unsigned)(i << order & 7);
 
-		return block[(i << order) >> 3] >> shift & ((1u << width) - 1);
+		return (unsigned)block[(i << order) >> 3] >> shift &
+		       ((1u << width) - 1);
 	}
 	}
 }

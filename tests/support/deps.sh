@@ -12,20 +12,20 @@ debian() {
 			grep -q 'ok installed' || missing="$missing $package"
 	done
 	[ -n "$missing" ] || return 0
-	echo "deps: installing$missing"
 	if [ "$(id -u)" != 0 ]; then
-		echo "deps: not root; as root run: apt-get install$missing" >&2
+		echo "deps: packages are missing; as root run: apt-get install$missing" >&2
 		exit 1
 	fi
+	echo "deps: installing$missing"
+	log=$(mktemp)
+	trap 'rm -f "$log"' EXIT
 	# shellcheck disable=SC2086
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -q \
-		--no-install-recommends $missing >/tmp/q2-deps.$$ 2>&1 || {
-		cat /tmp/q2-deps.$$ >&2
-		rm -f /tmp/q2-deps.$$
+		--no-install-recommends $missing >"$log" 2>&1 </dev/null || {
+		cat "$log" >&2
 		echo "deps: failed; is 'apt-get update' needed first?" >&2
 		exit 1
 	}
-	rm -f /tmp/q2-deps.$$
 }
 
 # shellcheck disable=SC2086

@@ -5,6 +5,7 @@
 #
 # usage: install.sh install|uninstall|check BUILD_DIR DESTDIR PREFIX
 set -eu
+umask 022
 
 verb=$1
 build=$2
@@ -44,7 +45,8 @@ take() {
 # A program built through the installed .pc checks an image in memory; then
 # nothing may be left after the removal.
 try() {
-	stage=$(mktemp -d)
+	# Not in /tmp: a system may run no programs from there.
+	stage=$(mktemp -d "$(pwd)/$build/stage.XXXXXX")
 	trap 'rm -rf "$stage"' EXIT
 	sh "$0" install "$build" "$stage" "$root"
 	cat >"$stage/try.c" <<'END'
