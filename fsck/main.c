@@ -15,8 +15,7 @@ static const struct q2_cli_option option_table[] = {
 	{"no-changes", 'n', NULL, "only check, write nothing (the default)",
 	 Q2_CLI_SET, AT(no_changes), 1},
 	{"data", 0, NULL,
-	 "read data, too: inflate every compressed cluster,\n"
-	 "look into every leaked one",
+	 "read data, too: inflate every compressed cluster",
 	 Q2_CLI_SET, AT(data), 1},
 	{"chain", 0, NULL,
 	 "open and judge the backing files and the data file", Q2_CLI_SET,

@@ -262,8 +262,9 @@ struct q2_check_result {
 /* Checks the image in `io`, reading only.  Any bytes are acceptable input:
  * what is wrong with them becomes findings.  An error is returned when the
  * check could not be carried through (Q2_E_BUDGET, Q2_E_NOMEM,
- * Q2_E_INTERRUPTED, or Q2_E_IO when not even the header could be read);
- * *result then holds what was learnt until that moment.  I/O errors in single
+ * Q2_E_INTERRUPTED, Q2_E_ARG for Q2_CHECK_CHAIN without a path, or Q2_E_IO when
+ * not even the header could be read); *result then holds what was learnt until
+ * that moment, and its verdict is Q2_UNREADABLE or Q2_CORRUPTED.  I/O errors in single
  * tables are findings and make the result `partial`. */
 Q2_PUBLIC enum q2_status q2_check(struct q2_io *io,
 				  const struct q2_check_opts *opts,

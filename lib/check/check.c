@@ -9,6 +9,8 @@
 #include "base/err.h"
 #include "check/checker.h"
 
+#define SECTOR 512u
+
 /* The most that a header judge needs before the cluster size is known. */
 static enum q2_status read_header(struct q2_checker *c)
 {
@@ -22,17 +24,26 @@ static enum q2_status read_header(struct q2_checker *c)
 	return Q2_OK;
 }
 
+/* The first cluster, sector by sector if it cannot be read at once: the header is
+ * known already, and the extensions may be readable. */
 static enum q2_status read_first_cluster(struct q2_checker *c)
 {
+	uint64_t cs = c->img.geom.cluster_size;
+	struct q2_err why = {0};
 	void *block;
-	enum q2_status st = q2_get(&c->budget, c->img.geom.cluster_size,
-				   &block, c->err);
+	enum q2_status st = q2_get(&c->budget, cs, &block, c->err);
 
 	if (st != Q2_OK)
 		return st;
 	c->first = block;
-	return q2_pread_zero(c->img.io, c->first,
-			     (size_t)c->img.geom.cluster_size, 0, c->err);
+	st = q2_pread_zero(c->img.io, c->first, (size_t)cs, 0, &why);
+	if (st == Q2_OK)
+		return Q2_OK;
+	for (uint64_t at = 0; at < cs; at += SECTOR)
+		if (q2_pread_zero(c->img.io, c->first + at, SECTOR, at,
+				  NULL) != Q2_OK)
+			memset(c->first + at, 0, SECTOR);
+	return q2_unreadable(c, st, &why, Q2_K_HEADER, 0, cs);
 }
 
 static enum q2_status add_active_tree(struct q2_checker *c)
@@ -105,6 +116,8 @@ static enum q2_status run(struct q2_checker *c)
 		return st;
 	describe(c);
 	st = check_structures(c);
+	if (st != Q2_OK && c->result->corruptions == 0)
+		return st; /* too early to call it anything */
 	c->result->verdict = c->result->corruptions ? Q2_CORRUPTED :
 			     c->result->leaks	    ? Q2_LEAKS :
 						      Q2_CLEAN;
@@ -120,6 +133,11 @@ enum q2_status q2_check(struct q2_io *io, const struct q2_check_opts *opts,
 
 	memset(result, 0, sizeof(*result));
 	result->verdict = Q2_UNREADABLE;
+	if ((opts->flags & Q2_CHECK_CHAIN) && opts->path == NULL) {
+		free(c);
+		return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
+			       "the chain cannot be followed without a path");
+	}
 	if (c == NULL)
 		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
 	c->opts = opts;

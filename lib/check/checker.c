@@ -28,6 +28,9 @@ void q2_found(struct q2_checker *c, enum q2_problem_id id,
 		c->result->advice++;
 		break;
 	}
+	/* A wrong root makes the whole walk a guess. */
+	c->result->partial |= id >= Q2_P_ROOT_CLUSTER_BITS &&
+			      id <= Q2_P_ROOT_EXTENDED_L2;
 	c->bitmaps_hurt |= own.problem->number / 100 == 6 ||
 			   id == Q2_P_EXT_BITMAPS_BAD ||
 			   id == Q2_P_BITMAPS_STALE ||
@@ -51,6 +54,15 @@ enum q2_status q2_unreadable(struct q2_checker *c, enum q2_status status,
 			       .host = host,
 			       .kind = kind,
 			       .length = length};
+
+	return q2_unreadable_at(c, status, why, &f);
+}
+
+enum q2_status q2_unreadable_at(struct q2_checker *c, enum q2_status status,
+				const struct q2_err *why,
+				const struct q2_finding *where)
+{
+	struct q2_finding f = *where;
 
 	if (status == Q2_E_NOMEM || status == Q2_E_BUDGET ||
 	    status == Q2_E_INTERRUPTED)

@@ -66,6 +66,12 @@ struct q2_lost {
 };
 Q2_VEC(q2_losts, struct q2_lost)
 
+/* A sound snapshot record that the header does not count. */
+struct q2_uncounted {
+	uint64_t host; /* of the record; 0: there is none */
+	uint64_t l1_offset;
+};
+
 /* A run of clusters with a refcount that nothing refers to. */
 struct q2_leak {
 	uint64_t first;
@@ -90,11 +96,13 @@ struct q2_checker {
 	struct q2_metas metas;
 	struct q2_l2refs refs;
 	struct q2_refmap map;
+	struct q2_uncounted uncounted;
 	struct q2_losts lost; /* some thousands at the most */
 	struct q2_suspects suspects;
 	uint64_t suspects_over; /* more than are kept */
 	bool bitmaps_hurt; /* some of their tables may not have been found */
 	struct q2_leaks leaks;
+	struct q2_leak leaks_over; /* more runs than are kept: first and sum */
 	struct q2_descriptors compressed; /* each distinct one, as stored */
 };
 
@@ -112,6 +120,11 @@ void q2_finding_text(struct q2_finding *f, const char *bytes, size_t n);
 enum q2_status q2_unreadable(struct q2_checker *c, enum q2_status status,
 			     const struct q2_err *why, enum q2_kind kind,
 			     uint64_t host, uint64_t length);
+
+/* The same, located as far as *where tells. */
+enum q2_status q2_unreadable_at(struct q2_checker *c, enum q2_status status,
+				const struct q2_err *why,
+				const struct q2_finding *where);
 
 /* Registers a host byte range as metadata; the part past the end of the file is
  * left out.  `index` is what a finding shows as {index}. */

@@ -396,9 +396,6 @@ enum q2_status q2_chk_chain(struct q2_checker *c)
 
 	if (!(c->opts->flags & Q2_CHECK_CHAIN))
 		return Q2_OK;
-	if (c->opts->path == NULL)
-		return q2_fail(c->err, Q2_E_ARG, 0, Q2_NO_OFFSET,
-			       "the chain cannot be followed without a path");
 	w = calloc(1, sizeof(*w));
 	if (w == NULL)
 		return q2_fail(c->err, Q2_E_NOMEM, 0, Q2_NO_OFFSET,

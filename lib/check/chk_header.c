@@ -152,7 +152,8 @@ enum q2_status q2_chk_header(struct q2_checker *c)
 	}
 	judge_ends(c);
 	/* Snapshot tables that cannot be found hide what they refer to. */
-	if ((g->l1_entries == 0 && g->l1_needed) ||
+	if (g->l1_entries < g->l1_needed ||
+	    q2_header_has(&c->faults, Q2_HF_L1_LIMIT) ||
 	    q2_header_has(&c->faults, Q2_HF_L1_OUTSIDE) ||
 	    g->snapshots != c->header.nb_snapshots)
 		c->result->partial = true;

@@ -99,5 +99,13 @@ enum q2_status q2_chk_l1(struct q2_checker *c)
 	if (st == Q2_OK)
 		st = q2_l2refs_collect(&c->img, c->trees.at, c->trees.n,
 				       &events, &c->refs, c->err);
+	if (st == Q2_OK && c->refs.in_holes) {
+		struct q2_finding f = {.fields = Q2_F_KIND | Q2_F_COUNT,
+				       .kind = Q2_K_L2,
+				       .count = c->refs.in_holes};
+
+		q2_found(c, Q2_P_METADATA_CLAIM, &f);
+		c->result->partial = true;
+	}
 	return st;
 }

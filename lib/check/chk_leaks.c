@@ -24,6 +24,7 @@ struct triage {
 	uint8_t *table;	      /* a cluster */
 	uint64_t probes_left;
 	uint64_t not_probed;
+	struct q2_holes holes;
 	bool slots_known;
 	uint64_t empty;	      /* active L1 slots on the disk with no entry */
 	uint32_t first_empty;
@@ -197,6 +198,9 @@ static enum q2_status look(struct triage *t, uint64_t clu, bool *orphan)
 		return Q2_OK;
 	}
 	t->probes_left--;
+	if (q2_holes_covers(&t->holes,
+			    (struct q2_range){off, g->cluster_size}))
+		return Q2_OK;
 	/* What cannot be read is no evidence of anything. */
 	if (q2_pread_zero(t->c->img.io, t->table, PROBE, off, NULL) != Q2_OK ||
 	    !looks_like_l2(t, t->table, probe, &shape))
@@ -229,6 +233,22 @@ static void report_run(struct q2_checker *c, const struct q2_leak *run)
 		q2_found(c, Q2_P_LEAK, &f);
 }
 
+/* The runs that were too many, in one. */
+static void report_rest(struct triage *t)
+{
+	struct q2_checker *c = t->c;
+	struct q2_finding f = {
+		.fields = Q2_F_HOST | Q2_F_COUNT,
+		.host = c->leaks_over.first << c->img.geom.cluster_bits,
+		.count = c->leaks_over.n,
+	};
+
+	if (f.count == 0)
+		return;
+	t->not_probed += f.count;
+	q2_found(c, Q2_P_LEAK, &f);
+}
+
 static enum q2_status triage_run(struct triage *t, const struct q2_leak *run)
 {
 	struct q2_leak rest = {run->first, 0, run->found};
@@ -255,6 +275,28 @@ static enum q2_status triage_run(struct triage *t, const struct q2_leak *run)
 	return st;
 }
 
+/* A record behind the last one may be stale; if its L1 table is leaked, it is the
+ * count that is wrong. */
+static void judge_uncounted(struct q2_checker *c)
+{
+	uint64_t clu = c->uncounted.l1_offset >> c->img.geom.cluster_bits;
+	struct q2_finding f = {
+		.fields = Q2_F_HOST | Q2_F_FOUND | Q2_F_EXPECTED,
+		.host = c->uncounted.host,
+		.found = c->header.nb_snapshots,
+		.expected = c->uncounted.l1_offset,
+	};
+
+	if (c->uncounted.host == 0)
+		return;
+	for (size_t i = 0; i < c->leaks.n; i++)
+		if (clu - c->leaks.at[i].first < c->leaks.at[i].n) {
+			q2_found(c, Q2_P_SNAPSHOT_UNCOUNTED, &f);
+			c->result->partial = true;
+			return;
+		}
+}
+
 enum q2_status q2_chk_leaks(struct q2_checker *c)
 {
 	struct triage t = {.c = c, .probes_left = PROBES_MAX};
@@ -263,17 +305,20 @@ enum q2_status q2_chk_leaks(struct q2_checker *c)
 
 	if (c->leaks.n == 0)
 		return Q2_OK;
+	judge_uncounted(c);
 	if (c->opts->flags & Q2_CHECK_FULL)
 		t.probes_left = UINT64_MAX;
 	st = q2_get(&c->budget, c->img.geom.cluster_size, &table, c->err);
 	if (st != Q2_OK)
 		return st;
 	t.table = table;
+	q2_holes_init(&t.holes, c->img.io, UINT64_MAX);
 	for (size_t i = 0; i < c->leaks.n && st == Q2_OK; i++) {
 		st = triage_run(&t, &c->leaks.at[i]);
-		if (st == Q2_OK)
+		if (st == Q2_OK && i % 256 == 0)
 			st = q2_tick(c, "leaks", i + 1, c->leaks.n);
 	}
+	report_rest(&t);
 	if (st == Q2_OK && t.not_probed) {
 		struct q2_finding f = {.fields = Q2_F_KIND | Q2_F_COUNT,
 				       .kind = Q2_K_DATA,

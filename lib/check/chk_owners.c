@@ -269,7 +269,8 @@ enum q2_status q2_suspect_add(struct q2_checker *c, uint64_t clu,
 	} else {
 		struct q2_finding f = {.host = clu
 					       << c->img.geom.cluster_bits,
-				       .expected = sc.refs,
+				       .expected = why == Q2_S_COPIED ?
+							   found : sc.refs,
 				       .found = found != 1};
 
 		found_at(&sc, why == Q2_S_COPIED ? Q2_P_L2_COPIED :
@@ -366,5 +367,15 @@ enum q2_status q2_chk_owners(struct q2_checker *c)
 		report(&sc);
 	}
 	q2_owner_vec_free(&owners, &c->budget);
+	if (st == Q2_OK && c->suspects_over) {
+		struct q2_finding f = {.fields = Q2_F_KIND | Q2_F_COUNT,
+				       .kind = Q2_K_DATA,
+				       .count = c->suspects_over};
+		const char *why = "who refers to them was not looked up, "
+				  "--all-findings does";
+
+		q2_finding_text(&f, why, strlen(why));
+		q2_found(c, Q2_P_NOT_JUDGED, &f);
+	}
 	return st;
 }

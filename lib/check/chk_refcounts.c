@@ -15,6 +15,7 @@
 #include "check/reftable.h"
 #include "format/refcount.h"
 
+#define LEAKS_MAX 262144u /* runs */
 #define META_SPARE (UINT64_C(1) << 20)
 #define AHEAD (UINT64_C(4) << 20)
 #define EIGHT(byte) (UINT64_C(0x0101010101010101) * (byte))
@@ -53,10 +54,8 @@ static enum q2_status give_up_meta(struct q2_checker *c, const struct q2_meta *m
 	struct q2_finding f = {.fields = Q2_F_KIND | Q2_F_COUNT,
 			       .kind = m->kind,
 			       .count = m->n};
-	const char *why = "the image claims more metadata than it holds";
 
-	q2_finding_text(&f, why, strlen(why));
-	q2_found(c, Q2_P_NOT_JUDGED, &f);
+	q2_found(c, Q2_P_METADATA_CLAIM, &f);
 	c->result->partial = true;
 	return Q2_OK;
 }
@@ -99,8 +98,12 @@ static enum q2_status note_leak(struct q2_checker *c, uint64_t clu,
 		last->n++;
 		return Q2_OK;
 	}
-	return q2_leaks_push(&c->leaks, &c->budget,
-			     (struct q2_leak){clu, 1, found}, c->err);
+	if (c->leaks.n < LEAKS_MAX)
+		return q2_leaks_push(&c->leaks, &c->budget,
+				     (struct q2_leak){clu, 1, found}, c->err);
+	if (c->leaks_over.n++ == 0)
+		c->leaks_over.first = clu;
+	return Q2_OK;
 }
 
 /* One cluster, at leisure.  COPIED is judged against the refcount on disk, as
@@ -112,8 +115,9 @@ static enum q2_status judge(struct compare *k, uint64_t clu,
 	enum q2_status st = Q2_OK;
 
 	if (clu >= c->img.geom.file_clusters) {
-		if (found && k->past.count++ == 0)
-			k->past.host = clu << c->img.geom.cluster_bits;
+		if (found && k->past.count++ == 0 &&
+		    !q2_mul(clu, c->img.geom.cluster_size, &k->past.host))
+			k->past.host = UINT64_MAX;
 		return Q2_OK;
 	}
 	if (ref.count == 0)
@@ -209,7 +213,8 @@ static void make_expectations(struct compare *k)
 
 		memcpy(&stored, be, 2);
 		k->expect[cell] = stored;
-		if ((count == 1 && mark == Q2_MARK_CLEAR) ||
+		if (cell > Q2_CELL_MAX ||
+		    (count == 1 && mark == Q2_MARK_CLEAR) ||
 		    (count > 1 && mark == Q2_MARK_COPIED))
 			k->expect[cell] = UINT32_MAX;
 	}
@@ -333,6 +338,24 @@ static void skip_pages(struct compare *k, uint64_t clu)
 		k->page++;
 }
 
+/* A block that lies in a hole, without looking at each of its zeros. */
+static enum q2_status compare_hole(struct compare *k, uint64_t lo)
+{
+	uint64_t end = lo + (UINT64_C(1) << k->c->img.geom.block_bits);
+	enum q2_status st = Q2_OK;
+
+	while (k->page < k->n_pages &&
+	       (k->pages[k->page] + 1) << Q2_PAGE_BITS <= lo)
+		k->page++;
+	for (size_t i = k->page; i < k->n_pages && st == Q2_OK &&
+				 k->pages[i] << Q2_PAGE_BITS < end; i++) {
+		uint64_t first = q2_max(lo, k->pages[i] << Q2_PAGE_BITS);
+
+		st = compare_used(k, first, end - first);
+	}
+	return st;
+}
+
 static enum q2_status compare_all(struct compare *k)
 {
 	struct q2_checker *c = k->c;
@@ -357,12 +380,13 @@ static enum q2_status compare_all(struct compare *k)
 						     g->cluster_size});
 		judge_missing(k, next, lo);
 		next = lo + (UINT64_C(1) << g->block_bits);
-		if (q2_holes_covers(&holes, at))
-			memset(k->block, 0, (size_t)g->cluster_size);
-		else
-			st = q2_pread_zero(c->img.io, k->block,
-					   (size_t)g->cluster_size, at.start,
-					   &why);
+		if (q2_holes_covers(&holes, at)) {
+			st = compare_hole(k, lo);
+			skip_pages(k, next);
+			continue;
+		}
+		st = q2_pread_zero(c->img.io, k->block,
+				   (size_t)g->cluster_size, at.start, &why);
 		if (st != Q2_OK)
 			st = q2_unreadable(c, st, &why, Q2_K_REFBLOCK,
 					   at.start, at.len);
@@ -392,6 +416,9 @@ static void find_end(struct compare *k)
 			clu--;
 		k->last_used = q2_max(k->last_used, clu);
 	}
+	/* What could not be read may say more: then the file's end is safe. */
+	if (k->c->result->check_errors)
+		k->last_used = g->file_clusters;
 	k->c->result->image_end_offset = k->last_used << g->cluster_bits;
 }
 

@@ -237,6 +237,22 @@ static enum q2_status read_records(struct table *t)
 	return st;
 }
 
+/* Whether a record stands where the header says that there is none. */
+static enum q2_status look_behind(struct table *t)
+{
+	const struct q2_geom *g = &t->c->img.geom;
+	struct seen r;
+	enum q2_status st;
+
+	if (t->pos >= g->file_size)
+		return Q2_OK;
+	st = look(t, t->pos, &r);
+	if (st == Q2_OK && q2_snapshot_plausible(g, r.bytes, r.n, &r.s))
+		t->c->uncounted = (struct q2_uncounted){t->pos,
+							r.s.l1_offset};
+	return st;
+}
+
 enum q2_status q2_chk_snapshots(struct q2_checker *c)
 {
 	const struct q2_geom *g = &c->img.geom;
@@ -249,15 +265,17 @@ enum q2_status q2_chk_snapshots(struct q2_checker *c)
 	enum q2_status st;
 
 	/* If the table cannot be used, the header's phase said so. */
-	if (g->snapshots == 0)
+	if (g->snaptable_offset == 0)
 		return Q2_OK;
 	st = q2_window_open(&t.w, c, Q2_K_SNAPTABLE, 2 * SEARCH,
 			    Q2_SNAPTABLE_MAX);
 	if (st == Q2_OK)
 		st = read_records(&t);
 	if (st == Q2_OK)
-		st = q2_snapshots_compare(c, &t.refs);
+		st = look_behind(&t);
 	if (st == Q2_OK)
+		st = q2_snapshots_compare(c, &t.refs);
+	if (st == Q2_OK && g->snapshots)
 		st = q2_meta_add(c, Q2_K_SNAPTABLE, 0,
 				 (struct q2_range){t.start, t.end - t.start});
 	q2_window_close(&t.w);

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "image/l2walk.h"
 
+#define OWNERS_MAX 262144u
 #define FILTER_BITS 19 /* 64 KiB */
 
 struct search {
@@ -50,6 +51,12 @@ static bool suspected(const struct search *s, uint64_t clu)
 
 static enum q2_status note(struct search *s, const struct q2_owner *o)
 {
+	/* Past the cap suspects are reported without those who use them. */
+	if (s->owners->n >= OWNERS_MAX &&
+	    !(s->c->opts->flags & Q2_CHECK_FULL)) {
+		s->c->suspects_over++;
+		return Q2_OK;
+	}
 	return q2_owner_vec_push(s->owners, &s->c->budget, *o, s->c->err);
 }
 

@@ -124,19 +124,43 @@ static int bad_by_index(const void *a, const void *b)
 	return (x->index > y->index) - (x->index < y->index);
 }
 
+/* More blocks in holes than the file could ever have stored are a claim: they
+ * would cost memory, and tell nothing. */
+static void report_holes(struct q2_checker *c, uint64_t n)
+{
+	struct q2_finding f = {.fields = Q2_F_KIND | Q2_F_COUNT,
+			       .kind = Q2_K_REFBLOCK,
+			       .count = n};
+
+	if (n == 0)
+		return;
+	c->result->partial = true;
+	q2_found(c, Q2_P_METADATA_CLAIM, &f);
+}
+
 /* One block for two ranges: the first keeps it. */
 static enum q2_status drop_shared(struct q2_checker *c, struct q2_reftable *t)
 {
 	struct q2_blocks *b = &t->blocks;
+	uint64_t cs = c->img.geom.cluster_size;
+	uint64_t most = c->img.io->stored / cs + BAD_MAX;
+	uint64_t in_holes = 0;
+	struct q2_holes holes;
 	size_t kept = 0;
 
+	q2_holes_init(&holes, c->img.io, b->n * cs);
 	q2_sort(b->at, b->n, sizeof(*b->at), by_offset);
 	for (size_t i = 0; i < b->n; i++) {
 		struct q2_bad_block bad = {.index = b->at[i].index,
 					   .host = b->at[i].offset,
 					   .problem = Q2_P_REFBLOCK_SHARED};
+		struct q2_range at = {b->at[i].offset, cs};
 		enum q2_status st;
 
+		if (kept >= most && q2_holes_covers(&holes, at)) {
+			in_holes++;
+			continue;
+		}
 		if (kept == 0 || b->at[kept - 1].offset != b->at[i].offset) {
 			b->at[kept++] = b->at[i];
 			continue;
@@ -147,6 +171,7 @@ static enum q2_status drop_shared(struct q2_checker *c, struct q2_reftable *t)
 			return st;
 	}
 	b->n = kept;
+	report_holes(c, in_holes);
 	q2_sort(b->at, b->n, sizeof(*b->at), by_index);
 	q2_sort(t->bad.at, t->bad.n, sizeof(*t->bad.at), bad_by_index);
 	return Q2_OK;

@@ -18,6 +18,8 @@ static bool fatal(const struct q2_header_faults *f)
 static void make_l1(const struct q2_header *h,
 		    const struct q2_header_faults *f, struct q2_geom *g)
 {
+	uint64_t end;
+
 	g->l1_needed = (uint32_t)q2_l1_needed(g->disk_size, g->cluster_bits,
 					      1u << g->entry_bits);
 	if (q2_header_has(f, Q2_HF_L1_UNALIGNED) ||
@@ -28,6 +30,11 @@ static void make_l1(const struct q2_header *h,
 	/* An absurd length says nothing; the part that is needed does. */
 	if (q2_header_has(f, Q2_HF_L1_LIMIT))
 		g->l1_entries = g->l1_needed;
+	/* What lies past the end of the file reads as zeros: no entries. */
+	end = g->file_clusters << g->cluster_bits;
+	g->l1_entries = (uint32_t)q2_min(g->l1_entries,
+					 g->l1_offset < end ?
+						 (end - g->l1_offset) / 8 : 0);
 }
 
 static void make_tables(const struct q2_header *h,

@@ -176,7 +176,7 @@ static void judge_tables(const struct q2_header *h, uint64_t file_size,
 	if (h->nb_snapshots > Q2_SNAPSHOTS_MAX)
 		fault(out, Q2_HF_SNAPSHOT_COUNT, h->nb_snapshots,
 		      Q2_SNAPSHOTS_MAX);
-	if (h->snapshots_offset & mask)
+	if ((h->snapshots_offset & mask) || h->snapshots_offset > INT64_MAX)
 		fault(out, Q2_HF_SNAPTABLE_UNALIGNED, h->snapshots_offset, 0);
 	else if (h->snapshots_offset == 0 && h->nb_snapshots)
 		fault(out, Q2_HF_SNAPTABLE_ZERO, h->nb_snapshots, 0);

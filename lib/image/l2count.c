@@ -8,6 +8,8 @@
 #include "base/endian.h"
 #include "image/l2walk.h"
 
+#define LOOK_BACK 32u
+
 static uint64_t raw_at(const struct q2_geom *g, const uint8_t *bytes,
 		       uint32_t i)
 {
@@ -22,17 +24,22 @@ static uint64_t bitmap_at(const struct q2_geom *g, const uint8_t *bytes,
 }
 
 /* Whether an earlier table of the slot names the same host range here: that is
- * a snapshot's sharing and no cross-link.  Flags may differ. */
+ * a snapshot's sharing and no cross-link.  Flags may differ.  It is looked for in
+ * the nearest tables and in the first, the active one: a "no" that is wrong only
+ * makes the owners be looked up. */
 static bool named_before(const struct q2_geom *g, const struct q2_l2slice *s,
 			 uint32_t i, uint64_t raw)
 {
 	uint64_t mask = raw & Q2_COMPRESSED ? ~Q2_COPIED :
 					      Q2_ENTRY_OFFSET | Q2_COMPRESSED;
 
-	for (uint32_t t = s->earlier; t-- > 0;)
+	for (uint32_t t = s->earlier, left = LOOK_BACK; t-- > 0;) {
+		if (left-- == 0)
+			t = 0;
 		if (((raw_at(g, s->others + t * s->stride, i) ^ raw) & mask) ==
 		    0)
 			return true;
+	}
 	return false;
 }
 
@@ -161,7 +168,7 @@ static inline bool quick_add(const struct quick *q, uint8_t *cell,
 	}
 	if (q->before == NULL || mark == Q2_MARK_COMPRESSED ||
 	    (q2_be64(q->before + at) ^ raw) << 1 != 0 ||
-	    old + q->add > UINT8_MAX)
+	    (old & ~3u) + q->add + 3 > Q2_CELL_MAX)
 		return false;
 	if (q->active && mark != Q2_MARK_COPIED)
 		mark = q->fresh[raw >> 63] & 3;
@@ -277,7 +284,7 @@ enum q2_status q2_l2_count(struct q2_count *c, const struct q2_l2slice *s)
 	enum q2_status st = Q2_OK;
 	struct quick q;
 
-	if (!g->data_file && !g->ext_l2 && s->ref->weight <= 63 &&
+	if (!g->data_file && !g->ext_l2 && s->ref->weight < 63 &&
 	    s->ref->limit > s->first)
 		quick_end = (uint32_t)q2_min(s->n, s->ref->limit - s->first);
 	if (s->first == 0)

@@ -12,6 +12,7 @@
 #include "base/err.h"
 
 #define CHUNK (64u << 10)
+#define SPARE_TABLES 65536u
 #define SPARE_FUEL (UINT64_C(64) << 20)
 
 /* While collecting, tables are found by their cluster through `index`: slots
@@ -25,6 +26,8 @@ struct collector {
 	size_t n_index; /* a power of two */
 	struct q2_holes holes;
 	uint64_t fuel; /* bytes of L1 tables that may still be read */
+	uint64_t most; /* tables that may lie in holes */
+	struct q2_holes places; /* of L2 tables */
 	uint8_t *chunk;
 };
 
@@ -70,6 +73,16 @@ static uint32_t entries_on_disk(const struct q2_geom *g,
 	return (uint32_t)q2_min(entries, disk - before);
 }
 
+/* Once there are more tables than the file can store, those in holes are not
+ * believed: they would cost memory, and tell nothing. */
+static bool is_claim(struct collector *c, struct q2_clu table)
+{
+	const struct q2_geom *g = &c->img->geom;
+	struct q2_range at = {q2_offset(g, table), g->cluster_size};
+
+	return c->refs->tables.n >= c->most && q2_holes_covers(&c->places, at);
+}
+
 /* Notes that `weight` trees with this table name L2 table e->table in `slot`. */
 static enum q2_status note(struct collector *c, const struct q2_tree *tree,
 			   uint32_t slot, const struct q2_l1_entry *e,
@@ -87,6 +100,10 @@ static enum q2_status note(struct collector *c, const struct q2_tree *tree,
 	if (st != Q2_OK)
 		return st;
 	i = index_slot(c, e->table.n);
+	if (c->index[i] == 0 && is_claim(c, e->table)) {
+		c->refs->in_holes += weight;
+		return Q2_OK;
+	}
 	if (c->index[i] == 0) {
 		struct q2_l2ref fresh = {.clu = e->table.n,
 					 .slot = slot,
@@ -298,6 +315,8 @@ enum q2_status q2_l2refs_collect(const struct q2_image *img,
 		claimed = q2_add_sat(claimed, UINT64_C(8) *
 						      trees[i].l1_entries);
 	q2_holes_init(&c.holes, img->io, claimed);
+	q2_holes_init(&c.places, img->io, UINT64_MAX);
+	c.most = (img->io->stored >> img->geom.cluster_bits) + SPARE_TABLES;
 	c.fuel = q2_add_sat(img->io->stored, SPARE_FUEL);
 	st = read_trees(&c, trees, n_trees);
 	if (st == Q2_OK)

@@ -41,6 +41,7 @@ Q2_VEC(q2_l2group_vec, struct q2_l2group)
 struct q2_l2refs {
 	struct q2_l2ref_vec tables;  /* by slot, active first, by cluster */
 	struct q2_l2group_vec groups; /* in the order of their first clusters */
+	uint64_t in_holes; /* entries left out: more tables than are stored */
 };
 
 /* What the collector tells while it reads. */

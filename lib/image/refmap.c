@@ -12,18 +12,29 @@
 #include "base/num.h"
 #include "base/vec.h"
 
-#define SHORT_LIST 16u
-#define MAX_BYTE 63u
+#define LIST_MIN 16u
+#define LIST_MAX 512u
+/* A byte cell that does not tell: look into the list.  Counts below 63 fit. */
+#define BYTE_LISTED 0xfcu
 #define MAX_WIDE ((UINT64_C(1) << 62) - 1)
+/* Memory for byte cells that is had without having counted much. */
+#define SPARE (UINT64_C(16) << 20)
 
-/* A page has one of three forms: a short list, byte cells, or wide cells. */
+/* Cells that are listed one by one, in no order. */
+struct list {
+	uint16_t *at;
+	uint64_t *cell;
+	unsigned n;
+	unsigned room;
+};
+
+/* A page has one of three forms: a list; byte cells, with a list of those that do
+ * not fit into one; or wide cells. */
 struct q2_page {
 	uint64_t number;
 	uint8_t *bytes;
 	uint64_t *wide;
-	unsigned n_short;
-	uint16_t at[SHORT_LIST];
-	uint8_t cell[SHORT_LIST];
+	struct list list;
 };
 
 void q2_refmap_init(struct q2_refmap *m, struct q2_budget *budget)
@@ -32,10 +43,59 @@ void q2_refmap_init(struct q2_refmap *m, struct q2_budget *budget)
 	m->budget = budget;
 }
 
+static void list_free(struct q2_refmap *m, struct list *l)
+{
+	q2_put(m->budget, l->at, l->room * sizeof(*l->at));
+	q2_put(m->budget, l->cell, l->room * sizeof(*l->cell));
+	*l = (struct list){0};
+}
+
+static uint64_t *list_find(const struct list *l, unsigned cell)
+{
+	for (unsigned i = 0; i < l->n; i++)
+		if (l->at[i] == cell)
+			return &l->cell[i];
+	return NULL;
+}
+
+static enum q2_status list_add(struct q2_refmap *m, struct list *l,
+			       unsigned cell, uint64_t value,
+			       struct q2_err *err)
+{
+	if (l->n == l->room) {
+		struct list new = {.n = l->n,
+				   .room = l->room ? 2 * l->room : 4};
+		enum q2_status st;
+		void *at, *cells;
+
+		st = q2_get(m->budget, new.room * sizeof(*l->at), &at, err);
+		if (st != Q2_OK)
+			return st;
+		new.at = at;
+		st = q2_get(m->budget, new.room * sizeof(*l->cell), &cells,
+			    err);
+		if (st != Q2_OK) {
+			q2_put(m->budget, at, new.room * sizeof(*l->at));
+			return st;
+		}
+		new.cell = cells;
+		if (l->n) {
+			memcpy(new.at, l->at, l->n * sizeof(*l->at));
+			memcpy(new.cell, l->cell, l->n * sizeof(*l->cell));
+		}
+		list_free(m, l);
+		*l = new;
+	}
+	l->at[l->n] = (uint16_t)cell;
+	l->cell[l->n++] = value;
+	return Q2_OK;
+}
+
 static void page_free(struct q2_refmap *m, struct q2_page *p)
 {
 	q2_put(m->budget, p->bytes, Q2_PAGE_CELLS);
 	q2_put(m->budget, p->wide, Q2_PAGE_CELLS * sizeof(uint64_t));
+	list_free(m, &p->list);
 	q2_put(m->budget, p, sizeof(*p));
 }
 
@@ -110,20 +170,39 @@ static const struct q2_page *find(const struct q2_refmap *m, uint64_t number)
 	return m->n_slots ? m->slots[slot_of(m, number)] : NULL;
 }
 
-/* From a short list to byte cells. */
+/* Whether so many references were counted that byte cells are worth their memory:
+ * else a hostile image gets a page for each few references. */
+static bool may_widen(const struct q2_refmap *m, const struct q2_page *p)
+{
+	if (p->list.n < LIST_MIN)
+		return false;
+	return p->list.n >= LIST_MAX ||
+	       m->byte_pages * Q2_PAGE_CELLS <= SPARE + 4 * m->added;
+}
+
+/* From a list to byte cells; what does not fit into a byte stays listed. */
 static enum q2_status widen_list(struct q2_refmap *m, struct q2_page *p,
 				 struct q2_err *err)
 {
+	struct list all = p->list;
 	void *block;
 	enum q2_status st = q2_get(m->budget, Q2_PAGE_CELLS, &block, err);
 
 	if (st != Q2_OK)
 		return st;
 	p->bytes = block;
-	for (unsigned i = 0; i < p->n_short; i++)
-		p->bytes[p->at[i]] = p->cell[i];
-	p->n_short = 0;
-	return Q2_OK;
+	p->list = (struct list){0};
+	m->byte_pages++;
+	for (unsigned i = 0; i < all.n && st == Q2_OK; i++)
+		if (all.cell[i] < BYTE_LISTED) {
+			p->bytes[all.at[i]] = (uint8_t)all.cell[i];
+		} else {
+			p->bytes[all.at[i]] = BYTE_LISTED;
+			st = list_add(m, &p->list, all.at[i], all.cell[i],
+				      err);
+		}
+	list_free(m, &all);
+	return st;
 }
 
 /* From byte cells to wide ones. */
@@ -132,45 +211,47 @@ static enum q2_status widen_bytes(struct q2_refmap *m, struct q2_page *p,
 {
 	struct q2_cached_page *c = &m->cache[p->number % Q2_PAGE_CACHE];
 	void *block;
-	enum q2_status st;
+	enum q2_status st = q2_get(m->budget, Q2_PAGE_CELLS * sizeof(uint64_t),
+				   &block, err);
 
-	if (p->bytes == NULL) {
-		st = widen_list(m, p, err);
-		if (st != Q2_OK)
-			return st;
-	}
-	st = q2_get(m->budget, Q2_PAGE_CELLS * sizeof(uint64_t), &block, err);
 	if (st != Q2_OK)
 		return st;
 	p->wide = block;
 	for (unsigned i = 0; i < Q2_PAGE_CELLS; i++)
 		p->wide[i] = p->bytes[i];
+	for (unsigned i = 0; i < p->list.n; i++)
+		p->wide[p->list.at[i]] = p->list.cell[i];
 	if (c->cells == p->bytes)
 		c->cells = NULL;
 	q2_put(m->budget, p->bytes, Q2_PAGE_CELLS);
 	p->bytes = NULL;
+	m->byte_pages--;
+	list_free(m, &p->list);
 	return Q2_OK;
 }
 
 static uint64_t page_cell(const struct q2_page *p, unsigned cell)
 {
+	const uint64_t *listed;
+
 	if (p->wide)
 		return p->wide[cell];
-	if (p->bytes)
+	if (p->bytes && p->bytes[cell] != BYTE_LISTED)
 		return p->bytes[cell];
-	for (unsigned i = 0; i < p->n_short; i++)
-		if (p->at[i] == cell)
-			return p->cell[i];
-	return 0;
+	listed = list_find(&p->list, cell);
+	return listed ? *listed : 0;
 }
 
 static enum q2_status page_set(struct q2_refmap *m, struct q2_page *p,
 			       unsigned cell, uint64_t value,
 			       struct q2_err *err)
 {
+	uint64_t *listed;
 	enum q2_status st = Q2_OK;
 
-	if (p->wide == NULL && value >> 2 > MAX_BYTE)
+	if (p->bytes == NULL && p->wide == NULL && may_widen(m, p))
+		st = widen_list(m, p, err);
+	if (st == Q2_OK && p->bytes && p->list.n >= LIST_MAX)
 		st = widen_bytes(m, p, err);
 	if (st != Q2_OK)
 		return st;
@@ -178,24 +259,19 @@ static enum q2_status page_set(struct q2_refmap *m, struct q2_page *p,
 		p->wide[cell] = value;
 		return Q2_OK;
 	}
-	if (p->bytes == NULL) {
-		for (unsigned i = 0; i < p->n_short; i++)
-			if (p->at[i] == cell) {
-				p->cell[i] = (uint8_t)value;
-				return Q2_OK;
-			}
-		if (p->n_short < SHORT_LIST) {
-			p->at[p->n_short] = (uint16_t)cell;
-			p->cell[p->n_short++] = (uint8_t)value;
+	if (p->bytes) {
+		m->cache[p->number % Q2_PAGE_CACHE] =
+			(struct q2_cached_page){p->number, p->bytes};
+		if (value < BYTE_LISTED) {
+			p->bytes[cell] = (uint8_t)value;
 			return Q2_OK;
 		}
-		st = widen_list(m, p, err);
-		if (st != Q2_OK)
-			return st;
+		p->bytes[cell] = BYTE_LISTED;
 	}
-	p->bytes[cell] = (uint8_t)value;
-	m->cache[p->number % Q2_PAGE_CACHE] =
-		(struct q2_cached_page){p->number, p->bytes};
+	listed = list_find(&p->list, cell);
+	if (listed == NULL)
+		return list_add(m, &p->list, cell, value, err);
+	*listed = value;
 	return Q2_OK;
 }
 
@@ -224,6 +300,7 @@ enum q2_status q2_refmap_add(struct q2_refmap *m, uint64_t clu,
 	old = page_cell(page, cell);
 	before->count = old >> 2;
 	before->mark = (enum q2_mark)(old & 3);
+	m->added++;
 	mark = combine(before->count, before->mark, mark);
 	weight = q2_min(q2_add_sat(before->count, weight), MAX_WIDE);
 	return page_set(m, page, cell, weight << 2 | (unsigned)mark, err);
@@ -260,9 +337,10 @@ unsigned q2_refmap_used(const struct q2_refmap *m, uint64_t number,
 	if (p == NULL)
 		return 0;
 	if (p->bytes == NULL && p->wide == NULL) {
-		memcpy(cells, p->at, p->n_short * sizeof(*cells));
-		q2_sort(cells, p->n_short, sizeof(*cells), by_cell);
-		return p->n_short;
+		for (n = 0; n < p->list.n; n++)
+			cells[n] = p->list.at[n];
+		q2_sort(cells, n, sizeof(*cells), by_cell);
+		return n;
 	}
 	for (unsigned i = 0; i < Q2_PAGE_CELLS; i++)
 		if (p->wide ? p->wide[i] != 0 : p->bytes[i] != 0)

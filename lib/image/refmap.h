@@ -3,11 +3,11 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A page covers 4096 clusters and exists only where something was counted.  A
- * cell is (count << 2 | mark), in one byte for as long as no count in the page
- * passes 63, in eight bytes from then on.  Pages with few references start as a
- * short list, so that references scattered over a huge sparse file cost tens of
- * bytes each and not a page.
+ * A page covers 4096 clusters and exists only where something was counted.  It
+ * starts as a list, so that references scattered over a huge sparse file cost tens
+ * of bytes each; where there are many it gets a byte a cluster, (count << 2 | mark).
+ * Counts of 63 and more saturate into the page's list again; if that grows long,
+ * the page gets eight bytes a cluster.
  */
 #ifndef Q2_IMAGE_REFMAP_H
 #define Q2_IMAGE_REFMAP_H
@@ -38,6 +38,8 @@ struct q2_refmap {
 	struct q2_page **slots; /* open addressing by page number */
 	size_t n_slots;		/* a power of two */
 	size_t n_pages;
+	uint64_t byte_pages; /* that have byte cells */
+	uint64_t added;	     /* calls of q2_refmap_add() */
 	struct q2_cached_page cache[Q2_PAGE_CACHE];
 };
 
@@ -54,6 +56,9 @@ static inline uint8_t *q2_refmap_cells(const struct q2_refmap *m, uint64_t clu)
 	return c->cells && c->number == number ? c->cells : NULL;
 }
 
+/* Byte cells of this value and above are not to be written directly. */
+#define Q2_CELL_MAX 0xfbu
+
 /* What was there before a reference was added. */
 struct q2_ref {
 	uint64_t count;
@@ -69,7 +74,8 @@ enum q2_status q2_refmap_add(struct q2_refmap *m, uint64_t clu,
 
 struct q2_ref q2_refmap_get(const struct q2_refmap *m, uint64_t clu);
 
-/* A page for reading in order. */
+/* A page for reading in order.  Byte cells above Q2_CELL_MAX: use
+ * q2_refmap_get(). */
 struct q2_page_view {
 	uint64_t number;      /* covers clusters from number << Q2_PAGE_BITS on */
 	const uint8_t *bytes; /* byte cells; NULL: use q2_refmap_get() */

@@ -47,6 +47,10 @@ check_expectations() { # case; reads the resolved file
 		verdict) verdict=${line[1]} ;;
 		exit) status=${line[1]} ;;
 		options) ;;
+		partial)
+			[ "$(jq '.images[0].partial' "$tmp/out.json")" = "$([ "${line[1]}" = yes ] && echo true || echo false)" ] ||
+				complain "$name" "partial is not ${line[1]}"
+			;;
 		qemu)
 			(cd "$tmp" && timeout 20 qemu-img check -f qcow2 image.qcow2 >/dev/null 2>&1)
 			[ $? = "${line[1]}" ] || complain "$name" "qemu-img check does not exit with ${line[1]}"
