@@ -48,7 +48,7 @@ read_catalogue() {
 # Lines of an expect.check that are no IDs.
 is_statement() { # word
 	case $1 in
-	verdict | exit | options | qemu) return 0 ;;
+	verdict | exit | options | partial | qemu) return 0 ;;
 	esac
 	return 1
 }
