@@ -100,6 +100,7 @@ struct q2_checker {
 	struct q2_losts lost; /* some thousands at the most */
 	struct q2_suspects suspects;
 	uint64_t suspects_over; /* more than are kept */
+	unsigned over_why;	/* reasons that were told past the cap */
 	bool bitmaps_hurt; /* some of their tables may not have been found */
 	struct q2_leaks leaks;
 	struct q2_leak leaks_over; /* more runs than are kept: first and sum */

@@ -266,7 +266,8 @@ enum q2_status q2_suspect_add(struct q2_checker *c, uint64_t clu,
 	sc.refs = q2_refmap_get(&c->map, clu).count;
 	if (why == Q2_S_REFCOUNT) {
 		report_refcount(&sc);
-	} else {
+	} else if (!(c->over_why & (unsigned)why)) {
+		/* Once, so that the verdict is right; the rest are counted. */
 		struct q2_finding f = {.host = clu
 					       << c->img.geom.cluster_bits,
 				       .expected = why == Q2_S_COPIED ?

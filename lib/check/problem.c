@@ -151,7 +151,7 @@ const char *q2_kind_text(enum q2_kind kind)
 	case Q2_K_COUNT:
 		break;
 	}
-	return "unknown area";
+	return "cluster";
 }
 
 const char *q2_verdict_text(enum q2_verdict verdict)
