@@ -84,7 +84,7 @@ UNITS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SRC))
 TOOLS := $(B)/tests/q2mk $(B)/tests/q2problems $(B)/tests/faultio.so
 BENCH := $(B)/tests/mkbig $(B)/tests/floor $(B)/tests/timeit
 
-.PHONY: all deps lib man tools test-programs check check-all check-sanitized demo bench lint clean \
+.PHONY: all deps lib man tools bench-programs test-programs check check-all check-sanitized demo bench lint clean \
 	install uninstall installcheck missing
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -101,6 +101,9 @@ missing:
 lib: $(B)/libq2.a $(B)/$(SONAME) $(B)/q2.pc
 man: $(B)/man/q2problems.7
 tools: $(TOOLS)
+	@:
+bench-programs: $(BENCH)
+	@:
 test-programs: all $(TOOLS) $(UNITS) $(BENCH)
 
 # Rewritten only when the command line changes, so that flags rebuild.
@@ -193,7 +196,7 @@ demo: deps
 	@bash tests/demo.sh $(B)
 
 bench: deps
-	@$(MAKE) --no-print-directory all $(BENCH)
+	@$(MAKE) --no-print-directory all bench-programs
 	@bash tests/bench/bench.sh $(B)
 
 lint: deps

@@ -6,6 +6,7 @@
 # Also: the library neither prints nor exits, and every file keeps to its size.
 # Prints "lint layers: N passed, N failed".
 set -u
+export LC_ALL=C
 cd "$(dirname "$0")/../.." || exit 1
 passed=0
 failed=0
