@@ -201,8 +201,7 @@ static int by_name(const void *a, const void *b)
 	return by_index(a, b);
 }
 
-/* Equal names have equal hashes; an unequal one by chance is one in 2^64.  That
- * a name is empty was reported already. */
+/* Equal names have equal hashes; where hashes are equal the bytes decide. */
 void q2_bitmaps_compare(struct q2_checker *c, struct q2_bitmap_refs *refs)
 {
 	struct q2_bitmap_ref *at = refs->at;
@@ -212,7 +211,11 @@ void q2_bitmaps_compare(struct q2_checker *c, struct q2_bitmap_refs *refs)
 	qsort(at, refs->n, sizeof(*at), by_name);
 	for (size_t i = 1; i < refs->n; i++)
 		at[i].same_name = at[i].hash == at[i - 1].hash &&
-				  at[i].name_len && at[i - 1].name_len;
+				  at[i].name_len &&
+				  at[i].name_len == at[i - 1].name_len &&
+				  q2_window_same(c, at[i].name_at,
+						 at[i - 1].name_at,
+						 at[i].name_len);
 	qsort(at, refs->n, sizeof(*at), by_index);
 	for (size_t i = 0; i < refs->n; i++) {
 		struct q2_finding f = {.fields = Q2_F_INDEX,
