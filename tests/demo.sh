@@ -8,7 +8,7 @@
 set -eu
 
 build=$(cd "$1" && pwd)
-PATH=$build/bin:$PATH
+PATH=$build/bin:$PATH:/usr/sbin:/sbin
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp"
