@@ -60,6 +60,7 @@ check_all() {
 }
 
 tabulate() {
+	[ -s "$group.raw" ] || return 0 # all were skipped
 	check_all
 	jq -Rrn --slurpfile own "$group.json" --argjson rc "$(cat "$group.rc")" \
 		--arg group "$group" -f "$here/tabulate.jq" "$group.raw" >>"$group.tab"

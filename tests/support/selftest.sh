@@ -60,7 +60,7 @@ dirty() {
         tr '\n' ' '
     pid=$(cat pid)
     kill "$pid"
-    while kill -0 "$pid" 2>/dev/null; do sleep 0.01; done
+    while grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$pid/status" 2>/dev/null; do sleep 0.01; done
 }
 
 # bitmap NAME BITMAP RANGES: the dirty ranges of a bitmap in x.img
