@@ -271,6 +271,72 @@ Q2_PUBLIC enum q2_status q2_check(struct q2_io *io,
 				  struct q2_check_result *result,
 				  struct q2_err *err) Q2_MUST_CHECK;
 
+/* ------------------------------------------------------------------ repair
+ * A repair is a plan: a list of edits, made from an image without writing to it,
+ * rehearsed on a copy in memory, and carried out in an order in which no crash
+ * makes the image worse.  The plan, stored, is also the journal and the undo file.
+ */
+struct q2_plan;
+
+/* What an action does to what the guest reads. */
+enum q2_effect {
+	Q2_EFFECT_NONE,	   /* nothing */
+	Q2_EFFECT_GAIN,	   /* data comes back */
+	Q2_EFFECT_SUSPECT, /* data that may be wrong, and was before */
+	Q2_EFFECT_LOSS	   /* data that was there, or might have been, goes */
+};
+Q2_PUBLIC const char *q2_effect_text(enum q2_effect effect);
+
+enum q2_plan_flag {
+	/* Also what is not safe: give up references, attach orphans, and give
+	 * the others a home in a snapshot lost+found-<n>. */
+	Q2_PLAN_ALL = 1 << 0,
+	Q2_PLAN_FREE_ORPHANS = 1 << 1, /* free them instead */
+	Q2_PLAN_RESCUE = 1 << 2 /* search the file for tables that are lost */
+};
+
+/* The user's word on where an orphaned L2 table belongs. */
+struct q2_attach {
+	uint32_t slot; /* of the active L1 table */
+	uint64_t host; /* offset of the L2 table */
+};
+
+struct q2_plan_opts {
+	unsigned flags;	     /* enum q2_plan_flag */
+	uint64_t max_memory; /* bytes; 0: no limit */
+	const struct q2_attach *attach; /* n_attach of them */
+	size_t n_attach;
+
+	/* Whether `count` findings of one problem are to be repaired; asked once
+	 * for each that can be, in order of number.  NULL: all that the flags
+	 * allow. */
+	bool (*wanted)(void *ctx, const struct q2_problem *p, uint64_t count);
+	/* Each finding of the check that the plan starts from.  May be NULL. */
+	void (*found)(void *ctx, const struct q2_finding *f);
+	bool (*progress)(void *ctx, const struct q2_progress *p); /* as in check */
+	void *ctx;
+};
+
+struct q2_plan_result {
+	struct q2_check_result before; /* the check that the plan starts from */
+	struct q2_check_result after;  /* of the rehearsed image */
+	unsigned rounds;    /* of repairing and checking again; 3 at the most */
+	bool not_converged; /* the plan is empty: the rehearsal did not end clean
+			     * of what was to be repaired */
+};
+
+/* Makes a plan for the image in `io`, which is only read.  *plan may be empty
+ * (q2_plan_edits() is 0): nothing to do, or nothing that the options allow. */
+Q2_PUBLIC enum q2_status q2_plan_make(struct q2_io *io,
+				      const struct q2_plan_opts *opts,
+				      struct q2_plan **plan,
+				      struct q2_plan_result *result,
+				      struct q2_err *err) Q2_MUST_CHECK;
+Q2_PUBLIC void q2_plan_free(struct q2_plan *plan);
+
+/* How many writes the plan holds. */
+Q2_PUBLIC size_t q2_plan_edits(const struct q2_plan *plan);
+
 /* ------------------------------------------------------------------ report
  * Findings and results as text for people and as JSON.  Everything is handed
  * to a sink in pieces, in order.  The functions return Q2_OK, Q2_E_IO if the

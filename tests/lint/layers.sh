@@ -28,7 +28,8 @@ allowed() {
 	format) echo base format ;;
 	image) echo base io format image ;;
 	check) echo base io format image check ;;
-	report) echo base check report ;;
+	repair) echo base io format image check repair ;;
+	report) echo base check repair report ;;
 	cli) echo base cli ;;
 	*) echo "$1: not a layer" ;;
 	esac
