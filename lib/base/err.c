@@ -54,6 +54,12 @@ const char *q2_status_text(enum q2_status status)
 		return "unsupported feature";
 	case Q2_E_INTERRUPTED:
 		return "interrupted";
+	case Q2_E_IN_USE:
+		return "in use by another process";
+	case Q2_E_CHANGED:
+		return "changed since";
+	case Q2_E_REFUSED:
+		return "not allowed";
 	}
 	return "unknown status";
 }

@@ -20,4 +20,10 @@ static inline uint64_t q2_hash(const void *bytes, size_t n)
 	return XXH3_64bits(bytes, n);
 }
 
+/* The same, going on from an earlier digest. */
+static inline uint64_t q2_hash_on(uint64_t digest, const void *bytes, size_t n)
+{
+	return XXH3_64bits_withSeed(bytes, n, digest);
+}
+
 #endif
