@@ -36,6 +36,34 @@ static inline uint64_t q2_refcount(const uint8_t *block, unsigned order,
 	}
 }
 
+/* Sets refcount number i of the block; `value` fits the width. */
+static inline void q2_refcount_set(uint8_t *block, unsigned order, uint64_t i,
+				   uint64_t value)
+{
+	switch (order) {
+	case 3:
+		block[i] = (uint8_t)value;
+		break;
+	case 4:
+		q2_put_be16(block + 2 * i, (uint16_t)value);
+		break;
+	case 5:
+		q2_put_be32(block + 4 * i, (uint32_t)value);
+		break;
+	case 6:
+		q2_put_be64(block + 8 * i, value);
+		break;
+	default: {
+		uint8_t *byte = &block[(i << order) >> 3];
+		unsigned mask = (1u << (1u << order)) - 1;
+		unsigned shift = (unsigned)(i << order & 7);
+
+		*byte = (uint8_t)((*byte & ~(mask << shift)) |
+				  ((unsigned)value & mask) << shift);
+	}
+	}
+}
+
 /* The largest value that a refcount of this order can have. */
 static inline uint64_t q2_refcount_max(unsigned order)
 {

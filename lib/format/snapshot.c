@@ -9,51 +9,53 @@
 
 #include "base/endian.h"
 
-/* Offsets of the fields; format, "Snapshots". */
-enum {
-	AT_L1_OFFSET = 0,
-	AT_L1_SIZE = 8,
-	AT_ID_LEN = 12,
-	AT_NAME_LEN = 14,
-	AT_SEC = 16,
-	AT_NSEC = 20,
-	AT_CLOCK = 24,
-	AT_VM_STATE_32 = 32,
-	AT_EXTRA_LEN = 36,
-	AT_VM_STATE_64 = 40,
-	AT_DISK_SIZE = 48,
-	AT_ICOUNT = 56 /* the end of what is read here */
-};
-
-#define NSEC_PER_SEC 1000000000u
-
 void q2_snapshot_parse(const uint8_t *bytes, size_t n, struct q2_snapshot *s)
 {
-	uint8_t b[AT_ICOUNT] = {0};
+	uint8_t b[Q2_SNAPSHOT_AT_ICOUNT] = {0}; /* what is read here */
 
 	memcpy(b, bytes, (size_t)q2_min(n, sizeof(b)));
 	*s = (struct q2_snapshot){
-		.l1_offset = q2_be64(b + AT_L1_OFFSET),
-		.l1_size = q2_be32(b + AT_L1_SIZE),
-		.id_len = q2_be16(b + AT_ID_LEN),
-		.name_len = q2_be16(b + AT_NAME_LEN),
-		.sec = q2_be32(b + AT_SEC),
-		.nsec = q2_be32(b + AT_NSEC),
-		.clock = q2_be64(b + AT_CLOCK),
-		.vm_state_32 = q2_be32(b + AT_VM_STATE_32),
-		.extra_len = q2_be32(b + AT_EXTRA_LEN),
+		.l1_offset = q2_be64(b + Q2_SNAPSHOT_AT_L1_OFFSET),
+		.l1_size = q2_be32(b + Q2_SNAPSHOT_AT_L1_SIZE),
+		.id_len = q2_be16(b + Q2_SNAPSHOT_AT_ID_LEN),
+		.name_len = q2_be16(b + Q2_SNAPSHOT_AT_NAME_LEN),
+		.sec = q2_be32(b + Q2_SNAPSHOT_AT_SEC),
+		.nsec = q2_be32(b + Q2_SNAPSHOT_AT_NSEC),
+		.clock = q2_be64(b + Q2_SNAPSHOT_AT_CLOCK),
+		.vm_state_32 = q2_be32(b + Q2_SNAPSHOT_AT_VM_STATE_32),
+		.extra_len = q2_be32(b + Q2_SNAPSHOT_AT_EXTRA_LEN),
 	};
 	s->vm_state = s->vm_state_32;
-	s->has_vm_state_64 = s->extra_len >= AT_DISK_SIZE - AT_VM_STATE_64;
-	s->has_disk_size = s->extra_len >= AT_ICOUNT - AT_VM_STATE_64;
+	s->has_vm_state_64 = s->extra_len >= Q2_SNAPSHOT_AT_DISK_SIZE -
+						     Q2_SNAPSHOT_AT_VM_STATE_64;
+	s->has_disk_size = s->extra_len >= Q2_SNAPSHOT_AT_ICOUNT -
+						   Q2_SNAPSHOT_AT_VM_STATE_64;
 	if (s->has_vm_state_64)
-		s->vm_state = q2_be64(b + AT_VM_STATE_64);
+		s->vm_state = q2_be64(b + Q2_SNAPSHOT_AT_VM_STATE_64);
 	if (s->has_disk_size)
-		s->disk_size = q2_be64(b + AT_DISK_SIZE);
+		s->disk_size = q2_be64(b + Q2_SNAPSHOT_AT_DISK_SIZE);
 	s->id_at = (uint64_t)Q2_SNAPSHOT_HEAD + s->extra_len;
 	s->name_at = s->id_at + s->id_len;
 	s->end = s->name_at + s->name_len;
 	s->len = (s->end + 7) & ~UINT64_C(7);
+}
+
+void q2_snapshot_make(const struct q2_snapshot *s,
+		      uint8_t bytes[Q2_SNAPSHOT_MADE])
+{
+	memset(bytes, 0, Q2_SNAPSHOT_MADE);
+	q2_put_be64(bytes + Q2_SNAPSHOT_AT_L1_OFFSET, s->l1_offset);
+	q2_put_be32(bytes + Q2_SNAPSHOT_AT_L1_SIZE, s->l1_size);
+	q2_put_be16(bytes + Q2_SNAPSHOT_AT_ID_LEN, s->id_len);
+	q2_put_be16(bytes + Q2_SNAPSHOT_AT_NAME_LEN, s->name_len);
+	q2_put_be32(bytes + Q2_SNAPSHOT_AT_SEC, s->sec);
+	q2_put_be32(bytes + Q2_SNAPSHOT_AT_NSEC, s->nsec);
+	q2_put_be64(bytes + Q2_SNAPSHOT_AT_CLOCK, s->clock);
+	q2_put_be32(bytes + Q2_SNAPSHOT_AT_VM_STATE_32,
+		 s->vm_state <= UINT32_MAX ? (uint32_t)s->vm_state : 0);
+	q2_put_be32(bytes + Q2_SNAPSHOT_AT_EXTRA_LEN, Q2_SNAPSHOT_EXTRA_MIN);
+	q2_put_be64(bytes + Q2_SNAPSHOT_AT_VM_STATE_64, s->vm_state);
+	q2_put_be64(bytes + Q2_SNAPSHOT_AT_DISK_SIZE, s->disk_size);
 }
 
 enum q2_snapshot_state q2_snapshot_judge(const uint8_t *bytes, size_t n,
@@ -90,7 +92,7 @@ bool q2_snapshot_has_table(const struct q2_geom *g,
 	if (s->l1_offset == 0 || (s->l1_offset & (g->cluster_size - 1)))
 		return false;
 	return s->l1_size && s->l1_size <= Q2_L1_MAX &&
-	       s->nsec < NSEC_PER_SEC &&
+	       s->nsec <= Q2_SNAPSHOT_NSEC_MAX &&
 	       q2_inside(s->l1_offset, UINT64_C(8) * s->l1_size, g->file_size);
 }
 

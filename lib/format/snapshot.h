@@ -19,6 +19,23 @@
 #define Q2_SNAPSHOT_MAX                                                        \
 	(Q2_SNAPSHOT_HEAD + Q2_SNAPSHOT_EXTRA_MAX + 2u * UINT16_MAX)
 
+/* Where fields lie in a record. */
+enum q2_snapshot_at {
+	Q2_SNAPSHOT_AT_L1_OFFSET = 0,
+	Q2_SNAPSHOT_AT_L1_SIZE = 8,
+	Q2_SNAPSHOT_AT_ID_LEN = 12,
+	Q2_SNAPSHOT_AT_NAME_LEN = 14,
+	Q2_SNAPSHOT_AT_SEC = 16,
+	Q2_SNAPSHOT_AT_NSEC = 20,
+	Q2_SNAPSHOT_AT_CLOCK = 24,
+	Q2_SNAPSHOT_AT_VM_STATE_32 = 32,
+	Q2_SNAPSHOT_AT_EXTRA_LEN = 36,
+	Q2_SNAPSHOT_AT_VM_STATE_64 = 40,
+	Q2_SNAPSHOT_AT_DISK_SIZE = 48,
+	Q2_SNAPSHOT_AT_ICOUNT = 56
+};
+#define Q2_SNAPSHOT_NSEC_MAX 999999999u
+
 struct q2_snapshot {
 	uint64_t l1_offset;
 	uint32_t l1_size; /* entries */
@@ -41,6 +58,12 @@ struct q2_snapshot {
 
 /* Bytes that are missing (past n) count as zero. */
 void q2_snapshot_parse(const uint8_t *bytes, size_t n, struct q2_snapshot *s);
+
+/* The 56 bytes of a record before its texts, with 16 bytes of extra data, from
+ * l1_offset, l1_size, the text lengths, the time, vm_state and disk_size. */
+#define Q2_SNAPSHOT_MADE (Q2_SNAPSHOT_HEAD + Q2_SNAPSHOT_EXTRA_MIN)
+void q2_snapshot_make(const struct q2_snapshot *s,
+		      uint8_t bytes[Q2_SNAPSHOT_MADE]);
 
 enum q2_snapshot_state {
 	Q2_SNAPSHOT_SOUND,
