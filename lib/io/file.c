@@ -1,8 +1,10 @@
 /*
- * file.c - regular files and block devices, read-only.
+ * file.c - regular files and block devices.
  *
  * SPDX-License-Identifier: MIT
  */
+#include "io/file.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -13,26 +15,12 @@
 #include <linux/fs.h>
 
 #include "base/err.h"
-#include "io/io.h"
-
-/* QEMU locks single bytes of an image: at 100 + n while it uses permission n,
- * at 200 + n while it forbids it to others.  Permissions 1 and 3 are writing
- * and resizing. */
-#define LOCK_USED 100
-#define LOCK_DENIED 200
-#define LOCK_PERMS 16
-
-struct file {
-	struct q2_io io;
-	int fd;
-	uint64_t dev;
-	uint64_t inode;
-};
+#include "io/nbd.h"
 
 static enum q2_status file_pread(struct q2_io *io, void *buf, size_t len,
 				 uint64_t off, struct q2_err *err)
 {
-	const struct file *f = (const struct file *)io;
+	const struct q2_file *f = (const struct q2_file *)io;
 	char *at = buf;
 
 	while (len) {
@@ -52,9 +40,89 @@ static enum q2_status file_pread(struct q2_io *io, void *buf, size_t len,
 	return Q2_OK;
 }
 
+static enum q2_status file_pwrite(struct q2_io *io, const void *buf, size_t len,
+				  uint64_t off, struct q2_err *err)
+{
+	const struct q2_file *f = (const struct q2_file *)io;
+	const char *at = buf;
+
+	if (io->is_device && !q2_inside(off, len, io->size))
+		return q2_fail(err, Q2_E_RANGE, 0, off,
+			       "%zu bytes do not fit on the device", len);
+	while (len) {
+		ssize_t done = pwrite(f->fd, at, len, (off_t)off);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			return q2_fail_errno(err, done < 0 ? errno : ENOSPC,
+					     off, "write error");
+		at += done;
+		off += (uint64_t)done;
+		len -= (size_t)done;
+		io->size = q2_max(io->size, off);
+	}
+	return Q2_OK;
+}
+
+/* Space for what is added is taken at once, where the file system can: better
+ * that it lacks now than in the middle of the work. */
+static enum q2_status grow(const struct q2_file *f, uint64_t size,
+			   struct q2_err *err)
+{
+	uint64_t old = f->io.size;
+	int error;
+
+	if (fallocate(f->fd, 0, (off_t)old, (off_t)(size - old)) == 0)
+		return Q2_OK;
+	error = errno;
+	if (error == EOPNOTSUPP || error == ENOSYS || error == EINTR) {
+		if (ftruncate(f->fd, (off_t)size) == 0)
+			return Q2_OK;
+		error = errno;
+	} else if (ftruncate(f->fd, (off_t)old) < 0) {
+		/* A part of it may have been added. */
+		return q2_fail_errno(err, errno, old,
+				     "cannot take back what was added");
+	}
+	return q2_fail_errno(err, error, size, "cannot make the file longer");
+}
+
+static enum q2_status file_resize(struct q2_io *io, uint64_t size,
+				  struct q2_err *err)
+{
+	const struct q2_file *f = (const struct q2_file *)io;
+	enum q2_status st = Q2_OK;
+
+	if (size == io->size)
+		return Q2_OK;
+	if (io->is_device || size > INT64_MAX)
+		return q2_fail(err, Q2_E_RANGE, 0, size, "%s",
+			       io->is_device ? "a device has a fixed size"
+					     : "size too large");
+	if (size > io->size)
+		st = grow(f, size, err);
+	else if (ftruncate(f->fd, (off_t)size) < 0)
+		st = q2_fail_errno(err, errno, size, "cannot cut the file");
+	if (st == Q2_OK)
+		io->size = size;
+	return st;
+}
+
+static enum q2_status file_flush(struct q2_io *io, struct q2_err *err)
+{
+	const struct q2_file *f = (const struct q2_file *)io;
+
+	while (fdatasync(f->fd) < 0)
+		if (errno != EINTR)
+			return q2_fail_errno(err, errno, Q2_NO_OFFSET,
+					     "cannot make writes durable");
+	return Q2_OK;
+}
+
 static struct q2_range file_data(struct q2_io *io, uint64_t off)
 {
-	const struct file *f = (const struct file *)io;
+	const struct q2_file *f = (const struct q2_file *)io;
 	struct q2_range all = {off, io->size - off};
 	off_t start, end;
 
@@ -73,30 +141,63 @@ static struct q2_range file_data(struct q2_io *io, uint64_t off)
 
 static void file_soon(struct q2_io *io, struct q2_range range)
 {
-	const struct file *f = (const struct file *)io;
+	const struct q2_file *f = (const struct q2_file *)io;
 
 	/* Only a hint: if it fails, the reads are merely slower. */
 	(void)posix_fadvise(f->fd, (off_t)range.start, (off_t)range.len,
 			    POSIX_FADV_WILLNEED);
 }
 
+static enum q2_status file_discard(struct q2_io *io, struct q2_range range,
+				   struct q2_err *err)
+{
+	const struct q2_file *f = (const struct q2_file *)io;
+	uint64_t where[2] = {range.start, range.len};
+	int done;
+
+	if (io->is_device)
+		done = ioctl(f->fd, BLKDISCARD, where);
+	else
+		done = fallocate(f->fd, FALLOC_FL_PUNCH_HOLE |
+						FALLOC_FL_KEEP_SIZE,
+				 (off_t)range.start, (off_t)range.len);
+	if (done == 0)
+		return Q2_OK;
+	if (errno == EOPNOTSUPP || errno == ENOSYS)
+		return q2_fail(err, Q2_E_UNSUPPORTED, errno, range.start,
+			       "space cannot be given back here");
+	return q2_fail_errno(err, errno, range.start, "cannot discard");
+}
+
 static void file_close(struct q2_io *io)
 {
-	struct file *f = (struct file *)io;
+	struct q2_file *f = (struct q2_file *)io;
 
-	if (f->fd >= 0)
-		close(f->fd);
+	close(f->fd);
+	if (f->temp)
+		(void)unlink(f->temp);
+	free(f->temp);
+	free(f->path);
 	free(f);
 }
 
 static const struct q2_io_ops file_ops = {
 	.pread = file_pread,
+	.pwrite = file_pwrite,
+	.resize = file_resize,
+	.flush = file_flush,
 	.close = file_close,
 	.data = file_data,
 	.soon = file_soon,
+	.discard = file_discard,
 };
 
-static enum q2_status learn(struct file *f, struct q2_err *err)
+const struct q2_file *q2_file_of(const struct q2_io *io)
+{
+	return io->ops == &file_ops ? (const struct q2_file *)io : NULL;
+}
+
+static enum q2_status learn(struct q2_file *f, struct q2_err *err)
 {
 	struct stat sb;
 
@@ -124,65 +225,144 @@ static enum q2_status learn(struct file *f, struct q2_err *err)
 		       Q2_NO_OFFSET, "not a regular file or block device");
 }
 
-enum q2_status q2_io_open(const char *path, struct q2_io **io,
-			  struct q2_err *err)
+enum q2_status q2_file_wrap(int fd, struct q2_file **file, struct q2_err *err)
 {
-	struct file *f = calloc(1, sizeof(*f));
+	struct q2_file *f = calloc(1, sizeof(*f));
 	enum q2_status st;
 
-	*io = NULL;
-	if (f == NULL)
+	*file = NULL;
+	if (f == NULL) {
+		close(fd);
 		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
+	}
 	f->io.ops = &file_ops;
-	/* O_NONBLOCK: a FIFO without a writer must not hang us. */
-	f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	if (f->fd < 0)
-		st = q2_fail_errno(err, errno, Q2_NO_OFFSET, "cannot open");
-	else
-		st = learn(f, err);
+	f->fd = fd;
+	st = learn(f, err);
 	if (st != Q2_OK) {
 		file_close(&f->io);
 		return st;
 	}
 	/* Tables lie apart: what lies between them need not be read. */
-	(void)posix_fadvise(f->fd, 0, 0, POSIX_FADV_RANDOM);
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+	*file = f;
+	return Q2_OK;
+}
+
+/* O_NONBLOCK: a FIFO without a writer must not hang us. */
+#define FLAGS (O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+
+enum q2_status q2_io_open(const char *path, struct q2_io **io,
+			  struct q2_err *err)
+{
+	return q2_nbd_is_uri(path) ? q2_nbd_open(path, io, err) :
+				     q2_io_open_file(path, io, err);
+}
+
+enum q2_status q2_io_open_file(const char *path, struct q2_io **io,
+			       struct q2_err *err)
+{
+	int fd = open(path, O_RDONLY | FLAGS);
+	struct q2_file *f;
+	enum q2_status st;
+
+	*io = NULL;
+	if (fd < 0)
+		return q2_fail_errno(err, errno, Q2_NO_OFFSET, "cannot open");
+	st = q2_file_wrap(fd, &f, err);
+	if (st == Q2_OK)
+		*io = &f->io;
+	return st;
+}
+
+/* On a device O_EXCL fails while the system uses it; elsewhere it would be
+ * without meaning, so the kind is looked at first. */
+static int open_exclusively(const char *path)
+{
+	struct stat sb;
+	int extra = 0;
+
+	if (stat(path, &sb) == 0 && S_ISBLK(sb.st_mode))
+		extra = O_EXCL;
+	return open(path, O_RDWR | FLAGS | extra);
+}
+
+enum q2_status q2_io_open_rw(const char *path, struct q2_io **io,
+			     struct q2_err *err)
+{
+	int fd = open_exclusively(path);
+	struct q2_file *f;
+	enum q2_status st;
+
+	*io = NULL;
+	if (fd < 0 && errno == EISDIR)
+		return q2_fail(err, Q2_E_ARG, EISDIR, Q2_NO_OFFSET,
+			       "not a regular file or block device");
+	if (fd < 0)
+		return q2_fail_errno(err, errno, Q2_NO_OFFSET,
+				     "cannot open for writing");
+	st = q2_file_wrap(fd, &f, err);
+	if (st != Q2_OK)
+		return st;
+	st = q2_file_lock(f, err);
+	if (st != Q2_OK) {
+		file_close(&f->io);
+		return st;
+	}
+	f->io.writable = true;
 	*io = &f->io;
 	return Q2_OK;
 }
 
-static bool locked(int fd, off_t start, off_t len)
-{
-	struct flock lock = {
-		.l_type = F_WRLCK,
-		.l_whence = SEEK_SET,
-		.l_start = start,
-		.l_len = len,
-	};
-
-	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-}
-
-enum q2_in_use q2_io_in_use(const struct q2_io *io)
-{
-	const struct file *f = (const struct file *)io;
-
-	if (io->ops != &file_ops)
-		return Q2_USE_NONE;
-	if (locked(f->fd, LOCK_USED + 1, 1) || locked(f->fd, LOCK_USED + 3, 1))
-		return Q2_USE_WRITER;
-	if (locked(f->fd, LOCK_USED, LOCK_PERMS) ||
-	    locked(f->fd, LOCK_DENIED, LOCK_PERMS))
-		return Q2_USE_READER;
-	return Q2_USE_NONE;
-}
-
 bool q2_io_identity(const struct q2_io *io, uint64_t *dev, uint64_t *inode)
 {
-	const struct file *f = (const struct file *)io;
+	const struct q2_file *f = q2_file_of(io);
 
-	if (io->ops != &file_ops)
+	if (f == NULL)
 		return false;
 	*dev = f->dev;
 	*inode = f->inode;
 	return true;
+}
+
+enum q2_status q2_io_changed(const struct q2_io *io, uint64_t *when,
+			     struct q2_err *err)
+{
+	const struct q2_file *f = q2_file_of(io);
+	struct stat sb;
+
+	*when = 0;
+	if (f == NULL || io->is_device)
+		return Q2_OK;
+	/* fdatasync() leaves the times to be lost in a crash. */
+	if ((io->writable && fsync(f->fd) < 0) || fstat(f->fd, &sb) < 0)
+		return q2_fail_errno(err, errno, Q2_NO_OFFSET,
+				     "cannot make writes durable");
+	*when = (uint64_t)sb.st_mtim.tv_sec * 1000000000 +
+		(uint64_t)sb.st_mtim.tv_nsec;
+	return Q2_OK;
+}
+
+enum q2_status q2_io_set_changed(struct q2_io *io, uint64_t when,
+				 struct q2_err *err)
+{
+	const struct q2_file *f = q2_file_of(io);
+	const struct timespec times[2] = {
+		{.tv_nsec = UTIME_OMIT},
+		{.tv_sec = (time_t)(when / 1000000000),
+		 .tv_nsec = (long)(when % 1000000000)},
+	};
+
+	if (f == NULL || io->is_device || when == 0)
+		return Q2_OK;
+	if (futimens(f->fd, times) < 0)
+		return q2_fail_errno(err, errno, Q2_NO_OFFSET,
+				     "cannot set the file's time");
+	return Q2_OK;
+}
+
+int q2_io_descriptor(const struct q2_io *io)
+{
+	const struct q2_file *f = q2_file_of(io);
+
+	return f ? f->fd : -1;
 }

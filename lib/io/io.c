@@ -51,6 +51,18 @@ enum q2_status q2_flush(struct q2_io *io, struct q2_err *err)
 	return io->writable ? io->ops->flush(io, err) : Q2_OK;
 }
 
+enum q2_status q2_io_discard(struct q2_io *io, struct q2_range range,
+			     struct q2_err *err)
+{
+	if (!io->writable || !q2_inside(range.start, range.len, io->size))
+		return q2_fail(err, Q2_E_ARG, 0, range.start,
+			       "cannot be discarded");
+	if (io->ops->discard == NULL)
+		return q2_fail(err, Q2_E_UNSUPPORTED, 0, range.start,
+			       "space cannot be given back here");
+	return range.len ? io->ops->discard(io, range, err) : Q2_OK;
+}
+
 struct q2_range q2_io_data(struct q2_io *io, uint64_t off)
 {
 	if (off >= io->size)

@@ -3,7 +3,7 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Five operations, all-or-nothing and stackable, and two optional hints.
+ * Five operations, all-or-nothing and stackable, and three optional ones.
  * Size and writability are data.  A stacked object borrows what lies below it.
  */
 #ifndef Q2_IO_IO_H
@@ -24,6 +24,10 @@ struct q2_io_ops {
 	/* Returns when all that was written is durable. */
 	enum q2_status (*flush)(struct q2_io *io, struct q2_err *err);
 	void (*close)(struct q2_io *io);
+	/* Gives the range's space back; what it holds then is undefined.  NULL:
+	 * cannot be done. */
+	enum q2_status (*discard)(struct q2_io *io, struct q2_range range,
+				  struct q2_err *err);
 
 	/* Hint: the first range at or after `off` that may hold anything but
 	 * zeros; {size, 0} if there is none.  NULL: everything may. */
@@ -57,6 +61,10 @@ enum q2_status q2_resize(struct q2_io *io, uint64_t size,
 			 struct q2_err *err) Q2_MUST_CHECK;
 enum q2_status q2_flush(struct q2_io *io, struct q2_err *err) Q2_MUST_CHECK;
 
+/* Q2_E_UNSUPPORTED where it cannot be done. */
+enum q2_status q2_io_discard(struct q2_io *io, struct q2_range range,
+			     struct q2_err *err) Q2_MUST_CHECK;
+
 struct q2_range q2_io_data(struct q2_io *io, uint64_t off);
 void q2_io_soon(struct q2_io *io, struct q2_range range);
 
@@ -67,8 +75,47 @@ enum q2_status q2_io_overlay(struct q2_io *base, struct q2_budget *budget,
 			     struct q2_io **io,
 			     struct q2_err *err) Q2_MUST_CHECK;
 
+/* A writable image in memory that starts as a copy of `size` bytes and grows up
+ * to `limit` bytes (0: no limit), past which writing fails with Q2_E_IO. */
+enum q2_status q2_io_memory_rw(const void *data, size_t size, uint64_t limit,
+			       struct q2_io **io,
+			       struct q2_err *err) Q2_MUST_CHECK;
+/* Its bytes, until it is written to or closed. */
+const uint8_t *q2_io_memory_bytes(const struct q2_io *io);
+
+/* A new file, readable for its owner only, under a temporary name beside `path`.
+ * q2_io_publish() makes it durable and gives it its name; unless `replace`, a file
+ * of that name must not be there (Q2_E_IO, EEXIST).  Closed without that, or after
+ * that failed, it is gone. */
+enum q2_status q2_io_create(const char *path, struct q2_io **io,
+			    struct q2_err *err) Q2_MUST_CHECK;
+enum q2_status q2_io_publish(struct q2_io *io, bool replace,
+			     struct q2_err *err) Q2_MUST_CHECK;
+
+/* Opens a file that is no image for reading and writing, without any lock. */
+enum q2_status q2_io_reopen(const char *path, struct q2_io **io,
+			    struct q2_err *err) Q2_MUST_CHECK;
+
+/* When the file's content was last changed, in nanoseconds since 1970, after
+ * making that durable; 0 where there is no such time. */
+enum q2_status q2_io_changed(const struct q2_io *io, uint64_t *when,
+			     struct q2_err *err) Q2_MUST_CHECK;
+
+/* Sets that time; 0, or where there is none: nothing is done. */
+enum q2_status q2_io_set_changed(struct q2_io *io, uint64_t when,
+				 struct q2_err *err) Q2_MUST_CHECK;
+
+/* As q2_io_open(), but whatever the path looks like, it is one: for names that come
+ * from images, which must not make us connect to anything. */
+enum q2_status q2_io_open_file(const char *path, struct q2_io **io,
+			       struct q2_err *err) Q2_MUST_CHECK;
+
 /* Device and inode of a file opened by q2_io_open(): equal for two names of one
  * file.  False for anything else. */
 bool q2_io_identity(const struct q2_io *io, uint64_t *dev, uint64_t *inode);
+
+/* The descriptor of a file opened by q2_io_open(), for what only the kernel can
+ * do with two files; -1 for anything else. */
+int q2_io_descriptor(const struct q2_io *io);
 
 #endif
