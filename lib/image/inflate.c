@@ -1,5 +1,5 @@
 /*
- * inflate.c - the contents of compressed clusters: deflate and zstd.
+ * inflate.c - the contents of compressed clusters.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -7,17 +7,8 @@
 
 #include <stdlib.h>
 
-#include <libdeflate.h>
-#include <zlib.h>
-#include <zstd.h>
-#include <zstd_errors.h>
-
 #include "base/err.h"
-
-#define RAW_DEFLATE (-15) /* no header, the whole window that deflate allows */
-/* What QEMU's decoder takes.  A window is address space only: no more of it is
- * touched than comes out, and we stop after one cluster. */
-#define WINDOW_LOG 27
+#include "image/decode.h"
 
 #define HOLE_MIN (UINT64_C(128) << 10) /* bytes worth asking for holes */
 
@@ -27,32 +18,13 @@ struct q2_inflate {
 	uint8_t *in; /* two clusters: the longest range that can be named */
 	uint8_t *out;
 	size_t cluster_size;
-	struct libdeflate_decompressor *fast; /* deflate only */
-	z_stream exact;			      /* deflate only */
-	bool exact_ready;
-	ZSTD_DCtx *zstd; /* zstd only */
+	struct q2_decoder *decoder;
 };
 
 static enum q2_status no_memory(struct q2_err *err)
 {
 	return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET,
 		       "no memory for inflating");
-}
-
-static enum q2_status make_decoders(struct q2_inflate *w, bool zstd,
-				    struct q2_err *err)
-{
-	if (zstd) {
-		w->zstd = ZSTD_createDCtx();
-		if (w->zstd == NULL ||
-		    ZSTD_isError(ZSTD_DCtx_setParameter(
-			    w->zstd, ZSTD_d_windowLogMax, WINDOW_LOG)))
-			return no_memory(err);
-		return Q2_OK;
-	}
-	w->fast = libdeflate_alloc_decompressor();
-	w->exact_ready = inflateInit2(&w->exact, RAW_DEFLATE) == Z_OK;
-	return w->fast && w->exact_ready ? Q2_OK : no_memory(err);
 }
 
 enum q2_status q2_inflate_new(const struct q2_image *img,
@@ -80,7 +52,7 @@ enum q2_status q2_inflate_new(const struct q2_image *img,
 		w->out = block;
 	}
 	if (st == Q2_OK)
-		st = make_decoders(w, img->geom.zstd, err);
+		st = q2_decoder_new(img->geom.zstd, &w->decoder, err);
 	if (st != Q2_OK) {
 		q2_inflate_free(w);
 		return st;
@@ -93,64 +65,10 @@ void q2_inflate_free(struct q2_inflate *w)
 {
 	if (w == NULL)
 		return;
-	libdeflate_free_decompressor(w->fast);
-	if (w->exact_ready)
-		inflateEnd(&w->exact);
-	ZSTD_freeDCtx(w->zstd);
+	q2_decoder_free(w->decoder);
 	q2_put(w->budget, w->in, 2 * w->cluster_size);
 	q2_put(w->budget, w->out, w->cluster_size);
 	free(w);
-}
-
-/* zlib decodes as far as it gets, and so says where that is. */
-static enum q2_status exact_deflate(struct q2_inflate *w, size_t in, size_t *n,
-				    struct q2_err *err)
-{
-	z_stream *z = &w->exact;
-
-	if (inflateReset(z) != Z_OK)
-		return no_memory(err);
-	z->next_in = w->in;
-	z->avail_in = (uInt)in;
-	z->next_out = w->out;
-	z->avail_out = (uInt)w->cluster_size;
-	if (inflate(z, Z_FINISH) == Z_MEM_ERROR)
-		return no_memory(err);
-	*n = w->cluster_size - z->avail_out;
-	return Q2_OK;
-}
-
-/* libdeflate is far faster, but knows whole streams only.  A stream that goes on
- * after a cluster, or breaks there, is as good as any to a reader. */
-static enum q2_status from_deflate(struct q2_inflate *w, size_t in, size_t *n,
-			      struct q2_err *err)
-{
-	size_t used;
-	enum libdeflate_result r = libdeflate_deflate_decompress_ex(
-		w->fast, w->in, in, w->out, w->cluster_size, &used, n);
-
-	return r == LIBDEFLATE_SUCCESS ? Q2_OK : exact_deflate(w, in, n, err);
-}
-
-/* Several frames may follow one another. */
-static enum q2_status from_zstd(struct q2_inflate *w, size_t in, size_t *n,
-			   struct q2_err *err)
-{
-	ZSTD_inBuffer from = {w->in, in, 0};
-	ZSTD_outBuffer to = {w->out, w->cluster_size, 0};
-
-	ZSTD_DCtx_reset(w->zstd, ZSTD_reset_session_only);
-	while (to.pos < to.size) {
-		size_t before = from.pos + to.pos;
-		size_t r = ZSTD_decompressStream(w->zstd, &to, &from);
-
-		if (ZSTD_getErrorCode(r) == ZSTD_error_memory_allocation)
-			return no_memory(err);
-		if (ZSTD_isError(r) || from.pos + to.pos == before)
-			break;
-	}
-	*n = to.pos;
-	return Q2_OK;
 }
 
 enum q2_status q2_inflate(struct q2_inflate *w, struct q2_range host,
@@ -158,6 +76,7 @@ enum q2_status q2_inflate(struct q2_inflate *w, struct q2_range host,
 			  struct q2_err *err)
 {
 	uint64_t there = 0;
+	size_t used;
 	enum q2_status st;
 
 	*bytes = NULL;
@@ -180,8 +99,8 @@ enum q2_status q2_inflate(struct q2_inflate *w, struct q2_range host,
 		      q2_min(host.start, w->io->size), err);
 	if (st != Q2_OK)
 		return st;
-	st = w->zstd ? from_zstd(w, (size_t)there, n, err) :
-		       from_deflate(w, (size_t)there, n, err);
+	st = q2_decode(w->decoder, w->in, (size_t)there, w->out,
+		       w->cluster_size, n, &used, err);
 	if (st != Q2_OK)
 		return st;
 	*bytes = w->out;

@@ -16,7 +16,8 @@
 enum q2_l2ref_flag {
 	Q2_L2_COPIED = 1 << 0,	/* an active L1 entry has COPIED set */
 	Q2_L2_CLEAR = 1 << 1,	/* an active L1 entry has it clear */
-	Q2_L2_ALIASED = 1 << 2	/* named from two slots, or twice in a tree */
+	Q2_L2_ALIASED = 1 << 2,	/* named from two slots, or twice in a tree */
+	Q2_L2_UNREAD = 1 << 3	/* free to use: a reader could not read it */
 };
 
 /* One distinct L2 table. */

@@ -1,0 +1,372 @@
+/*
+ * chain.c - the layers of a chain, and the guest's disk through all of them.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "image/chain.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "image/allow.h"
+#include "image/naming.h"
+
+struct opening {
+	const struct q2_policy *policy;
+	struct q2_chain *chain;
+	struct q2_allowed allowed;
+	struct q2_err *err;
+};
+
+static void free_text(struct q2_budget *b, char *text)
+{
+	if (text)
+		q2_put(b, text, strlen(text) + 1);
+}
+
+static void layer_free(struct q2_budget *b, struct q2_layer *layer)
+{
+	if (layer == NULL)
+		return;
+	q2_map_close(&layer->map);
+	q2_io_close(layer->data);
+	q2_io_close(layer->io);
+	free_text(b, layer->path);
+	q2_put(b, layer, sizeof(*layer));
+}
+
+void q2_chain_close(struct q2_chain *chain)
+{
+	for (unsigned i = 0; i < chain->n; i++)
+		layer_free(chain->budget, chain->layers[i]);
+	if (chain->layers)
+		q2_put(chain->budget, chain->layers,
+		       (Q2_CHAIN_MAX + 1) * sizeof(struct q2_layer *));
+	*chain = (struct q2_chain){0};
+}
+
+/* Puts the name of the file before the cause. */
+static enum q2_status blame(struct opening *o, enum q2_status st,
+			    const struct q2_err *why, const char *what,
+			    const char *name)
+{
+	return q2_fail(o->err, st, why->sys_errno, why->offset, "%s '%.100s': %s",
+		       what, name,
+		       why->code ? why->text : q2_status_text(st));
+}
+
+static enum q2_status open_io(struct opening *o, const char *path,
+			      struct q2_io **io, struct q2_err *why)
+{
+	const struct q2_policy *p = o->policy;
+
+	*io = NULL;
+	return p->open ? p->open(p->ctx, path, io, why) :
+			 q2_io_open(path, io, why);
+}
+
+/* A name that an image gives: *path is to be freed. */
+static enum q2_status open_named(struct opening *o, const char *overlay,
+				 const char *name, const char *what,
+				 char **path, struct q2_io **io)
+{
+	struct q2_budget *b = o->chain->budget;
+	struct q2_err why = {0};
+	const char *plain;
+	uint64_t size;
+	bool from_cwd;
+	enum q2_status st;
+
+	*path = NULL;
+	*io = NULL;
+	if (q2_name_split(name, &plain, &from_cwd) != Q2_NAME_PATH)
+		return q2_fail(o->err, Q2_E_UNSUPPORTED, 0, Q2_NO_OFFSET,
+			       "%s '%.100s': only files are followed", what,
+			       name);
+	st = q2_path_beside(overlay, plain, from_cwd, b, path, &size, o->err);
+	if (st != Q2_OK)
+		return st;
+	st = q2_allowed(&o->allowed, *path, &why);
+	if (st == Q2_OK)
+		st = o->policy->open ? open_io(o, *path, io, &why) :
+				       q2_io_open_file(*path, io, &why);
+	if (st == Q2_OK)
+		return st;
+	(void)blame(o, st, &why, what, *path);
+	free_text(b, *path);
+	*path = NULL;
+	return st;
+}
+
+static bool same_file(const struct q2_layer *a, const struct q2_layer *b)
+{
+	uint64_t dev[2], inode[2];
+
+	if (q2_io_identity(a->io, &dev[0], &inode[0]) &&
+	    q2_io_identity(b->io, &dev[1], &inode[1]))
+		return dev[0] == dev[1] && inode[0] == inode[1];
+	return strcmp(a->path, b->path) == 0;
+}
+
+/* Takes `io` and `path`, also on failure. */
+static enum q2_status push(struct opening *o, struct q2_io *io, char *path,
+			   struct q2_layer **out)
+{
+	struct q2_chain *c = o->chain;
+	struct q2_layer *layer;
+	enum q2_status st;
+	void *block;
+
+	st = q2_get(c->budget, sizeof(*layer), &block, o->err);
+	if (st != Q2_OK) {
+		q2_io_close(io);
+		free_text(c->budget, path);
+		return st;
+	}
+	layer = block;
+	layer->io = io;
+	layer->path = path;
+	for (unsigned i = 0; i < c->n && st == Q2_OK; i++)
+		if (same_file(c->layers[i], layer))
+			st = q2_fail(o->err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
+				     "backing file '%.100s': the chain is a "
+				     "loop", path);
+	if (st != Q2_OK) {
+		layer_free(c->budget, layer);
+		return st;
+	}
+	c->layers[c->n++] = layer;
+	*out = layer;
+	return Q2_OK;
+}
+
+static enum q2_status open_data_file(struct opening *o, struct q2_layer *layer)
+{
+	const char *given = o->chain->n == 1 ? o->policy->data_file : NULL;
+	const char *name = layer->opened.names.data_file;
+	struct q2_err why = {0};
+	enum q2_status st;
+	char *path;
+
+	if (given) {
+		st = open_io(o, given, &layer->data, &why);
+		return st == Q2_OK ? st : blame(o, st, &why, "data file",
+						given);
+	}
+	if (name[0] == '\0')
+		return q2_fail(o->err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
+			       "'%.100s' has a data file, but does not name it",
+			       layer->path);
+	/* From the current folder, wherever the image is. */
+	st = open_named(o, "", name, "data file", &path, &layer->data);
+	free_text(o->chain->budget, path);
+	return st;
+}
+
+static enum q2_status start_qcow2(struct opening *o, struct q2_layer *layer)
+{
+	struct q2_budget *b = o->chain->budget;
+	struct q2_err why = {0};
+	enum q2_status st = q2_image_open(layer->io, b, &layer->opened, &why);
+
+	if (st != Q2_OK)
+		return blame(o, st, &why, "image", layer->path);
+	if (layer->opened.img.geom.data_file && o->policy->data_files)
+		st = open_data_file(o, layer);
+	if (st != Q2_OK)
+		return st;
+	return q2_map_open(&layer->map, &layer->opened.img,
+			   &layer->opened.active, layer->data, o->err);
+}
+
+static enum q2_status start(struct opening *o, struct q2_layer *layer,
+			    enum q2_format format)
+{
+	struct q2_err why = {0};
+	enum q2_status st = Q2_OK;
+	bool qcow2 = format == Q2_FORMAT_QCOW2;
+
+	/* Not to be readable is no sign of being raw. */
+	if (format == Q2_FORMAT_PROBE)
+		st = q2_image_probe(layer->io, &qcow2, &why);
+	if (st != Q2_OK)
+		return blame(o, st, &why, "image", layer->path);
+	layer->raw = !qcow2;
+	if (!layer->raw)
+		return start_qcow2(o, layer);
+	q2_map_open_raw(&layer->map, layer->io);
+	return Q2_OK;
+}
+
+/* A file is never taken for more than its overlay says it is. */
+static enum q2_status stated_format(struct opening *o, const char *format,
+				    const char *name, enum q2_format *out)
+{
+	static const char *const raw[] = {"raw", "file", "host_device"};
+
+	*out = Q2_FORMAT_PROBE;
+	if (format[0] == '\0' && o->policy->backing_format)
+		format = o->policy->backing_format;
+	if (format[0] == '\0') {
+		if (o->policy->allow_probe)
+			return Q2_OK;
+		return q2_fail(o->err, Q2_E_REFUSED, 0, Q2_NO_OFFSET,
+			       "backing file '%.100s': no format is stated; "
+			       "--allow-probe has its content decide", name);
+	}
+	*out = Q2_FORMAT_QCOW2;
+	if (strcmp(format, "qcow2") == 0)
+		return Q2_OK;
+	*out = Q2_FORMAT_RAW;
+	for (size_t i = 0; i < sizeof(raw) / sizeof(*raw); i++)
+		if (strcmp(format, raw[i]) == 0)
+			return Q2_OK;
+	return q2_fail(o->err, Q2_E_UNSUPPORTED, 0, Q2_NO_OFFSET,
+		       "backing file '%.100s': the format '%s' is not "
+		       "supported", name, format);
+}
+
+/* Opens what the last layer names; *more is false if it names nothing. */
+static enum q2_status follow(struct opening *o, bool *more)
+{
+	struct q2_layer *above = o->chain->layers[o->chain->n - 1];
+	const struct q2_names *names = &above->opened.names;
+	unsigned max = o->policy->max_layers;
+	struct q2_layer *layer;
+	enum q2_format format;
+	enum q2_status st;
+	struct q2_io *io;
+	char *path;
+
+	*more = false;
+	if (above->raw || (names->backing[0] == '\0' && !names->backing_bad))
+		return Q2_OK;
+	if (!o->policy->backing) {
+		o->chain->cut = true;
+		return Q2_OK;
+	}
+	if (names->backing_bad)
+		return q2_fail(o->err, Q2_E_FORMAT, 0, 8,
+			       "image '%.100s': the backing file's name is out "
+			       "of range", above->path);
+	if (o->chain->n >= (max && max < Q2_CHAIN_MAX ? max : Q2_CHAIN_MAX))
+		return q2_fail(o->err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
+			       "backing file '%.100s': the chain has more than "
+			       "%u layers", names->backing, o->chain->n);
+	st = stated_format(o, names->format, names->backing, &format);
+	if (st != Q2_OK)
+		return st;
+	st = open_named(o, above->path, names->backing, "backing file", &path,
+			&io);
+	if (st != Q2_OK)
+		return st;
+	st = push(o, io, path, &layer);
+	*more = st == Q2_OK;
+	return st == Q2_OK ? start(o, layer, format) : st;
+}
+
+static enum q2_status open_top(struct opening *o, const char *path,
+			       enum q2_format format)
+{
+	struct q2_err why = {0};
+	struct q2_layer *layer;
+	struct q2_io *io;
+	enum q2_status st;
+	uint64_t size;
+	char *copy;
+
+	st = q2_path_beside("", path, true, o->chain->budget, &copy, &size,
+			    o->err);
+	if (st != Q2_OK)
+		return st;
+	st = open_io(o, path, &io, &why);
+	if (st != Q2_OK) {
+		free_text(o->chain->budget, copy);
+		return q2_fail(o->err, st, why.sys_errno, why.offset, "%s",
+			       why.code ? why.text : q2_status_text(st));
+	}
+	st = push(o, io, copy, &layer);
+	return st == Q2_OK ? start(o, layer, format) : st;
+}
+
+enum q2_status q2_chain_open(const char *path, enum q2_format format,
+			     const struct q2_policy *policy,
+			     struct q2_budget *budget, struct q2_chain *chain,
+			     struct q2_err *err)
+{
+	struct opening o = {.policy = policy, .chain = chain, .err = err};
+	bool more = true;
+	enum q2_status st;
+	void *block;
+
+	*chain = (struct q2_chain){.budget = budget};
+	st = q2_get(budget, (Q2_CHAIN_MAX + 1) * sizeof(struct q2_layer *),
+		    &block, err);
+	if (st != Q2_OK)
+		return st;
+	chain->layers = block;
+	q2_allowed_init(&o.allowed, policy->allow, policy->allow_any,
+			policy->open != NULL, path);
+	st = open_top(&o, path, format);
+	while (st == Q2_OK && more)
+		st = follow(&o, &more);
+	q2_allowed_free(&o.allowed);
+	if (st != Q2_OK)
+		q2_chain_close(chain);
+	return st;
+}
+
+enum q2_status q2_chain_tree(struct q2_chain *chain,
+			     const struct q2_tree *tree, struct q2_err *err)
+{
+	struct q2_layer *top = chain->layers[0];
+	bool probe = top->map.probe;
+	struct q2_map map;
+	enum q2_status st;
+
+	if (top->raw)
+		return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
+			       "a raw image has no snapshots");
+	st = q2_map_open(&map, &top->opened.img, tree, top->data, err);
+	if (st != Q2_OK)
+		return st;
+	q2_map_close(&top->map);
+	top->map = map;
+	q2_map_holes(&top->map, probe);
+	return Q2_OK;
+}
+
+void q2_chain_at(struct q2_chain *chain, uint64_t guest, uint64_t length,
+		 struct q2_piece *out)
+{
+	unsigned depth = 0;
+
+	for (;;) {
+		q2_map_at(&chain->layers[depth]->map, guest, length, &out->e);
+		out->depth = depth;
+		length = out->e.length;
+		depth++;
+		if (out->e.kind != Q2_MAP_NONE || depth == chain->n ||
+		    guest >= chain->layers[depth]->map.size)
+			return;
+	}
+}
+
+enum q2_status q2_chain_walk(struct q2_chain *chain, uint64_t guest,
+			     uint64_t length,
+			     enum q2_status (*take)(void *ctx,
+						    const struct q2_piece *p),
+			     void *ctx)
+{
+	uint64_t end = q2_min(q2_add_sat(guest, length), q2_chain_size(chain));
+	enum q2_status st = Q2_OK;
+	struct q2_piece p;
+
+	while (guest < end && st == Q2_OK) {
+		q2_chain_at(chain, guest, end - guest, &p);
+		st = take(ctx, &p);
+		guest += p.e.length;
+	}
+	return st;
+}
