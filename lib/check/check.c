@@ -124,40 +124,58 @@ static enum q2_status run(struct q2_checker *c)
 	return st;
 }
 
-enum q2_status q2_check(struct q2_io *io, const struct q2_check_opts *opts,
-			struct q2_check_result *result, struct q2_err *err)
+enum q2_status q2_checker_run(struct q2_io *io,
+			      const struct q2_check_opts *opts,
+			      struct q2_check_result *result,
+			      struct q2_checker **out, struct q2_err *err)
 {
 	struct q2_checker *c = calloc(1, sizeof(*c));
-	struct q2_err own = {0};
 	enum q2_status st;
 
+	*out = c;
 	memset(result, 0, sizeof(*result));
 	result->verdict = Q2_UNREADABLE;
-	if ((opts->flags & Q2_CHECK_CHAIN) && opts->path == NULL) {
-		free(c);
-		return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
-			       "the chain cannot be followed without a path");
-	}
 	if (c == NULL)
 		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
 	c->opts = opts;
 	c->result = result;
-	c->err = err ? err : &own;
+	c->err = err ? err : &c->own_err;
 	c->budget.limit = opts->max_memory;
 	c->img.io = io;
 	c->img.budget = &c->budget;
 	q2_refmap_init(&c->map, &c->budget);
+	if ((opts->flags & Q2_CHECK_CHAIN) && opts->path == NULL)
+		return q2_fail(c->err, Q2_E_ARG, 0, Q2_NO_OFFSET,
+			       "the chain cannot be followed without a path");
 	st = run(c);
 	result->peak_memory = c->budget.peak;
+	return st;
+}
+
+void q2_checker_free(struct q2_checker *c)
+{
+	if (c == NULL)
+		return;
 	q2_put(&c->budget, c->first, c->img.geom.cluster_size);
 	q2_trees_free(&c->trees, &c->budget);
 	q2_metas_free(&c->metas, &c->budget);
 	q2_l2refs_free(&c->refs, &c->budget);
 	q2_refmap_free(&c->map);
+	q2_snap_places_free(&c->snap_places, &c->budget);
+	q2_bitmap_spots_free(&c->bitmap_spots, &c->budget);
 	q2_losts_free(&c->lost, &c->budget);
 	q2_suspects_free(&c->suspects, &c->budget);
 	q2_leaks_free(&c->leaks, &c->budget);
 	q2_descriptors_free(&c->compressed, &c->budget);
 	free(c);
+}
+
+enum q2_status q2_check(struct q2_io *io, const struct q2_check_opts *opts,
+			struct q2_check_result *result, struct q2_err *err)
+{
+	struct q2_checker *c;
+	enum q2_status st = q2_checker_run(io, opts, result, &c, err);
+
+	q2_checker_free(c);
 	return st;
 }

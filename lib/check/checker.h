@@ -72,6 +72,23 @@ struct q2_uncounted {
 	uint64_t l1_offset;
 };
 
+/* Where a snapshot's record stands, and whether it can be read. */
+struct q2_snap_place {
+	uint64_t host;
+	uint32_t index;
+	bool sound;
+};
+Q2_VEC(q2_snap_places, struct q2_snap_place)
+
+/* Where a bitmap's record stands; its length without padding. */
+struct q2_bitmap_spot {
+	uint64_t host;
+	uint64_t len;
+	uint32_t index;
+	bool sound;
+};
+Q2_VEC(q2_bitmap_spots, struct q2_bitmap_spot)
+
 /* A run of clusters with a refcount that nothing refers to. */
 struct q2_leak {
 	uint64_t first;
@@ -86,6 +103,7 @@ struct q2_checker {
 	const struct q2_check_opts *opts;
 	struct q2_check_result *result;
 	struct q2_err *err;
+	struct q2_err own_err; /* where the caller has none */
 	struct q2_budget budget;
 	struct q2_image img; /* io and geometry */
 	struct q2_header header;
@@ -97,6 +115,8 @@ struct q2_checker {
 	struct q2_l2refs refs;
 	struct q2_refmap map;
 	struct q2_uncounted uncounted;
+	struct q2_snap_places snap_places;
+	struct q2_bitmap_spots bitmap_spots;
 	struct q2_losts lost; /* some thousands at the most */
 	struct q2_suspects suspects;
 	uint64_t suspects_over; /* more than are kept */
@@ -106,6 +126,15 @@ struct q2_checker {
 	struct q2_leak leaks_over; /* more runs than are kept: first and sum */
 	struct q2_descriptors compressed; /* each distinct one, as stored */
 };
+
+/* Runs a check and keeps what it learnt: *out is to be freed even after failure
+ * (it may be NULL then), and until that `opts`, `result` and `err` stay. */
+enum q2_status q2_checker_run(struct q2_io *io,
+			      const struct q2_check_opts *opts,
+			      struct q2_check_result *result,
+			      struct q2_checker **out,
+			      struct q2_err *err) Q2_MUST_CHECK;
+void q2_checker_free(struct q2_checker *c);
 
 /* Emits a finding of kind `id`.  `f` needs its members and `fields` set;
  * problem is filled in, counters and verdict data are kept. */
@@ -126,6 +155,12 @@ enum q2_status q2_unreadable(struct q2_checker *c, enum q2_status status,
 enum q2_status q2_unreadable_at(struct q2_checker *c, enum q2_status status,
 				const struct q2_err *why,
 				const struct q2_finding *where);
+
+/* The same for an L2 table of c->refs: once, however often it is read. */
+enum q2_status q2_l2_unreadable(struct q2_checker *c,
+				const struct q2_l2ref *ref,
+				enum q2_status status,
+				const struct q2_err *why);
 
 /* Registers a host byte range as metadata; the part past the end of the file is
  * left out.  `index` is what a finding shows as {index}. */

@@ -95,6 +95,15 @@ static enum q2_status parse(struct directory *d, uint64_t pos,
 	return st;
 }
 
+static enum q2_status note_place(struct directory *d,
+				 const struct q2_bitmap_rec *r, bool is_sound)
+{
+	struct q2_bitmap_spot spot = {r->host, r->b.end, r->index, is_sound};
+
+	return q2_bitmap_spots_push(&d->c->bitmap_spots, &d->c->budget,
+				    spot, d->c->err);
+}
+
 static enum q2_status accept(struct directory *d, struct q2_bitmap_rec *r)
 {
 	enum q2_status st;
@@ -110,6 +119,8 @@ static enum q2_status accept(struct directory *d, struct q2_bitmap_rec *r)
 	} else {
 		st = q2_bitmap_add(d->c, &d->refs, r, d->stale);
 	}
+	if (st == Q2_OK)
+		st = note_place(d, r, !q2_window_bad(&d->w, r->host, r->b.len));
 	d->pos += r->b.len;
 	d->taken = d->pos;
 	d->index++;
@@ -143,6 +154,8 @@ static enum q2_status resync(struct directory *d, struct q2_bitmap_rec *r)
 	if (!d->stale && !q2_window_bad(&d->w, r->host, Q2_BITMAP_HEAD))
 		emit_record(d, r);
 	st = q2_bitmap_salvage(d->c, &d->refs, r);
+	if (st == Q2_OK)
+		st = note_place(d, r, false);
 	d->index++;
 	if (d->size == 0)
 		d->pos = d->limit;

@@ -99,9 +99,10 @@ static uint64_t judge_size(const struct judge *j, uint64_t needed)
 {
 	const struct q2_bitmap *b = &j->r->b;
 	uint64_t most = Q2_BITMAP_BYTES_MAX >> j->c->img.geom.cluster_bits;
-	bool absurd = b->table_size > most;
+	bool absurd = b->table_size == 0 || b->table_size > most;
 
-	/* The disk may have been resized while a bitmap was in use. */
+	/* The disk may have been resized while a bitmap was in use; but a table
+	 * without an entry is none, whatever its bitmap is. */
 	if (!absurd && (needed == 0 || b->table_size == needed ||
 			(b->flags & Q2_BITMAP_IN_USE)))
 		return b->table_size;
@@ -109,7 +110,7 @@ static uint64_t judge_size(const struct judge *j, uint64_t needed)
 	     (struct q2_finding){
 		     .fields = Q2_F_FOUND | Q2_F_EXPECTED,
 		     .found = b->table_size,
-		     .expected = needed,
+		     .expected = q2_max(needed, 1),
 	     });
 	j->c->result->partial = true;
 	/* A wrong length says nothing; the part that is needed does. */
@@ -213,7 +214,8 @@ void q2_bitmaps_compare(struct q2_checker *c, struct q2_bitmap_refs *refs)
 		at[i].same_name = at[i].hash == at[i - 1].hash &&
 				  at[i].name_len &&
 				  at[i].name_len == at[i - 1].name_len &&
-				  q2_window_same(c, at[i].name_at,
+				  q2_window_same(c, Q2_K_BITMAP_DIR,
+						 at[i].name_at,
 						 at[i - 1].name_at,
 						 at[i].name_len);
 	qsort(at, refs->n, sizeof(*at), by_index);

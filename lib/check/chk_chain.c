@@ -13,17 +13,11 @@
 #include "base/endian.h"
 #include "base/err.h"
 #include "check/checker.h"
+#include "image/naming.h"
+#include "image/open.h"
 
 #define LAYERS 200u
-#define FORMAT_MAX 15u
-#define SECTOR 512u
-
-/* What a layer says of the next one; the name is cut at a NUL, as by QEMU. */
-struct names {
-	char backing[Q2_BACKING_MAX + 1];
-	char format[FORMAT_MAX + 1]; /* empty: none given */
-	char data_file[Q2_BACKING_MAX + 1];
-};
+#define SECTOR Q2_SECTOR
 
 struct identity {
 	uint64_t dev;
@@ -32,8 +26,8 @@ struct identity {
 
 struct chain {
 	struct q2_checker *c;
-	char *dir; /* of the overlay's path, with its slash, or "" */
-	uint64_t dir_size;
+	char *path; /* by which the overlay was opened */
+	uint64_t path_size;
 	uint64_t disk_size; /* of the overlay's disk */
 	uint32_t layer;	    /* of the member at hand; the image itself is 0 */
 	size_t n_seen;
@@ -49,7 +43,7 @@ static void copy_name(char *to, size_t room, const char *from, size_t n)
 	to[len] = '\0';
 }
 
-static void copy_names(const struct q2_checker *c, struct names *out)
+static void copy_names(const struct q2_checker *c, struct q2_names *out)
 {
 	const struct q2_extensions *e = &c->ext;
 
@@ -73,18 +67,6 @@ static void report(const struct chain *w, enum q2_problem_id id,
 	q2_found(w->c, id, &f);
 }
 
-/* The part of the name that is a path; NULL if it is another protocol's.  As
- * QEMU has it, a colon before the first slash ends a protocol's name.  A path
- * after file: starts from the current directory, whatever names it. */
-static const char *plain_path(const char *name, bool *from_cwd)
-{
-	*from_cwd = strncmp(name, "file:", 5) == 0;
-	if (*from_cwd)
-		return name + 5;
-	*from_cwd = name[0] == '/';
-	return name[strcspn(name, ":/")] == ':' ? NULL : name;
-}
-
 /* Failures of memory and interruptions end the check; others tell that the file
  * at hand is of no use, and are dropped. */
 static enum q2_status pass_on(struct chain *w, enum q2_status st,
@@ -96,48 +78,13 @@ static enum q2_status pass_on(struct chain *w, enum q2_status st,
 		       why->text);
 }
 
-/* Opens `dir` + `name`.  *io stays NULL if that is not possible. */
-static enum q2_status open_file(struct chain *w, const char *dir,
-				const char *name, struct q2_io **io)
+/* Opens the file.  *io stays NULL if that is not possible. */
+static enum q2_status open_file(struct chain *w, const char *path,
+				struct q2_io **io)
 {
-	size_t dir_len = strlen(dir);
-	size_t size = dir_len + strlen(name) + 1;
 	struct q2_err why = {0};
-	enum q2_status st;
-	void *path;
 
-	*io = NULL;
-	st = q2_get(&w->c->budget, size, &path, w->c->err);
-	if (st != Q2_OK)
-		return st;
-	memcpy(path, dir, dir_len);
-	memcpy((char *)path + dir_len, name, size - dir_len);
-	st = pass_on(w, q2_io_open(path, io, &why), &why);
-	q2_put(&w->c->budget, path, size);
-	return st;
-}
-
-/* Sets the directory from which the next layer's name starts: that of the path
- * by which this one was opened, symbolic links not resolved. */
-static enum q2_status enter_dir(struct chain *w, const char *path,
-				bool from_cwd)
-{
-	const char *slash = strrchr(path, '/');
-	size_t more = slash ? (size_t)(slash + 1 - path) : 0;
-	size_t keep = from_cwd ? 0 : strlen(w->dir);
-	enum q2_status st;
-	void *dir;
-
-	st = q2_get(&w->c->budget, keep + more + 1, &dir, w->c->err);
-	if (st != Q2_OK)
-		return st;
-	if (keep)
-		memcpy(dir, w->dir, keep);
-	memcpy((char *)dir + keep, path, more);
-	q2_put(&w->c->budget, w->dir, w->dir_size);
-	w->dir = dir;
-	w->dir_size = keep + more + 1;
-	return Q2_OK;
+	return pass_on(w, q2_io_open_file(path, io, &why), &why);
 }
 
 /* True if the file was met before; otherwise it is noted. */
@@ -205,58 +152,23 @@ static enum q2_status judge_member(struct chain *w, struct q2_io *io,
 	return Q2_OK;
 }
 
-static enum q2_status run_names(struct q2_checker *m, struct names *out)
-{
-	uint8_t bytes[Q2_HEADER_READ];
-	const struct q2_geom *g = &m->img.geom;
-	enum q2_status st = q2_pread_zero(m->img.io, bytes, sizeof(bytes), 0,
-					  m->err);
-	void *block;
-
-	if (st != Q2_OK)
-		return st;
-	q2_header_parse(bytes, sizeof(bytes), &m->header);
-	st = q2_chk_header(m);
-	if (st != Q2_OK || g->cluster_size == 0)
-		return st;
-	st = q2_get(&m->budget, g->cluster_size, &block, m->err);
-	if (st != Q2_OK)
-		return st;
-	m->first = block;
-	st = q2_pread_zero(m->img.io, m->first, (size_t)g->cluster_size, 0,
-			   m->err);
-	if (st == Q2_OK)
-		st = q2_chk_extensions(m);
-	if (st == Q2_OK)
-		copy_names(m, out);
-	return st;
-}
-
-/* What the member says of the next one: two phases of a check of its own. */
+/* What the member says of the next one; nothing if it is not usable. */
 static enum q2_status read_names(struct chain *w, struct q2_io *io,
-				 struct names *out)
+				 struct q2_names *out)
 {
-	struct q2_check_opts quiet = {0};
-	struct q2_check_result r = {0};
+	struct q2_budget budget = {.limit = memory_left(w->c)};
 	struct q2_err why = {0};
-	struct q2_checker *m = calloc(1, sizeof(*m));
+	struct q2_opened *o = calloc(1, sizeof(*o));
 	enum q2_status st;
 
 	memset(out, 0, sizeof(*out));
-	if (m == NULL)
+	if (o == NULL)
 		return q2_fail(w->c->err, Q2_E_NOMEM, 0, Q2_NO_OFFSET,
 			       "no memory");
-	m->opts = &quiet;
-	m->result = &r;
-	m->err = &why;
-	m->budget.limit = memory_left(w->c);
-	m->img.io = io;
-	m->img.budget = &m->budget;
-	st = run_names(m, out);
-	q2_put(&m->budget, m->first, m->img.geom.cluster_size);
-	q2_metas_free(&m->metas, &m->budget);
-	q2_trees_free(&m->trees, &m->budget);
-	free(m);
+	st = q2_image_open(io, &budget, o, &why);
+	if (st == Q2_OK)
+		*out = o->names;
+	free(o);
 	return pass_on(w, st, &why);
 }
 
@@ -278,18 +190,18 @@ static void compare_sizes(const struct chain *w, const char *name,
 static enum q2_status judge_data_file(struct chain *w, const char *name,
 				      uint64_t end)
 {
+	const char *path;
 	bool from_cwd;
-	const char *path = plain_path(name, &from_cwd);
 	struct q2_io *io;
 	enum q2_status st;
 
 	if (name[0] == '\0')
 		return Q2_OK;
-	if (path == NULL) {
+	if (q2_name_split(name, &path, &from_cwd) != Q2_NAME_PATH) {
 		report(w, Q2_P_BACKING_NOT_FOLLOWED, name, 0, 0);
 		return Q2_OK;
 	}
-	st = open_file(w, "", path, &io);
+	st = open_file(w, path, &io);
 	if (st != Q2_OK)
 		return st;
 	if (io == NULL)
@@ -303,7 +215,7 @@ static enum q2_status judge_data_file(struct chain *w, const char *name,
 /* A member of which its overlay says, or lets us see, that it is QCOW2.  Replaces
  * *next by what it names. */
 static enum q2_status enter_qcow2(struct chain *w, struct q2_io *io,
-				  struct names *next)
+				  struct q2_names *next)
 {
 	struct q2_check_result r;
 	enum q2_status st = judge_member(w, io, next->backing, &r);
@@ -320,7 +232,7 @@ static enum q2_status enter_qcow2(struct chain *w, struct q2_io *io,
 
 /* A file is never taken for more than its overlay says it is. */
 static enum q2_status judge_backing(struct chain *w, struct q2_io *io,
-				    struct names *next)
+				    struct q2_names *next)
 {
 	enum content content = content_of(io);
 	bool any = next->format[0] == '\0';
@@ -339,42 +251,54 @@ static enum q2_status judge_backing(struct chain *w, struct q2_io *io,
 	return Q2_OK;
 }
 
-/* One step.  next->backing is empty at the end of the chain. */
-static enum q2_status step(struct chain *w, struct names *next)
+/* Opens the file at `path`, which the next layer's name means. */
+static enum q2_status enter(struct chain *w, const char *path,
+			    struct q2_names *next)
 {
-	bool from_cwd;
-	const char *path = plain_path(next->backing, &from_cwd);
 	enum q2_problem_id wrong = Q2_P_BACKING_MISSING;
-	struct q2_io *io = NULL;
-	enum q2_status st = Q2_OK;
+	struct q2_io *io;
+	enum q2_status st = open_file(w, path, &io);
 
-	if (w->layer == LAYERS) {
-		wrong = Q2_P_BACKING_DEEP;
-		goto out;
-	}
-	w->layer++;
-	if (path == NULL) {
-		wrong = Q2_P_BACKING_NOT_FOLLOWED;
-		goto out;
-	}
-	st = open_file(w, from_cwd ? "" : w->dir, path, &io);
-	if (io == NULL)
-		goto out;
-	if (met(w, io)) {
-		wrong = Q2_P_BACKING_LOOP;
-		goto out;
-	}
-	st = enter_dir(w, path, from_cwd);
-	if (st == Q2_OK)
+	if (io && !met(w, io)) {
 		st = judge_backing(w, io, next);
+	} else {
+		if (io)
+			wrong = Q2_P_BACKING_LOOP;
+		if (st == Q2_OK)
+			report(w, wrong, next->backing, 0, 0);
+		next->backing[0] = '\0';
+	}
 	q2_io_close(io);
 	return st;
-out:
-	q2_io_close(io);
-	if (st == Q2_OK)
-		report(w, wrong, next->backing, 0, 0);
-	next->backing[0] = '\0';
-	return st;
+}
+
+/* One step.  next->backing is empty at the end of the chain. */
+static enum q2_status step(struct chain *w, struct q2_names *next)
+{
+	struct q2_budget *b = &w->c->budget;
+	bool deep = w->layer == LAYERS;
+	const char *plain;
+	uint64_t size;
+	bool from_cwd;
+	enum q2_status st;
+	char *path;
+
+	w->layer += !deep;
+	if (deep ||
+	    q2_name_split(next->backing, &plain, &from_cwd) != Q2_NAME_PATH) {
+		report(w, deep ? Q2_P_BACKING_DEEP : Q2_P_BACKING_NOT_FOLLOWED,
+		       next->backing, 0, 0);
+		next->backing[0] = '\0';
+		return Q2_OK;
+	}
+	st = q2_path_beside(w->path, plain, from_cwd, b, &path, &size,
+			    w->c->err);
+	if (st != Q2_OK)
+		return st;
+	q2_put(b, w->path, w->path_size);
+	w->path = path;
+	w->path_size = size;
+	return enter(w, path, next);
 }
 
 /* Nothing comes after this phase, and other images may need the memory. */
@@ -391,7 +315,7 @@ enum q2_status q2_chk_chain(struct q2_checker *c)
 {
 	const struct q2_geom *g = &c->img.geom;
 	struct chain *w;
-	struct names next;
+	struct q2_names next;
 	enum q2_status st;
 
 	if (!(c->opts->flags & Q2_CHECK_CHAIN))
@@ -405,7 +329,8 @@ enum q2_status q2_chk_chain(struct q2_checker *c)
 	w->disk_size = g->disk_size;
 	copy_names(c, &next);
 	met(w, c->img.io);
-	st = enter_dir(w, c->opts->path, true);
+	st = q2_path_beside("", c->opts->path, true, &c->budget, &w->path,
+			    &w->path_size, c->err);
 	if (st == Q2_OK)
 		st = judge_data_file(w, next.data_file,
 				     c->result->data_file_end);
@@ -414,7 +339,7 @@ enum q2_status q2_chk_chain(struct q2_checker *c)
 		if (st == Q2_OK)
 			st = q2_tick(c, "chain", w->layer, LAYERS);
 	}
-	q2_put(&c->budget, w->dir, w->dir_size);
+	q2_put(&c->budget, w->path, w->path_size);
 	free(w);
 	return st;
 }

@@ -233,12 +233,13 @@ static enum q2_status on_slice(void *ctx, const struct q2_l2slice *s)
 	return q2_l2_count(&l->count, s);
 }
 
-static enum q2_status on_unreadable(void *ctx, const struct q2_l2ref *ref,
-				    enum q2_status status,
-				    const struct q2_err *why)
+enum q2_status q2_l2_unreadable(struct q2_checker *c,
+				const struct q2_l2ref *ref,
+				enum q2_status status,
+				const struct q2_err *why)
 {
-	struct l2 *l = ctx;
-	const struct q2_geom *g = &l->c->img.geom;
+	const struct q2_geom *g = &c->img.geom;
+	struct q2_l2ref *own = &c->refs.tables.at[ref - c->refs.tables.at];
 	const struct q2_finding f = {
 		.fields = Q2_F_HOST | Q2_F_KIND | Q2_F_LENGTH | Q2_F_TREE |
 			  Q2_F_L1 | Q2_F_GUEST,
@@ -250,7 +251,20 @@ static enum q2_status on_unreadable(void *ctx, const struct q2_l2ref *ref,
 		.guest = q2_guest(g, ref->slot, 0),
 	};
 
-	return q2_unreadable_at(l->c, status, why, &f);
+	if ((own->flags & Q2_L2_UNREAD) &&
+	    (status == Q2_E_IO || status == Q2_E_RANGE))
+		return Q2_OK;
+	own->flags |= Q2_L2_UNREAD;
+	return q2_unreadable_at(c, status, why, &f);
+}
+
+static enum q2_status on_unreadable(void *ctx, const struct q2_l2ref *ref,
+				    enum q2_status status,
+				    const struct q2_err *why)
+{
+	struct l2 *l = ctx;
+
+	return q2_l2_unreadable(l->c, ref, status, why);
 }
 
 static enum q2_status on_tick(void *ctx, uint64_t done, uint64_t total)

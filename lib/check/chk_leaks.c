@@ -12,10 +12,8 @@
 
 #include "base/endian.h"
 #include "base/err.h"
-#include "check/checker.h"
-#include "format/entry.h"
+#include "check/l2shape.h"
 
-#define PROBE 512u	     /* enough to rule most clusters out */
 #define PROBES_MAX 16384u    /* clusters looked into, unless all are asked for */
 #define L1_CHUNK (64u << 10)
 
@@ -30,48 +28,6 @@ struct triage {
 	uint32_t first_empty;
 	uint32_t last_empty;
 };
-
-/* What a cluster would be, taken for an L2 table. */
-struct shape {
-	uint64_t entries; /* allocated, all of them sound */
-	uint64_t alone;	  /* of them: whose clusters nobody else refers to */
-	uint64_t marked;  /* of them: with COPIED set, or compressed */
-	uint64_t first;	  /* host offset that the first one names */
-	uint32_t last;	  /* index of the last one */
-};
-
-/* False if `n` bytes from entry `first` on cannot be a part of an L2 table. */
-static bool looks_like_l2(const struct triage *t, const uint8_t *bytes,
-			  uint32_t n_entries, struct shape *shape)
-{
-	const struct q2_geom *g = &t->c->img.geom;
-
-	*shape = (struct shape){0};
-	for (uint32_t i = 0; i < n_entries; i++) {
-		const uint8_t *p = bytes + ((size_t)i << g->entry_bits);
-		uint64_t raw = q2_be64(p);
-		uint64_t bitmap = g->ext_l2 ? q2_be64(p + 8) : 0;
-		struct q2_l2_entry e;
-		uint64_t clu;
-
-		if ((raw | bitmap) == 0)
-			continue;
-		e = q2_l2_decode(g, raw, bitmap, 0);
-		if (e.faults & ~(unsigned)(Q2_EF_DATA_FILE_OFFSET |
-					   Q2_EF_DATA_FILE_COPIED))
-			return false;
-		shape->last = i;
-		if (e.type == Q2_L2_UNALLOCATED || e.type == Q2_L2_ZERO_PLAIN)
-			continue;
-		if (shape->entries++ == 0)
-			shape->first = e.host.start;
-		shape->marked += e.copied || e.type == Q2_L2_COMPRESSED;
-		clu = e.host.start >> g->cluster_bits;
-		if (e.refers && q2_refmap_get(&t->c->map, clu).count == 0)
-			shape->alone++;
-	}
-	return true;
-}
 
 /* The empty slots of the active L1 table. */
 static enum q2_status learn_slots(struct triage *t)
@@ -106,7 +62,7 @@ static enum q2_status learn_slots(struct triage *t)
 
 /* How many slots could take the table: all without one, but for the disk's last
  * one if the table reaches past the end of the disk there. */
-static uint64_t candidates(const struct triage *t, const struct shape *shape)
+static uint64_t candidates(const struct triage *t, const struct q2_l2_shape *shape)
 {
 	const struct q2_geom *g = &t->c->img.geom;
 	uint64_t n = t->empty + t->c->lost.n;
@@ -140,7 +96,7 @@ static bool likely_slot(const struct triage *t, uint64_t host, uint64_t n,
 }
 
 static enum q2_status report_orphan(struct triage *t, uint64_t clu,
-				    const struct shape *shape)
+				    const struct q2_l2_shape *shape)
 {
 	struct q2_checker *c = t->c;
 	const struct q2_geom *g = &c->img.geom;
@@ -168,29 +124,12 @@ static enum q2_status report_orphan(struct triage *t, uint64_t clu,
 	return Q2_OK;
 }
 
-/* Tables of bitmaps and L1 tables are shaped alike.  The former have no flags, which
- * L2 tables lack only if they were a snapshot's; the latter name L2 tables. */
-static bool other_table(struct triage *t, const struct shape *shape)
-{
-	struct shape below;
-
-	if (shape->marked == 0 &&
-	    (t->c->bitmaps_hurt || t->c->header.nb_snapshots == 0))
-		return true;
-	return q2_pread_zero(t->c->img.io, t->table, PROBE, shape->first,
-			     NULL) == Q2_OK &&
-	       looks_like_l2(t, t->table, PROBE >> t->c->img.geom.entry_bits,
-			     &below) &&
-	       below.entries && 2 * below.alone >= below.entries;
-}
-
 /* Looks into one leaked cluster; *orphan says that it was reported. */
 static enum q2_status look(struct triage *t, uint64_t clu, bool *orphan)
 {
 	const struct q2_geom *g = &t->c->img.geom;
 	uint64_t off = clu << g->cluster_bits;
-	uint32_t probe = PROBE >> g->entry_bits;
-	struct shape shape;
+	struct q2_l2_shape shape;
 
 	*orphan = false;
 	if (t->probes_left == 0) {
@@ -199,20 +138,8 @@ static enum q2_status look(struct triage *t, uint64_t clu, bool *orphan)
 	}
 	t->probes_left--;
 	if (q2_holes_covers(&t->holes,
-			    (struct q2_range){off, g->cluster_size}))
-		return Q2_OK;
-	/* What cannot be read is no evidence of anything. */
-	if (q2_pread_zero(t->c->img.io, t->table, PROBE, off, NULL) != Q2_OK ||
-	    !looks_like_l2(t, t->table, probe, &shape))
-		return Q2_OK;
-	if (q2_pread_zero(t->c->img.io, t->table, (size_t)g->cluster_size, off,
-			  NULL) != Q2_OK ||
-	    !looks_like_l2(t, t->table, 1u << g->l2_bits, &shape))
-		return Q2_OK;
-	/* Tables that others name too are copies, or refcount tables. */
-	if (shape.entries == 0 ||
-	    (!g->data_file && 2 * shape.alone < shape.entries) ||
-	    other_table(t, &shape))
+			    (struct q2_range){off, g->cluster_size}) ||
+	    !q2_l2_orphan(t->c, t->table, clu, &shape))
 		return Q2_OK;
 	*orphan = true;
 	return report_orphan(t, clu, &shape);

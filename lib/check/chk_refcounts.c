@@ -410,7 +410,9 @@ static void find_end(struct compare *k)
 	uint64_t clu;
 
 	if (k->n_pages) {
-		clu = (k->pages[k->n_pages - 1] + 1) << Q2_PAGE_BITS;
+		/* Nothing past the end of the file is counted. */
+		clu = q2_min((k->pages[k->n_pages - 1] + 1) << Q2_PAGE_BITS,
+			     g->file_clusters);
 		while (clu > k->last_used &&
 		       q2_refmap_get(&k->c->map, clu - 1).count == 0)
 			clu--;

@@ -120,12 +120,22 @@ static void emit_end(struct table *t)
 		 });
 }
 
+static enum q2_status note_place(struct table *t, bool is_sound)
+{
+	struct q2_snap_place place = {t->pos, t->index, is_sound};
+
+	return q2_snap_places_push(&t->c->snap_places, &t->c->budget, place,
+				   t->c->err);
+}
+
 /* The table of the damaged record at t->pos, if it still names one. */
 static enum q2_status salvage(struct table *t, const struct q2_snapshot *s)
 {
+	enum q2_status st = note_place(t, false);
+
 	t->end = q2_max(t->end, t->pos + 1);
-	if (!q2_snapshot_has_table(&t->c->img.geom, s))
-		return Q2_OK;
+	if (st != Q2_OK || !q2_snapshot_has_table(&t->c->img.geom, s))
+		return st;
 	return q2_snapshot_salvage(t->c, &t->refs, s, t->index);
 }
 
@@ -137,6 +147,8 @@ static enum q2_status blame_previous(struct table *t)
 
 	if (st == Q2_OK)
 		emit_bad(t, Q2_SNAPSHOT_BAD, t->index - 1, t->prev, &r.s);
+	if (t->c->snap_places.n)
+		t->c->snap_places.at[t->c->snap_places.n - 1].sound = false;
 	return st;
 }
 
@@ -177,6 +189,8 @@ static enum q2_status sound(struct table *t, const struct seen *r)
 	enum q2_status st = q2_snapshot_add(t->c, &t->refs, r->bytes, &r->s,
 					    t->pos, t->index);
 
+	if (st == Q2_OK)
+		st = note_place(t, true);
 	if (st != Q2_OK)
 		return st;
 	t->c->result->snapshots++;

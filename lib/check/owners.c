@@ -94,18 +94,14 @@ static enum q2_status on_slice(void *ctx, const struct q2_l2slice *slice)
 	return st;
 }
 
-/* Reported by the first walk already. */
+/* The first walk may have read it: then what is wrong in it would go unsaid. */
 static enum q2_status on_unreadable(void *ctx, const struct q2_l2ref *ref,
 				    enum q2_status status,
 				    const struct q2_err *why)
 {
 	struct search *s = ctx;
 
-	(void)ref;
-	if (status == Q2_E_IO || status == Q2_E_RANGE)
-		return Q2_OK;
-	return q2_fail(s->c->err, status, why->sys_errno, why->offset, "%s",
-		       why->text);
+	return q2_l2_unreadable(s->c, ref, status, why);
 }
 
 static enum q2_status on_tick(void *ctx, uint64_t done, uint64_t total)

@@ -142,16 +142,25 @@ void q2_window_text(struct q2_checker *c, struct q2_finding *f, uint64_t off,
 	q2_finding_text(f, text, len);
 }
 
-bool q2_window_same(struct q2_checker *c, uint64_t a, uint64_t b, size_t len)
+bool q2_window_same(struct q2_checker *c, enum q2_kind kind, uint64_t a,
+		    uint64_t b, size_t len)
 {
 	uint8_t x[512], y[512];
 
 	for (size_t at = 0; at < len; at += sizeof(x)) {
 		size_t n = (size_t)q2_min(sizeof(x), len - at);
+		struct q2_err why = {0};
+		enum q2_status st = q2_pread_zero(c->img.io, x, n, a + at,
+						  &why);
 
-		if (q2_pread_zero(c->img.io, x, n, a + at, NULL) != Q2_OK ||
-		    q2_pread_zero(c->img.io, y, n, b + at, NULL) != Q2_OK ||
-		    memcmp(x, y, n) != 0)
+		if (st == Q2_OK)
+			st = q2_pread_zero(c->img.io, y, n, b + at, &why);
+		if (st != Q2_OK) {
+			/* Whatever it is: nothing was allocated here. */
+			(void)!q2_unreadable(c, st, &why, kind, why.offset, n);
+			return false;
+		}
+		if (memcmp(x, y, n) != 0)
 			return false;
 	}
 	return true;

@@ -47,8 +47,9 @@ uint64_t q2_window_skip(struct q2_window *w, uint64_t off);
 void q2_window_text(struct q2_checker *c, struct q2_finding *f, uint64_t off,
 		    size_t len);
 
-/* Whether `len` bytes at the host offsets a and b are the same; false if they
- * cannot be read. */
-bool q2_window_same(struct q2_checker *c, uint64_t a, uint64_t b, size_t len);
+/* Whether `len` bytes of the structure at the host offsets a and b are the same;
+ * false, and reported, if they cannot be read. */
+bool q2_window_same(struct q2_checker *c, enum q2_kind kind, uint64_t a,
+		    uint64_t b, size_t len);
 
 #endif
