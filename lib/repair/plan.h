@@ -45,6 +45,7 @@ Q2_VEC(q2_edits, struct q2_edit)
 struct q2_action {
 	unsigned problem;    /* number of the problem that it is for; 0: none */
 	enum q2_effect effect;
+	bool note;	     /* it stands without edits: what is left, and why */
 	struct q2_finding f; /* located as far as known; see f.fields */
 	const char *text;    /* one line: what is done; in the plan's store */
 };
