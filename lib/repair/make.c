@@ -1,20 +1,133 @@
 /*
- * make.c - from an image and a policy to a plan.
+ * make.c - from an image and a policy to a plan: the steps, round after round.
  *
  * SPDX-License-Identifier: MIT
  */
-#include "repair/plan.h"
+#include <stdlib.h>
+#include <string.h>
 
-#include "io/io.h"
+#include "base/err.h"
+#include "repair/repair.h"
+#include "repair/rescue.h"
+
+#define ROUNDS 3u
+
+static enum q2_status one_round(struct q2_repair *r)
+{
+	static enum q2_status (*const steps[])(struct q2_repair *) = {
+		q2_rescue_l1,	  q2_fix_l1_surely,  q2_fix_header,
+		q2_rescue_header, q2_fix_extensions, q2_fix_snapshots,
+		q2_fix_bitmaps,	  q2_fix_l1,	     q2_fix_l2,
+		q2_move_snaptable, q2_fix_shared,    q2_rescue_tables,
+		q2_fix_orphans,	  q2_fix_refcounts,  q2_fix_copied,
+		q2_fix_marks,
+	};
+	enum q2_status st = Q2_OK;
+
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		st = q2_recheck(r);
+		/* Without a geometry only the header can be mended. */
+		if (st != Q2_OK ||
+		    (i > 3 && r->c->img.geom.cluster_size == 0) ||
+		    ((i > 3 || !q2_all(r)) && q2_misread(r)))
+			return st;
+		st = steps[i](r);
+		if (st != Q2_OK)
+			return st;
+	}
+	return q2_recheck(r);
+}
+
+/* What the repair has to look at of its own check: how much is wrong. */
+static uint64_t badness(const struct q2_check_result *x)
+{
+	return x->verdict == Q2_UNREADABLE ? UINT64_MAX : x->corruptions;
+}
+
+/* Whether something that was to be mended is still there. */
+static bool unfinished(const struct q2_repair *r)
+{
+	for (unsigned i = 0; i < Q2_NUMBERS; i++)
+		if (r->counts[i] && r->wishes[i] == Q2_WISH_YES &&
+		    q2_problem_by_number(i)->severity == Q2_CORRUPT)
+			return true;
+	return false;
+}
+
+static enum q2_status rounds(struct q2_repair *r, struct q2_plan_result *res)
+{
+	size_t before;
+	enum q2_status st = q2_recheck(r);
+
+	res->before = r->result;
+	if (st != Q2_OK)
+		return st;
+	do {
+		before = r->order;
+		st = one_round(r);
+		res->rounds++;
+	} while (st == Q2_OK && r->order != before && res->rounds < ROUNDS);
+	res->after = r->result;
+	if (st != Q2_OK)
+		return st;
+	/* A plan that does not come to rest, or makes it worse, is none. */
+	res->not_converged = r->order != before &&
+			     (unfinished(r) ||
+			      badness(&res->after) > badness(&res->before));
+	if (badness(&res->after) > badness(&res->before))
+		res->not_converged = true;
+	if (res->not_converged) {
+		r->touches.n = 0;
+		r->plan->actions.n = 0;
+		res->after = res->before;
+	}
+	return Q2_OK;
+}
+
+static void clean_up(struct q2_repair *r)
+{
+	q2_checker_free(r->c);
+	q2_io_close(r->io);
+	q2_touches_free(&r->touches, &r->budget);
+	q2_findings_free(&r->findings, &r->budget);
+	q2_runs_free(&r->worthless, &r->budget);
+	q2_runs_free(&r->released, &r->budget);
+	q2_runs_free(&r->named, &r->budget);
+	q2_runs_free(&r->keep, &r->budget);
+	free(r);
+}
 
 enum q2_status q2_plan_make(struct q2_io *io, const struct q2_plan_opts *opts,
 			    struct q2_plan **plan,
 			    struct q2_plan_result *result, struct q2_err *err)
 {
+	struct q2_repair *r = calloc(1, sizeof(*r));
+	struct q2_err own = {0};
 	enum q2_status st = q2_plan_new(opts->max_memory, plan, err);
 
 	*result = (struct q2_plan_result){0};
+	if (st == Q2_OK && r == NULL)
+		st = q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
+	if (st != Q2_OK)
+		goto out;
+	r->opts = opts;
+	r->plan = *plan;
+	r->err = err ? err : &own;
+	r->base = io;
+	r->budget.limit = opts->max_memory;
+	r->plan->old_size = r->plan->new_size = io->size;
+	r->plan->is_device = io->is_device;
+	st = q2_io_overlay(io, &r->budget, &r->io, r->err);
 	if (st == Q2_OK)
-		(*plan)->old_size = (*plan)->new_size = io->size;
+		st = rounds(r, result);
+	if (st == Q2_OK)
+		st = q2_finish(r);
+out:
+	if (st != Q2_OK) {
+		q2_plan_free(*plan);
+		*plan = NULL;
+	}
+	if (r)
+		clean_up(r);
 	return st;
 }

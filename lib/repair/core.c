@@ -1,0 +1,457 @@
+/*
+ * core.c - what the steps of a repair share: wishes, actions, writing, checking.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/endian.h"
+#include "base/err.h"
+#include "check/l2shape.h"
+#include "format/entry.h"
+#include "repair/repair.h"
+
+/* Findings of structures that are there once or a few times are kept; those of
+ * entries are found again by walking. */
+#define FINDINGS_MAX 65536u
+
+/* A pointer names a cluster, of which the size is known later; and nothing is
+ * put so far behind the file. */
+#define NAMED_LEN (UINT64_C(2) << 20)
+#define NAMED_FAR (UINT64_C(1) << 30)
+
+static bool is_kept(const struct q2_finding *f)
+{
+	unsigned number = f->problem->number;
+	unsigned hundred = number / 100;
+
+	if (number == Q2_P_METADATA_OVERLAP ||
+	    (hundred == 8 && (f->fields & Q2_F_KIND) && f->kind != Q2_K_DATA &&
+	     f->kind != Q2_K_COMPRESSED && f->kind != Q2_K_L2))
+		return true;
+
+	return hundred == 1 || hundred == 2 || hundred == 3 ||
+	       hundred == 5 || hundred == 6;
+}
+
+/* Offsets past the end of the file that something names: if it is not mended, or
+ * not yet, what is put there would be taken for its own. */
+static void note_named(struct q2_repair *r, const struct q2_finding *f)
+{
+	static const enum q2_problem_id by_found[] = {
+		Q2_P_L1_ENTRY_OUTSIDE, Q2_P_L2_ENTRY_OUTSIDE,
+		Q2_P_COMPRESSED_OUTSIDE, Q2_P_REFBLOCK_OUTSIDE,
+		Q2_P_BITMAP_ENTRY_OUTSIDE, Q2_P_L1_UNALIGNED,
+		Q2_P_L2_UNALIGNED,
+	};
+	uint64_t size = r->base->size, off = UINT64_MAX, len = NAMED_LEN;
+
+	for (size_t i = 0; i < sizeof(by_found) / sizeof(by_found[0]); i++)
+		if (f->problem->number == by_found[i])
+			off = f->found & Q2_ENTRY_OFFSET;
+	if ((f->fields & Q2_F_HOST) && (f->fields & Q2_F_LENGTH) &&
+	    f->problem->number < Q2_P_LEAK) {
+		off = f->host;
+		len = f->length;
+	}
+	if (off == UINT64_MAX || q2_add_sat(off, len) <= size ||
+	    off >= q2_add_sat(size, NAMED_FAR) || r->named.n >= FINDINGS_MAX)
+		return;
+	len = q2_min(len, NAMED_LEN);
+	(void)!q2_runs_push(&r->named, &r->budget, (struct q2_run){off, len},
+			    NULL);
+}
+
+static void on_found(void *ctx, const struct q2_finding *f)
+{
+	struct q2_repair *r = ctx;
+	unsigned number = f->problem->number;
+
+	r->counts[number]++;
+	note_named(r, f);
+	if (!r->first_done && r->opts->found)
+		r->opts->found(r->opts->ctx, f);
+	/* One that cannot be kept is found again in the next round. */
+	if (is_kept(f) && r->findings.n < FINDINGS_MAX)
+		(void)!q2_findings_push(&r->findings, &r->budget, *f, NULL);
+}
+
+bool q2_concerns(const struct q2_finding *f, enum q2_kind kind)
+{
+	const char *name = q2_kind_text(kind);
+
+	return f->kind == kind ||
+	       ((f->fields & Q2_F_TEXT) && f->text_len == strlen(name) &&
+		memcmp(f->text, name, f->text_len) == 0);
+}
+
+static bool on_progress(void *ctx, const struct q2_progress *p)
+{
+	struct q2_repair *r = ctx;
+
+	return r->opts->progress && r->opts->progress(r->opts->ctx, p);
+}
+
+enum q2_status q2_recheck(struct q2_repair *r)
+{
+	enum q2_status st;
+
+	if (r->c && !r->changed)
+		return Q2_OK;
+	q2_checker_free(r->c);
+	memset(r->counts, 0, sizeof(r->counts));
+	r->findings.n = 0;
+	r->check_opts.found = on_found;
+	r->check_opts.progress = on_progress;
+	r->check_opts.ctx = r;
+	r->check_opts.max_memory = r->opts->max_memory;
+	st = q2_checker_run(r->io, &r->check_opts, &r->result, &r->c, r->err);
+	r->changed = false;
+	r->first_done = true;
+	r->aliased |= q2_found_any(r, Q2_P_L1_ALIAS);
+	return st;
+}
+
+/* A repair of these leaves what the guest reads, whatever the catalogue says of
+ * their finding: only refcounts are concerned. */
+static bool is_refcounts(unsigned number)
+{
+	return (number >= Q2_P_REFTABLE_UNALIGNED &&
+		number <= Q2_P_REFTABLE_LIMIT) ||
+	       number == Q2_P_REFCOUNT_ORDER ||
+	       (number >= Q2_P_REFTABLE_RESERVED &&
+		number <= Q2_P_REFCOUNT_OVERFLOW);
+}
+
+bool q2_want(struct q2_repair *r, enum q2_problem_id id)
+{
+	const struct q2_problem *p = q2_problem(id);
+	uint8_t *wish = &r->wishes[p->number];
+
+	if (*wish != Q2_WISH_UNKNOWN)
+		return *wish == Q2_WISH_YES;
+	*wish = Q2_WISH_NO;
+	if (!q2_all(r) && p->fix != Q2_FIX_SAFE && !is_refcounts(p->number))
+		return false;
+	if (r->opts->wanted == NULL ||
+	    r->opts->wanted(r->opts->ctx, p, q2_max(r->counts[id], 1)))
+		*wish = Q2_WISH_YES;
+	return *wish == Q2_WISH_YES;
+}
+
+static enum q2_status add_action(struct q2_repair *r, struct q2_action a,
+				 const char *text, size_t len, uint32_t *action)
+{
+	a.text = (const char *)q2_plan_keep(r->plan, text, len + 1, r->err);
+	if (a.text == NULL)
+		return Q2_E_NOMEM;
+	*action = (uint32_t)r->plan->actions.n;
+	return q2_actions_push(&r->plan->actions, &r->plan->budget, a, r->err);
+}
+
+enum q2_status q2_act(struct q2_repair *r, enum q2_problem_id problem,
+		      enum q2_effect effect, const struct q2_finding *f,
+		      uint32_t *action, const char *format, ...)
+{
+	struct q2_action a = {.problem = (unsigned)problem, .effect = effect};
+	char text[240];
+	va_list args;
+
+	if (f)
+		a.f = *f;
+	a.f.problem = q2_problem(problem);
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	return add_action(r, a, text, strlen(text), action);
+}
+
+enum q2_status q2_act_bulk(struct q2_repair *r, enum q2_problem_id problem,
+			   uint64_t count, const char *text, uint32_t *action)
+{
+	struct q2_action a = {
+		.problem = (unsigned)problem,
+		.f = {.problem = q2_problem(problem), .fields = Q2_F_COUNT},
+	};
+
+	if (r->bulk[problem] == 0) {
+		enum q2_status st = add_action(r, a, text, strlen(text),
+					       action);
+
+		if (st != Q2_OK)
+			return st;
+		r->bulk[problem] = *action + 1;
+	}
+	*action = r->bulk[problem] - 1;
+	r->plan->actions.at[*action].f.count += count;
+	return Q2_OK;
+}
+
+static enum q2_status touch(struct q2_repair *r, enum q2_class class,
+			    uint32_t action, uint64_t start, uint64_t end)
+{
+	struct q2_touch *last = r->touches.n ?
+					&r->touches.at[r->touches.n - 1] : NULL;
+	struct q2_touch t = {start, end, action, r->order++, class};
+
+	if (last && last->class == class && last->action == action &&
+	    start >= last->start && start <= last->end) {
+		last->end = q2_max(last->end, end);
+		return Q2_OK;
+	}
+	return q2_touches_push(&r->touches, &r->budget, t, r->err);
+}
+
+/* How many structures of metadata lie there; 2 for more. */
+static unsigned structures_at(const struct q2_checker *c, uint64_t clu)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < c->metas.n && n < 2; i++)
+		n += clu - c->metas.at[i].first < c->metas.at[i].n;
+	for (size_t i = 0; i < c->refs.tables.n && n < 2; i++)
+		n += c->refs.tables.at[i].clu == clu;
+	return n;
+}
+
+static bool is_l1(const struct q2_checker *c, uint64_t clu)
+{
+	for (size_t i = 0; i < c->trees.n; i++) {
+		uint64_t first = c->trees.at[i].l1_offset >>
+				 c->img.geom.cluster_bits;
+		uint64_t bytes = UINT64_C(8) * c->trees.at[i].l1_entries;
+
+		if (clu - first < q2_div_up(bytes, c->img.geom.cluster_size))
+			return true;
+	}
+	return false;
+}
+
+/* Whether what stands in the cluster reads as the table of entries that it is
+ * taken for, and not as a guest's data. */
+static bool reads_as_table(const struct q2_repair *r, uint64_t clu)
+{
+	const struct q2_geom *g = &r->c->img.geom;
+	uint64_t off = clu << g->cluster_bits, end = off + g->cluster_size;
+	bool l1 = is_l1(r->c, clu);
+	uint64_t good = 0, bad = 0;
+	uint8_t bytes[512];
+
+	for (; off < end; off += sizeof(bytes)) {
+		if (q2_pread_zero(r->io, bytes, sizeof(bytes), off, NULL) !=
+		    Q2_OK)
+			return false;
+		if (!l1)
+			q2_l2_tally(g, bytes,
+				    (uint32_t)sizeof(bytes) >> g->entry_bits,
+				    &good, &bad);
+		for (unsigned i = 0; i < sizeof(bytes) && l1; i += 8) {
+			uint64_t raw = q2_be64(bytes + i);
+			unsigned faults = q2_l1_decode(g, raw).faults;
+
+			bad += raw && faults;
+			good += raw && !faults;
+		}
+	}
+	return bad < 4 || bad < good;
+}
+
+/* Whether metadata that is written to in place lies on something else: what is
+ * right for the one would destroy the other.  Metadata are parted first; but what
+ * lies on data may only be mended where the data is the impostor. */
+static bool lies_on_other(const struct q2_repair *r, enum q2_class class,
+			  uint64_t off, size_t n)
+{
+	const struct q2_suspects *s = &r->c->suspects;
+	unsigned bits = r->c->img.geom.cluster_bits;
+	uint64_t first = q2_max(off >> bits, 1), last = (off + n - 1) >> bits;
+	size_t lo = 0, hi = s->n;
+
+	if (bits == 0 || n == 0)
+		return false;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (s->at[mid].clu < first)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	for (; lo < s->n && s->at[lo].clu <= last; lo++)
+		if ((s->at[lo].why & Q2_S_META) &&
+		    (!q2_all(r) || structures_at(r->c, s->at[lo].clu) > 1 ||
+		     class == Q2_C_PLACE || class == Q2_C_REFTABLE ||
+		     (class == Q2_C_ENTRY &&
+		      !reads_as_table(r, s->at[lo].clu))))
+			return true;
+	return false;
+}
+
+/* Whether nothing would change: a round that changes nothing is the last. */
+static bool holds(const struct q2_repair *r, uint64_t off, const void *bytes,
+		  size_t n)
+{
+	const uint8_t *want = bytes;
+	uint8_t have[512];
+
+	for (size_t at = 0; at < n; at += sizeof(have)) {
+		size_t part = (size_t)q2_min(sizeof(have), n - at);
+
+		if (q2_pread_zero(r->io, have, part, off + at, NULL) != Q2_OK ||
+		    memcmp(have, want + at, part))
+			return false;
+	}
+	return q2_inside(off, n, r->io->size);
+}
+
+enum q2_status q2_change(struct q2_repair *r, enum q2_class class,
+			 uint32_t action, uint64_t off, const void *bytes,
+			 size_t n)
+{
+	enum q2_status st;
+
+	if (class != Q2_C_FRESH && !r->parting && lies_on_other(r, class, off, n))
+		return Q2_OK;
+	if (holds(r, off, bytes, n))
+		return Q2_OK;
+	st = touch(r, class, action, off, off + n);
+	r->changed = true;
+	return st == Q2_OK ? q2_pwrite(r->io, bytes, n, off, r->err) : st;
+}
+
+enum q2_status q2_change_u64(struct q2_repair *r, enum q2_class class,
+			     uint32_t action, uint64_t off, uint64_t value)
+{
+	uint8_t bytes[8];
+
+	q2_put_be64(bytes, value);
+	return q2_change(r, class, action, off, bytes, sizeof(bytes));
+}
+
+enum q2_status q2_change_u32(struct q2_repair *r, enum q2_class class,
+			     uint32_t action, uint64_t off, uint32_t value)
+{
+	uint8_t bytes[4];
+
+	q2_put_be32(bytes, value);
+	return q2_change(r, class, action, off, bytes, sizeof(bytes));
+}
+
+/* Where fresh clusters start: behind the file.  On a device that is behind
+ * everything that is used or counted. */
+static uint64_t first_fresh(const struct q2_repair *r)
+{
+	const struct q2_geom *g = &r->c->img.geom;
+
+	return r->io->is_device ? r->result.image_end_offset :
+				  g->file_clusters << g->cluster_bits;
+}
+
+/* A named cluster is one of the image's own size. */
+static void skip_named(struct q2_repair *r, uint64_t bytes)
+{
+	uint64_t cs = r->c->img.geom.cluster_size;
+	bool again = true;
+
+	while (again) {
+		struct q2_range want = {r->append, bytes};
+
+		again = false;
+		for (size_t i = 0; i < r->named.n; i++) {
+			uint64_t first = r->named.at[i].first;
+			uint64_t len = r->named.at[i].n == NAMED_LEN ?
+					       cs : r->named.at[i].n;
+			struct q2_range named = {first, len};
+
+			if (!q2_overlap(want, named))
+				continue;
+			r->append = (q2_end(named) + cs - 1) & ~(cs - 1);
+			again = true;
+			break;
+		}
+	}
+}
+
+enum q2_status q2_fresh(struct q2_repair *r, uint32_t action, uint64_t n,
+			uint64_t *off)
+{
+	const struct q2_geom *g = &r->c->img.geom;
+	uint64_t mask = g->cluster_size - 1;
+	uint64_t bytes = n << g->cluster_bits;
+	enum q2_status st;
+
+	r->append = (q2_max(r->append, first_fresh(r)) + mask) & ~mask;
+	skip_named(r, bytes);
+	*off = r->append;
+	if (r->io->is_device ? !q2_inside(*off, bytes, r->io->size) :
+			       !q2_inside(*off, bytes, INT64_MAX))
+		return q2_fail(r->err, Q2_E_RANGE, 0, *off,
+			       "there is no room behind the image for %llu new "
+			       "clusters", (unsigned long long)n);
+	st = touch(r, Q2_C_FRESH, action, *off, *off + bytes);
+	if (st == Q2_OK && r->io->is_device) {
+		uint8_t zeros[512] = {0};
+
+		for (uint64_t at = 0; at < bytes && st == Q2_OK; at += 512)
+			st = q2_pwrite(r->io, zeros, 512, *off + at, r->err);
+	} else if (st == Q2_OK) {
+		st = q2_resize(r->io, *off + bytes, r->err);
+	}
+	r->append += bytes;
+	r->changed = true;
+	return st;
+}
+
+enum q2_status q2_release(struct q2_repair *r, uint64_t off, uint64_t len)
+{
+	unsigned bits = r->c->img.geom.cluster_bits;
+	struct q2_run run = {off >> bits,
+			     q2_div_up(len, r->c->img.geom.cluster_size)};
+
+	return run.n ? q2_runs_push(&r->released, &r->budget, run, r->err) :
+		       Q2_OK;
+}
+
+static int by_first(const void *a, const void *b)
+{
+	const struct q2_run *x = a, *y = b;
+
+	return (x->first > y->first) - (x->first < y->first);
+}
+
+void q2_runs_tidy(struct q2_runs *runs)
+{
+	size_t kept = 0;
+
+	q2_sort(runs->at, runs->n, sizeof(*runs->at), by_first);
+	for (size_t i = 0; i < runs->n; i++) {
+		struct q2_run *last = kept ? &runs->at[kept - 1] : NULL;
+		struct q2_run run = runs->at[i];
+
+		if (last && run.first <= last->first + last->n)
+			last->n = q2_max(last->n,
+					 run.first + run.n - last->first);
+		else
+			runs->at[kept++] = run;
+	}
+	runs->n = kept;
+}
+
+bool q2_runs_have(const struct q2_runs *runs, uint64_t clu)
+{
+	size_t lo = 0, hi = runs->n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (clu < runs->at[mid].first)
+			hi = mid;
+		else if (clu - runs->at[mid].first < runs->at[mid].n)
+			return true;
+		else
+			lo = mid + 1;
+	}
+	return false;
+}

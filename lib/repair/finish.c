@@ -1,0 +1,337 @@
+/*
+ * finish.c - from the overlay to edits: what differs, and when it is written.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A place that was written to has a class; the class says through which versions
+ * its bytes go from what the image holds to what the overlay holds.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/endian.h"
+#include "format/entry.h"
+#include "format/refcount.h"
+#include "repair/repair.h"
+
+#define CHUNK ((size_t)64 << 10)
+#define GAP 32u /* equal bytes that are written along with what is around */
+#define AT_INCOMPAT_LOW 79u /* of the header: dirty and corrupt bits */
+
+struct finish {
+	struct q2_repair *r;
+	uint8_t *was; /* CHUNK bytes each: what the image holds, */
+	uint8_t *mid; /* a version on the way, */
+	uint8_t *will; /* and what it will hold */
+	unsigned ref_order;
+};
+
+static enum q2_status emit(struct finish *f, enum q2_phase phase,
+			   uint32_t action, uint64_t off,
+			   const uint8_t *before, const uint8_t *after,
+			   size_t n)
+{
+	struct q2_plan *p = f->r->plan;
+	uint64_t there = off < p->old_size ? p->old_size - off : 0;
+	struct q2_edit e = {
+		.phase = phase,
+		.action = action,
+		.offset = off,
+		.before_len = (uint32_t)q2_min(n, there),
+		.len = (uint32_t)n,
+	};
+
+	e.before = q2_plan_keep(p, before, e.before_len, f->r->err);
+	e.after = q2_plan_keep(p, after, n, f->r->err);
+	if (e.before == NULL || e.after == NULL)
+		return Q2_E_NOMEM;
+	return q2_edits_push(&p->edits, &p->budget, e, f->r->err);
+}
+
+/* The runs in which two versions of the bytes at `off` differ. */
+static enum q2_status differences(struct finish *f, enum q2_phase phase,
+				  uint32_t action, uint64_t off,
+				  const uint8_t *from, const uint8_t *to,
+				  size_t n)
+{
+	enum q2_status st = Q2_OK;
+	size_t i = 0;
+
+	while (i < n && st == Q2_OK) {
+		size_t start, end;
+
+		if (from[i] == to[i]) {
+			i++;
+			continue;
+		}
+		start = i;
+		for (end = i + 1; i < n && i < end + GAP; i++)
+			if (from[i] != to[i])
+				end = i + 1;
+		/* Entries and fields are written as a whole. */
+		start -= (size_t)q2_min(start, (off + start) % 8);
+		end += (size_t)q2_min(n - end, (8 - (off + end) % 8) % 8);
+		i = end > i ? end : i;
+		st = emit(f, phase, action, off + start, from + start,
+			  to + start, end - start);
+	}
+	return st;
+}
+
+/* Refcounts rise first and fall last. */
+static enum q2_status refcounts(struct finish *f, const struct q2_touch *t,
+				uint64_t off, size_t n)
+{
+	uint64_t cells = (uint64_t)n * 8 >> f->ref_order;
+	enum q2_status st;
+
+	memcpy(f->mid, f->was, n);
+	for (uint64_t i = 0; i < cells; i++) {
+		uint64_t will = q2_refcount(f->will, f->ref_order, i);
+
+		if (will > q2_refcount(f->was, f->ref_order, i))
+			q2_refcount_set(f->mid, f->ref_order, i, will);
+	}
+	st = differences(f, Q2_PH_RAISE, t->action, off, f->was, f->mid, n);
+	if (st == Q2_OK)
+		st = differences(f, Q2_PH_LOWER, t->action, off, f->mid,
+				 f->will, n);
+	return st;
+}
+
+/* COPIED goes before anything else changes, and comes when all is in place. */
+static enum q2_status entries(struct finish *f, const struct q2_touch *t,
+			      uint64_t off, size_t n)
+{
+	enum q2_status st;
+
+	/* What may be a subcluster bitmap has the same bit for another use, and
+	 * goes with its entry. */
+	bool ext = f->r->c && f->r->c->img.geom.ext_l2;
+
+	memcpy(f->mid, f->was, n);
+	for (size_t i = 0; i + 8 <= n && !ext; i += 8) {
+		uint64_t was = q2_be64(f->was + i);
+		uint64_t will = q2_be64(f->will + i);
+
+		if ((was & Q2_COPIED) && was != will &&
+		    !(was & Q2_COMPRESSED))
+			q2_put_be64(f->mid + i, was & ~Q2_COPIED);
+	}
+	st = differences(f, Q2_PH_RAISE, t->action, off, f->was, f->mid, n);
+	memcpy(f->was, f->mid, n);
+	memcpy(f->mid, f->will, n);
+	for (size_t i = 0; i + 8 <= n && !ext; i += 8) {
+		uint64_t was = q2_be64(f->was + i);
+		uint64_t will = q2_be64(f->will + i);
+
+		if ((will & Q2_COPIED) && was != will)
+			q2_put_be64(f->mid + i, will & ~Q2_COPIED);
+	}
+	if (st == Q2_OK)
+		st = differences(f, Q2_PH_SWITCH, t->action, off, f->was,
+				 f->mid, n);
+	if (st == Q2_OK)
+		st = differences(f, Q2_PH_COPIED, t->action, off, f->mid,
+				 f->will, n);
+	return st;
+}
+
+/* The byte with the dirty and the corrupt bit is left to mark_image(). */
+static enum q2_status in_place(struct finish *f, const struct q2_touch *t,
+			       uint64_t off, size_t n)
+{
+	/* Before anything is named that only the new blocks count. */
+	enum q2_phase phase = t->class == Q2_C_REFTABLE ? Q2_PH_RAISE :
+							  Q2_PH_SWITCH;
+
+	if (off <= AT_INCOMPAT_LOW && AT_INCOMPAT_LOW - off < n)
+		f->will[AT_INCOMPAT_LOW - off] = f->was[AT_INCOMPAT_LOW - off];
+	return differences(f, phase, t->action, off, f->was, f->will, n);
+}
+
+static enum q2_status segment(struct finish *f, const struct q2_touch *t)
+{
+	struct q2_repair *r = f->r;
+	enum q2_status st = Q2_OK;
+
+	for (uint64_t off = t->start; off < t->end && st == Q2_OK;) {
+		size_t n = (size_t)q2_min(CHUNK - off % CHUNK, t->end - off);
+
+		st = q2_pread_zero(r->base, f->was, n, off, r->err);
+		if (st == Q2_OK)
+			st = q2_pread_zero(r->io, f->will, n, off, r->err);
+		if (st != Q2_OK)
+			break;
+		switch (t->class) {
+		case Q2_C_FRESH:
+			st = differences(f, Q2_PH_NEW, t->action, off, f->was,
+					 f->will, n);
+			break;
+		case Q2_C_ENTRY:
+			st = entries(f, t, off, n);
+			break;
+		case Q2_C_REFCOUNT:
+			st = refcounts(f, t, off, n);
+			break;
+		case Q2_C_REFTABLE:
+		case Q2_C_PLACE:
+			st = in_place(f, t, off, n);
+			break;
+		}
+		off += n;
+	}
+	return st;
+}
+
+/* The image carries the corrupt bit while it is written to, if its version has
+ * one, and gets its last look at the very end. */
+static enum q2_status mark_image(struct finish *f)
+{
+	struct q2_repair *r = f->r;
+	uint8_t was[80], will[80], mark;
+	uint32_t action = 0;
+	enum q2_status st = q2_pread_zero(r->base, was, 80, 0, r->err);
+
+	if (st == Q2_OK)
+		st = q2_pread_zero(r->io, will, 80, 0, r->err);
+	if (st != Q2_OK)
+		return st;
+	if (r->plan->edits.n == 0 &&
+	    (r->touches.n == 0 || was[79] == will[79]))
+		return Q2_OK;
+	if (q2_be32(was + 4) != 3 || q2_be32(will + 4) != 3 ||
+	    q2_be32(was) != Q2_MAGIC)
+		return was[79] == will[79] ? Q2_OK :
+		       emit(f, Q2_PH_DONE, 0, AT_INCOMPAT_LOW, &was[79],
+			    &will[79], 1);
+	mark = was[79] | Q2_INCOMPAT_CORRUPT;
+	st = q2_act(r, Q2_P_CORRUPT_BIT, Q2_EFFECT_NONE, NULL, &action,
+		    will[79] & Q2_INCOMPAT_CORRUPT ?
+			    "the corrupt bit stays set: problems are left" :
+			    "the corrupt bit is set while the image is "
+			    "written to, and cleared at the end");
+	if (st == Q2_OK && mark != was[79])
+		st = emit(f, Q2_PH_MARK, action, AT_INCOMPAT_LOW, &was[79],
+			  &mark, 1);
+	if (st == Q2_OK && mark != will[79])
+		st = emit(f, Q2_PH_DONE, action, AT_INCOMPAT_LOW, &mark,
+			  &will[79], 1);
+	return st;
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct q2_touch *x = a, *y = b;
+
+	if (x->start != y->start)
+		return x->start < y->start ? -1 : 1;
+	return (x->order > y->order) - (x->order < y->order);
+}
+
+static int by_phase(const void *a, const void *b)
+{
+	const struct q2_edit *x = a, *y = b;
+
+	if (x->phase != y->phase)
+		return x->phase < y->phase ? -1 : 1;
+	return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+/* Actions that came to nothing go. */
+static enum q2_status drop_idle(struct q2_repair *r)
+{
+	struct q2_plan *p = r->plan;
+	uint64_t size = p->actions.n * sizeof(uint32_t);
+	uint32_t *place;
+	void *block;
+	size_t kept = 0;
+	enum q2_status st = q2_get(&r->budget, size, &block, r->err);
+
+	if (st != Q2_OK)
+		return st;
+	place = block;
+	for (size_t i = 0; i < p->edits.n; i++)
+		place[p->edits.at[i].action] = 1;
+	for (size_t i = 0; i < p->actions.n; i++) {
+		if (place[i] == 0 && !p->actions.at[i].note)
+			continue;
+		place[i] = (uint32_t)kept;
+		p->actions.at[kept++] = p->actions.at[i];
+	}
+	p->actions.n = kept;
+	for (size_t i = 0; i < p->edits.n; i++)
+		p->edits.at[i].action = place[p->edits.at[i].action];
+	q2_put(&r->budget, place, size);
+	return Q2_OK;
+}
+
+/* A place belongs to the action that was the first to write there, though a later
+ * one may have gone over all around it. */
+static enum q2_status segments(struct finish *f, size_t i, uint64_t *done)
+{
+	const struct q2_touches *all = &f->r->touches;
+	struct q2_touch t = all->at[i];
+	enum q2_status st = Q2_OK;
+
+	t.start = q2_max(t.start, *done);
+	for (size_t k = i + 1; t.start < t.end && st == Q2_OK; k++) {
+		struct q2_touch part = t;
+		bool older = k < all->n && all->at[k].start < t.end;
+
+		if (older && (all->at[k].start < t.start ||
+			      all->at[k].order > t.order))
+			continue;
+		part.end = older ? all->at[k].start : t.end;
+		if (part.start < part.end)
+			st = segment(f, &part);
+		t.start = part.end;
+		if (older && st == Q2_OK) {
+			st = segment(f, &all->at[k]);
+			t.start = all->at[k].end;
+		}
+		*done = q2_max(*done, t.start);
+	}
+	return st;
+}
+
+static enum q2_status all_segments(struct finish *f)
+{
+	struct q2_repair *r = f->r;
+	uint64_t done = 0; /* what was written to before comes first */
+	enum q2_status st = Q2_OK;
+
+	q2_sort(r->touches.at, r->touches.n, sizeof(*r->touches.at), by_start);
+	for (size_t i = 0; i < r->touches.n && st == Q2_OK; i++)
+		st = segments(f, i, &done);
+	return st;
+}
+
+enum q2_status q2_finish(struct q2_repair *r)
+{
+	struct q2_plan *p = r->plan;
+	struct finish f = {.r = r, .ref_order = r->c->img.geom.ref_order};
+	void *block;
+	enum q2_status st = q2_get(&r->budget, 3 * CHUNK, &block, r->err);
+
+	if (st != Q2_OK)
+		return st;
+	f.was = block;
+	f.mid = f.was + CHUNK;
+	f.will = f.mid + CHUNK;
+	p->new_size = r->io->size;
+	st = all_segments(&f);
+	if (st == Q2_OK)
+		st = mark_image(&f);
+	if (st == Q2_OK) {
+		q2_sort(p->edits.at, p->edits.n, sizeof(*p->edits.at),
+			by_phase);
+		st = drop_idle(r);
+	}
+	if (st == Q2_OK && p->edits.n == 0)
+		p->new_size = p->old_size;
+	if (st == Q2_OK)
+		st = q2_plan_identity(p, r->base, &p->identity, r->err);
+	q2_put(&r->budget, block, 3 * CHUNK);
+	return st;
+}
