@@ -1,0 +1,304 @@
+/*
+ * fix_header.c - the header's fields, before anything is believed that they lead
+ * to.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Mends:    fields with one wrong bit, found by trying which one makes the image
+ *           sound; fields that others tell; the magic.
+ * Needs:    nothing: where there is no geometry, this is what makes one.
+ */
+#include <string.h>
+
+#include "base/endian.h"
+#include "repair/ledger.h"
+#include "repair/trial.h"
+
+#define ENTRIES_TRIED 4u
+#define CHEAP (UINT64_C(8) << 20) /* bytes that a check reads */
+
+/* Which bytes of the header a problem throws doubt on. */
+struct doubt {
+	enum q2_problem_id problem;
+	enum q2_kind kind; /* only if it is about that; NONE: always */
+	uint8_t off;
+	uint8_t len;
+};
+
+static const struct doubt doubts[] = {
+	{Q2_P_HEADER_VERSION, Q2_K_NONE, 4, 4},
+	{Q2_P_BACKING_OFFSET, Q2_K_NONE, 8, 8},
+	{Q2_P_BACKING_IN_HEADER, Q2_K_NONE, 8, 12},
+	{Q2_P_BACKING_SIZE, Q2_K_NONE, 8, 12},
+	{Q2_P_BACKING_NUL, Q2_K_NONE, 8, 12},
+	{Q2_P_EXT_TOO_LONG, Q2_K_NONE, 8, 12},
+	{Q2_P_EXT_TOO_LONG, Q2_K_NONE, 100, 4},
+	{Q2_P_EXT_FORMAT_NO_BACKING, Q2_K_NONE, 8, 12},
+	{Q2_P_EXT_UNKNOWN, Q2_K_NONE, 100, 4},
+	{Q2_P_CLUSTER_BITS, Q2_K_NONE, 20, 4},
+	{Q2_P_EXTL2_CLUSTER_BITS, Q2_K_NONE, 20, 4},
+	{Q2_P_EXTL2_CLUSTER_BITS, Q2_K_NONE, 72, 8},
+	{Q2_P_ROOT_CLUSTER_BITS, Q2_K_NONE, 20, 4},
+	{Q2_P_L1_OFFSET_UNALIGNED, Q2_K_NONE, 20, 4},
+	{Q2_P_REFTABLE_UNALIGNED, Q2_K_NONE, 20, 4},
+	{Q2_P_SIZE_UNALIGNED, Q2_K_NONE, 24, 8},
+	{Q2_P_SIZE_TOO_BIG, Q2_K_NONE, 24, 8},
+	{Q2_P_L1_TOO_SMALL, Q2_K_NONE, 24, 8},
+	{Q2_P_L1_TOO_SMALL, Q2_K_NONE, 36, 4},
+	{Q2_P_L1_TOO_SMALL, Q2_K_NONE, 72, 8},
+	{Q2_P_L2_BEYOND_DISK, Q2_K_NONE, 24, 8},
+	{Q2_P_L1_BEYOND_DISK, Q2_K_NONE, 24, 8},
+	{Q2_P_CRYPT_METHOD, Q2_K_NONE, 32, 4},
+	{Q2_P_CRYPT_NO_HEADER, Q2_K_NONE, 32, 4},
+	{Q2_P_EXT_LUKS_BAD, Q2_K_NONE, 32, 4},
+	{Q2_P_L1_SIZE_LIMIT, Q2_K_NONE, 36, 4},
+	{Q2_P_L1_OFFSET_UNALIGNED, Q2_K_NONE, 36, 12},
+	{Q2_P_L1_OFFSET_ZERO, Q2_K_NONE, 36, 12},
+	{Q2_P_L1_OUTSIDE, Q2_K_NONE, 36, 12},
+	{Q2_P_ROOT_L1_SIZE, Q2_K_NONE, 36, 12},
+	{Q2_P_L1_UNALIGNED, Q2_K_NONE, 36, 12},
+	{Q2_P_L1_ENTRY_OUTSIDE, Q2_K_NONE, 36, 12},
+	{Q2_P_L1_RESERVED, Q2_K_NONE, 36, 12},
+	{Q2_P_METADATA_OVERLAP, Q2_K_L1, 36, 12},
+	{Q2_P_DATA_ON_METADATA, Q2_K_L1, 36, 12},
+	{Q2_P_REFCOUNT_ZERO, Q2_K_L1, 36, 12},
+	{Q2_P_REFCOUNT_LOW, Q2_K_L1, 36, 12},
+	{Q2_P_SNAPSHOT_L1_ACTIVE, Q2_K_NONE, 36, 12},
+	{Q2_P_METADATA_OVERLAP, Q2_K_REFBLOCK, 48, 12},
+	{Q2_P_DATA_ON_METADATA, Q2_K_REFBLOCK, 48, 12},
+	{Q2_P_REFTABLE_UNALIGNED, Q2_K_NONE, 48, 12},
+	{Q2_P_REFTABLE_MISSING, Q2_K_NONE, 48, 12},
+	{Q2_P_REFTABLE_OUTSIDE, Q2_K_NONE, 48, 12},
+	{Q2_P_REFTABLE_LIMIT, Q2_K_NONE, 48, 12},
+	{Q2_P_REFBLOCK_MISSING, Q2_K_NONE, 48, 12},
+	{Q2_P_REFBLOCK_UNALIGNED, Q2_K_NONE, 48, 12},
+	{Q2_P_REFBLOCK_OUTSIDE, Q2_K_NONE, 48, 12},
+	{Q2_P_REFCOUNT_ZERO, Q2_K_REFTABLE, 48, 12},
+	{Q2_P_REFCOUNT_LOW, Q2_K_REFTABLE, 48, 12},
+	{Q2_P_METADATA_OVERLAP, Q2_K_REFTABLE, 48, 12},
+	{Q2_P_SNAPSHOT_COUNT, Q2_K_NONE, 60, 12},
+	{Q2_P_SNAPTABLE_UNALIGNED, Q2_K_NONE, 60, 12},
+	{Q2_P_SNAPTABLE_ZERO, Q2_K_NONE, 60, 12},
+	{Q2_P_SNAPTABLE_OUTSIDE, Q2_K_NONE, 60, 12},
+	{Q2_P_SNAPSHOT_RECORD, Q2_K_NONE, 60, 12},
+	{Q2_P_SNAPSHOT_EXTRA_LONG, Q2_K_NONE, 60, 12},
+	{Q2_P_SNAPSHOT_UNCOUNTED, Q2_K_NONE, 60, 12},
+	{Q2_P_REFCOUNT_ZERO, Q2_K_SNAPTABLE, 60, 12},
+	{Q2_P_METADATA_OVERLAP, Q2_K_SNAPTABLE, 60, 12},
+	{Q2_P_SNAPSHOT_DATA_FILE, Q2_K_NONE, 60, 12},
+	{Q2_P_SNAPSHOT_DATA_FILE, Q2_K_NONE, 72, 8},
+	{Q2_P_INCOMPAT_UNKNOWN, Q2_K_NONE, 72, 8},
+	{Q2_P_COMPRESSION_BIT, Q2_K_NONE, 72, 8},
+	{Q2_P_COMPRESSION_BIT, Q2_K_NONE, 100, 5},
+	{Q2_P_COMPRESSION_TYPE, Q2_K_NONE, 104, 1},
+	{Q2_P_ROOT_EXTENDED_L2, Q2_K_NONE, 72, 8},
+	{Q2_P_DATA_FILE_NAME_MISSING, Q2_K_NONE, 72, 8},
+	{Q2_P_EXT_DATA_FILE_STALE, Q2_K_NONE, 72, 8},
+	{Q2_P_DATA_FILE_OFFSET, Q2_K_NONE, 72, 8},
+	{Q2_P_L2_ZERO_FLAG_V2, Q2_K_NONE, 4, 4},
+	{Q2_P_L2_ZERO_FLAG_EXTL2, Q2_K_NONE, 72, 8},
+	{Q2_P_SUBCLUSTER_CONFLICT, Q2_K_NONE, 72, 8},
+	{Q2_P_SUBCLUSTER_NO_OFFSET, Q2_K_NONE, 72, 8},
+	{Q2_P_RAW_BIT_NO_DATA_FILE, Q2_K_NONE, 88, 8},
+	{Q2_P_RAW_BIT_NO_DATA_FILE, Q2_K_NONE, 72, 8},
+	{Q2_P_BITMAPS_BIT_NO_EXT, Q2_K_NONE, 88, 8},
+	{Q2_P_BITMAPS_BIT_NO_EXT, Q2_K_NONE, 100, 4},
+	{Q2_P_BITMAPS_STALE, Q2_K_NONE, 88, 8},
+	{Q2_P_REFCOUNT_ORDER, Q2_K_NONE, 96, 4},
+	{Q2_P_ROOT_REFCOUNT_ORDER, Q2_K_NONE, 96, 4},
+	{Q2_P_HEADER_LENGTH, Q2_K_NONE, 100, 4},
+	{Q2_P_HEADER_LENGTH_UNALIGNED, Q2_K_NONE, 100, 4},
+	{Q2_P_EXT_UNALIGNED, Q2_K_NONE, 100, 4},
+	{Q2_P_HEADER_PADDING, Q2_K_NONE, 100, 12},
+};
+
+static bool is_there(const struct q2_repair *r, const struct doubt *d)
+{
+	if (d->kind == Q2_K_NONE)
+		return q2_found_any(r, d->problem);
+	for (size_t i = 0; i < r->findings.n; i++) {
+		const struct q2_finding *f = &r->findings.at[i];
+
+		if (f->problem->number == d->problem && q2_concerns(f, d->kind))
+			return true;
+	}
+	return false;
+}
+
+/* Whether a header of version 2 goes on as only one of version 3 does. */
+static bool reads_as_v3(const struct q2_repair *r)
+{
+	uint8_t h[Q2_HEADER_READ];
+	uint32_t length;
+
+	if (r->c->img.geom.version != 2 ||
+	    q2_pread_zero(r->io, h, sizeof(h), 0, NULL) != Q2_OK)
+		return false;
+	length = q2_be32(h + 100);
+	return (length == 104 || length == 112) && q2_be32(h + 96) <= 6 &&
+	       (q2_be64(h + 72) & ~UINT64_C(0x1f)) == 0;
+}
+
+/* The problem that throws doubt on the byte, if any does. */
+static enum q2_problem_id doubtful(const struct q2_repair *r, uint64_t off,
+				   bool mass)
+{
+	/* One bitmap may be wrong itself; that all are tells of the disk. */
+	if (off >= 24 && off < 32 && r->counts[Q2_P_BITMAP_TABLE_SIZE] > 1 &&
+	    r->counts[Q2_P_BITMAP_TABLE_SIZE] == r->result.bitmaps)
+		return Q2_P_BITMAP_TABLE_SIZE;
+	if (off >= 4 && off < 8 && reads_as_v3(r))
+		return Q2_P_HEADER_VERSION;
+	if (mass && ((off >= 96 && off < 100) || (off >= 20 && off < 24) ||
+		     (off >= 48 && off < 60)))
+		return Q2_P_ROOT_REFCOUNT_ORDER;
+	for (size_t i = 0; i < sizeof(doubts) / sizeof(doubts[0]); i++)
+		if (off >= doubts[i].off &&
+		    off < (uint64_t)doubts[i].off + doubts[i].len &&
+		    is_there(r, &doubts[i]))
+			return doubts[i].problem;
+	return (enum q2_problem_id)0;
+}
+
+static enum q2_status apply(struct q2_repair *r, const struct q2_patch *p,
+			    enum q2_problem_id why, const char *text)
+{
+	/* What refcounts hang on is switched with them. */
+	bool counts = (p->off >= 48 && p->off < 60) ||
+		      p->off >= Q2_HEADER_READ;
+	uint32_t action;
+	enum q2_status st = q2_act(r, why, Q2_EFFECT_GAIN, NULL, &action,
+				   "%s (offset %llu)", text,
+				   (unsigned long long)p->off);
+
+	if (st == Q2_OK)
+		st = q2_change(r, counts ? Q2_C_REFTABLE : Q2_C_PLACE, action,
+			       p->off, p->bytes, p->n);
+	return st == Q2_OK ? q2_recheck(r) : st;
+}
+
+/* The first entries of the refcount table that are in use. */
+static enum q2_status try_reftable(struct q2_repair *r, struct q2_trial *t)
+{
+	const struct q2_geom *g = &r->c->img.geom;
+	unsigned tried = 0;
+	enum q2_status st = Q2_OK;
+
+	for (uint64_t at = 0; at < g->reftable_bytes && tried < ENTRIES_TRIED &&
+			      st == Q2_OK; at += 8) {
+		uint8_t bytes[8];
+
+		if (q2_pread_zero(r->io, bytes, 8, g->reftable_offset + at,
+				  NULL) != Q2_OK || q2_be64(bytes) == 0)
+			continue;
+		tried++;
+		st = q2_trial_flips(t, g->reftable_offset + at, 8);
+	}
+	return st;
+}
+
+/* Each bit that is in doubt. */
+static enum q2_status try_flips(struct q2_repair *r)
+{
+	struct q2_trial t;
+	bool mass = q2_counts_absurd(r->c), cheap;
+	enum q2_status st = Q2_OK;
+
+	q2_trial_start(&t, r);
+	/* Refcounts made anew are as good; to look for the old ones pays only
+	 * where that is soon done. */
+	cheap = t.cost <= CHEAP;
+	for (uint64_t off = 0; off < Q2_HEADER_READ && st == Q2_OK; off++)
+		if ((cheap || off < 48 || off >= 60) && doubtful(r, off, mass))
+			st = q2_trial_flips(&t, off, 1);
+	if (st == Q2_OK && cheap && doubtful(r, 48, mass))
+		st = try_reftable(r, &t);
+	if (st != Q2_OK || !q2_trial_won(&t))
+		return st;
+	if (t.best.off >= Q2_HEADER_READ)
+		return apply(r, &t.best, Q2_P_REFBLOCK_MISSING,
+			     "one wrong bit of the refcount table is put "
+			     "right");
+	return apply(r, &t.best, doubtful(r, t.best.off, mass),
+		     "one wrong bit of the header is put right");
+}
+
+static void put32(struct q2_patch *p, uint64_t off, uint32_t value)
+{
+	p->off = off;
+	p->n = 4;
+	q2_put_be32(p->bytes, value);
+}
+
+/* A header without its magic, or with another version. */
+static enum q2_status try_magic(struct q2_repair *r)
+{
+	struct q2_patch p;
+	struct q2_trial t;
+	enum q2_status st;
+
+	if (!q2_found_any(r, Q2_P_HEADER_MAGIC))
+		return Q2_OK;
+	q2_trial_start(&t, r);
+	put32(&p, 0, Q2_MAGIC);
+	st = q2_trial_patch(&t, &p);
+	if (st != Q2_OK || !q2_trial_won(&t))
+		return st;
+	return apply(r, &t.best, Q2_P_HEADER_MAGIC, "the magic is put back");
+}
+
+/* All values that a field can have. */
+static enum q2_status try_values(struct q2_repair *r, enum q2_problem_id why,
+				 uint64_t off, uint32_t from, uint32_t to,
+				 uint32_t step, const char *text)
+{
+	struct q2_trial t;
+	enum q2_status st = Q2_OK;
+
+	if (!q2_found_any(r, why) || !q2_want(r, why))
+		return Q2_OK;
+	q2_trial_start(&t, r);
+	for (uint32_t v = from; v <= to && st == Q2_OK; v += step) {
+		struct q2_patch p;
+
+		put32(&p, off, v);
+		st = q2_trial_patch(&t, &p);
+	}
+	if (st != Q2_OK || !q2_trial_won(&t))
+		return st;
+	return apply(r, &t.best, why, text);
+}
+
+bool q2_misread(const struct q2_repair *r)
+{
+	return q2_found_any(r, Q2_P_ROOT_CLUSTER_BITS) ||
+	       (q2_found_any(r, Q2_P_ROOT_REFCOUNT_ORDER) && !q2_all(r)) ||
+	       q2_found_any(r, Q2_P_ROOT_EXTENDED_L2) || reads_as_v3(r);
+}
+
+enum q2_status q2_fix_header(struct q2_repair *r)
+{
+	enum q2_status st = Q2_OK;
+
+	if (q2_all(r)) {
+		st = try_magic(r);
+		if (st == Q2_OK)
+			st = try_values(r, Q2_P_ROOT_CLUSTER_BITS, 20, 9, 21, 1,
+					"cluster_bits becomes what fits the "
+					"tables");
+		if (st == Q2_OK)
+			st = try_flips(r);
+		if (st == Q2_OK)
+			st = try_values(r, Q2_P_CLUSTER_BITS, 20, 9, 21, 1,
+					"cluster_bits becomes what fits the "
+					"tables");
+		if (st == Q2_OK)
+			st = try_values(r, Q2_P_HEADER_LENGTH_UNALIGNED, 100,
+					104, 112, 8,
+					"header_length becomes what fits the "
+					"extensions");
+	}
+	if (st != Q2_OK || r->c->img.geom.cluster_size == 0 || q2_misread(r))
+		return st;
+	return q2_fix_fields(r);
+}

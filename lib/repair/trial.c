@@ -1,0 +1,240 @@
+/*
+ * trial.c - what a check would say if some bytes were different.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "repair/trial.h"
+
+#include <string.h>
+
+#include "base/err.h"
+
+#define FUEL (UINT64_C(16) << 30)
+
+/* One check under way: it ends as soon as it is worse than the best so far. */
+struct run {
+	const struct q2_trial *t;
+	uint64_t corruptions;
+	uint64_t roots;
+	uint64_t oddities;
+	uint64_t beyond; /* mapped past the end of the disk */
+};
+
+static bool is_root(unsigned number)
+{
+	return number < Q2_P_L1_RESERVED ||
+	       (number >= Q2_P_SNAPTABLE_OUTSIDE &&
+		number < Q2_P_BACKING_MISSING);
+}
+
+static void on_found(void *ctx, const struct q2_finding *f)
+{
+	struct run *run = ctx;
+
+	run->beyond += f->problem->number == Q2_P_L1_BEYOND_DISK ||
+		       f->problem->number == Q2_P_L2_BEYOND_DISK;
+	switch (f->problem->severity) {
+	case Q2_CORRUPT:
+		run->corruptions++;
+		run->roots += is_root(f->problem->number);
+		break;
+	case Q2_ADVICE:
+		run->oddities++;
+		break;
+	case Q2_LEAK:
+		break;
+	}
+}
+
+static bool on_progress(void *ctx, const struct q2_progress *p)
+{
+	const struct run *run = ctx;
+	const struct q2_repair *r = run->t->r;
+
+	(void)p;
+	return (run->corruptions > run->t->best_score.corruptions &&
+		run->roots >= run->t->best_score.roots) ||
+	       (r->opts->progress &&
+		r->opts->progress(r->opts->ctx,
+				  &(struct q2_progress){"trials", 0, 0}));
+}
+
+/* A disk that is made smaller must hold all that is mapped. */
+static bool cuts_disk(const struct run *run, const struct q2_patch *p,
+		      const struct q2_check_result *res)
+{
+	return p->off >= 24 && p->off < 32 &&
+	       (res->virtual_size == 0 ||
+		(run->beyond &&
+		 res->virtual_size < run->t->r->result.virtual_size));
+}
+
+static int compare(const struct q2_score *a, const struct q2_score *b)
+{
+	const uint64_t x[] = {a->unreadable, a->roots, a->corruptions,
+			      a->leaks, a->oddities, a->ragged};
+	const uint64_t y[] = {b->unreadable, b->roots, b->corruptions,
+			      b->leaks, b->oddities, b->ragged};
+
+	for (size_t i = 0; i < sizeof(x) / sizeof(x[0]); i++)
+		if (x[i] != y[i])
+			return x[i] < y[i] ? -1 : 1;
+	return 0;
+}
+
+static struct q2_score score_of(const struct q2_checker *c,
+				const struct q2_check_result *res,
+				uint64_t oddities, uint64_t roots)
+{
+	struct q2_score s = {
+		.unreadable = res->verdict == Q2_UNREADABLE,
+		.roots = roots,
+		.corruptions = res->corruptions,
+		.leaks = res->leaks,
+		.partial = res->partial,
+		.oddities = oddities,
+	};
+
+	/* Writers make L1 tables just as long as the disk needs, and people
+	 * like round sizes. */
+	s.oddities += c->header.l1_size != c->img.geom.l1_needed;
+	for (size_t i = 0; i < c->trees.n && i < 64; i++)
+		s.oddities += c->trees.at[i].l1_entries !=
+			      q2_l1_needed(c->trees.at[i].disk_size,
+					   c->img.geom.cluster_bits,
+					   1u << c->img.geom.entry_bits);
+	s.ragged = res->virtual_size ?
+			   64 - (unsigned)__builtin_ctzll(res->virtual_size) :
+			   64;
+	return s;
+}
+
+/* What one check of the image reads, more or less. */
+static uint64_t cost_of(const struct q2_repair *r)
+{
+	const struct q2_checker *c = r->c;
+	uint64_t cs = c->img.geom.cluster_size ? c->img.geom.cluster_size :
+						 65536;
+
+	uint64_t cost = (UINT64_C(256) << 10) + c->refs.tables.n * cs +
+			c->img.geom.reftable_bytes;
+
+	for (size_t i = 0; i < c->trees.n; i++)
+		cost += UINT64_C(8) * c->trees.at[i].l1_entries;
+	for (size_t i = 0; i < c->metas.n; i++)
+		if (c->metas.at[i].kind != Q2_K_L1 &&
+		    c->metas.at[i].kind != Q2_K_SNAPSHOT_L1)
+			cost += q2_min(c->metas.at[i].n * cs,
+				       UINT64_C(64) << 20);
+	return cost;
+}
+
+void q2_trial_start(struct q2_trial *t, struct q2_repair *r)
+{
+	uint64_t oddities = 0, roots = 0;
+
+	for (unsigned i = 0; i < Q2_NUMBERS; i++) {
+		if (r->counts[i] == 0)
+			continue;
+		if (q2_problem_by_number(i)->severity == Q2_ADVICE)
+			oddities += r->counts[i];
+		else if (is_root(i))
+			roots += r->counts[i];
+	}
+	*t = (struct q2_trial){.r = r, .fuel = FUEL, .cost = cost_of(r)};
+	/* Only the data tells how it was compressed. */
+	if (r->counts[Q2_P_COMPRESSION_BIT] || r->counts[Q2_P_COMPRESSION_TYPE])
+		t->flags = Q2_CHECK_DATA;
+	t->now = score_of(r->c, &r->result, oddities, roots);
+	t->best_score = t->now;
+}
+
+enum q2_status q2_trial_patch(struct q2_trial *t, const struct q2_patch *p)
+{
+	struct q2_repair *r = t->r;
+	struct run run = {.t = t};
+	struct q2_check_opts opts = {.flags = t->flags,
+				     .max_memory = r->opts->max_memory,
+				     .found = on_found,
+				     .progress = on_progress,
+				     .ctx = &run};
+	struct q2_check_result res;
+	struct q2_checker *c = NULL;
+	struct q2_io *io;
+	struct q2_score score;
+	int order;
+	enum q2_status st;
+
+	if (t->fuel < t->cost)
+		return Q2_OK;
+	t->fuel -= t->cost;
+	st = q2_io_overlay(r->io, &r->budget, &io, r->err);
+	if (st != Q2_OK)
+		return st;
+	st = q2_pwrite(io, p->bytes, p->n, p->off, r->err);
+	if (st == Q2_OK)
+		st = q2_checker_run(io, &opts, &res, &c, NULL);
+	if (st == Q2_OK) {
+		score = score_of(c, &res, run.oddities, run.roots);
+		if ((score.leaks > t->now.leaks && !t->now.unreadable) ||
+		    cuts_disk(&run, p, &res))
+			score.corruptions = UINT64_MAX;
+		order = compare(&score, &t->best_score);
+		if (order < 0) {
+			t->best = *p;
+			t->best_score = score;
+		}
+		if (order <= 0)
+			t->tie = order == 0;
+	}
+	q2_checker_free(c);
+	q2_io_close(io);
+	/* A claim that is too much for us makes the patch a bad one. */
+	if (st == Q2_E_BUDGET || (st == Q2_E_INTERRUPTED &&
+				  run.corruptions >
+					  t->best_score.corruptions &&
+				  run.roots >= t->best_score.roots))
+		return Q2_OK;
+	return st;
+}
+
+enum q2_status q2_trial_flips(struct q2_trial *t, uint64_t off, uint64_t len)
+{
+	enum q2_status st = Q2_OK;
+
+	for (uint64_t i = 0; i < len && st == Q2_OK; i++) {
+		uint8_t byte;
+
+		if (q2_pread_zero(t->r->io, &byte, 1, off + i, NULL) != Q2_OK)
+			continue;
+		for (unsigned bit = 0; bit < 8 && st == Q2_OK; bit++) {
+			struct q2_patch p = {.off = off + i, .n = 1};
+
+			p.bytes[0] = byte ^ (uint8_t)(1u << bit);
+			st = q2_trial_patch(t, &p);
+		}
+	}
+	return st;
+}
+
+bool q2_trial_won(const struct q2_trial *t)
+{
+	const struct q2_score *a = &t->best_score, *b = &t->now;
+
+	if (t->tie || t->best.n == 0)
+		return false;
+	if (a->unreadable < b->unreadable)
+		return true;
+	/* What is hidden is not mended: then it would be leaked, or it is as
+	 * little known as before.  And a mere oddity is no reason to change
+	 * anything. */
+	if (a->leaks && a->leaks == b->leaks && a->partial)
+		return false;
+	/* An L1 table that is moved must find what was missed. */
+	if (t->best.off >= 36 && t->best.off < 48 && !b->unreadable &&
+	    a->corruptions + a->leaks && a->leaks >= b->leaks)
+		return false;
+	return a->leaks <= b->leaks && a->roots <= b->roots &&
+	       (a->corruptions < b->corruptions ||
+		(a->corruptions == b->corruptions && a->leaks < b->leaks));
+}
