@@ -1,0 +1,359 @@
+/*
+ * fix_l1.c - entries of the active L1 table and of the snapshots'.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Mends:    entries with reserved bits, or that lead nowhere, to another slot's
+ *           table, or to what is no L2 table.  Where an L2 table that nothing names
+ *           is one wrong bit away, or stands in the same slot of another tree, the
+ *           entry gets it back.
+ * Needs:    refcounts on disk, as evidence of what is missed.
+ */
+#include <string.h>
+
+#include "base/endian.h"
+#include "check/l2shape.h"
+#include "repair/ledger.h"
+
+struct l1 {
+	struct q2_repair *r;
+	struct q2_ledger ledger;
+	struct q2_runs missed; /* tables counted more often than named: the
+				* cluster, and the slot of those who name it */
+	const struct q2_tree *tree;
+	uint8_t *entries; /* of the tree's table, or the part that is there */
+	uint8_t *table;	  /* room for an L2 table */
+	bool sure;	  /* only what needs no other explanation */
+	uint32_t slot;
+	uint64_t raw;
+	struct q2_l1_entry e;
+};
+
+static uint64_t raw_at(const struct l1 *l, uint32_t slot)
+{
+	return q2_be64(l->entries + UINT64_C(8) * slot);
+}
+
+static struct q2_range table_range(const struct l1 *l, uint64_t raw)
+{
+	struct q2_l1_entry e = q2_l1_decode(&l->r->c->img.geom, raw);
+
+	return (struct q2_range){q2_offset(&l->r->c->img.geom, e.table),
+				 e.used ? l->r->c->img.geom.cluster_size : 0};
+}
+
+static struct q2_finding located(const struct l1 *l)
+{
+	const struct q2_geom *g = &l->r->c->img.geom;
+
+	return (struct q2_finding){
+		.fields = Q2_F_TREE | Q2_F_L1 | Q2_F_GUEST | Q2_F_LENGTH |
+			  Q2_F_FOUND,
+		.tree = l->tree->id,
+		.l1 = l->slot,
+		.guest = q2_guest(g, l->slot, 0),
+		.length = g->cluster_size << g->l2_bits,
+		.found = l->raw,
+	};
+}
+
+static enum q2_status replace(struct l1 *l, enum q2_problem_id why,
+			      enum q2_effect effect, uint64_t raw,
+			      const char *text)
+{
+	struct q2_repair *r = l->r;
+	struct q2_finding f = located(l);
+	uint32_t action;
+	enum q2_status st = q2_act(r, why, effect, &f, &action, "L1[%u] %s",
+				   (unsigned)l->slot, text);
+
+	if (st == Q2_OK)
+		st = q2_change_u64(r, Q2_C_ENTRY, action,
+				   l->tree->l1_offset + UINT64_C(8) * l->slot,
+				   raw);
+	if (st == Q2_OK)
+		st = q2_ledger_move(&l->ledger, table_range(l, l->raw),
+				    table_range(l, raw), 1, r->err);
+	q2_put_be64(l->entries + UINT64_C(8) * l->slot, raw);
+	return st;
+}
+
+/* Whether an L2 table that is missed lies there, for this slot. */
+static bool is_missed_table(struct l1 *l, uint64_t raw)
+{
+	const struct q2_checker *c = l->r->c;
+	struct q2_l1_entry e = q2_l1_decode(&c->img.geom, raw);
+	struct q2_l2_shape shape;
+
+	if (!e.used || e.faults || q2_surplus(&l->ledger, e.table.n) < 1)
+		return false;
+	/* Another tree's same slot names it: then it is this slot's. */
+	for (size_t i = 0; i < l->missed.n; i++)
+		if (l->missed.at[i].first == e.table.n)
+			return l->missed.at[i].n == l->slot;
+	if (c->img.geom.data_file)
+		return q2_l2_orphan(l->r->c, l->table, e.table.n, &shape);
+	return q2_tells_of_missed(&l->ledger, l->table, e.table.n);
+}
+
+/* The table that was here, if there is exactly one that could be. */
+static uint64_t missed_table(struct l1 *l)
+{
+	const struct q2_checker *c = l->r->c;
+	uint64_t found = 0;
+	unsigned n = 0;
+
+	for (unsigned bit = 9; bit < 56; bit++) {
+		uint64_t raw = (l->raw ^ UINT64_C(1) << bit) & Q2_ENTRY_OFFSET;
+
+		if (!is_missed_table(l, raw))
+			continue;
+		found = raw;
+		n++;
+	}
+	for (size_t i = 0; i < l->missed.n && n == 0; i++) {
+		uint64_t raw = l->missed.at[i].first
+			       << c->img.geom.cluster_bits;
+
+		if (l->missed.at[i].n != l->slot || !is_missed_table(l, raw))
+			continue;
+		found = raw;
+		n++;
+	}
+	return n == 1 ? found : 0;
+}
+
+/* Whether the offset lies between those of the nearest slots in use: most images
+ * grow from their start to their end. */
+static bool in_order(const struct l1 *l, uint64_t off)
+{
+	uint32_t n = l->tree->l1_entries;
+	uint64_t before = 0, after = 0;
+
+	for (uint32_t i = l->slot; i-- > 0 && !before;)
+		before = raw_at(l, i) & Q2_ENTRY_OFFSET;
+	for (uint32_t i = l->slot + 1; i < n && !after; i++)
+		after = raw_at(l, i) & Q2_ENTRY_OFFSET;
+	return (!before || before < off) && (!after || off < after);
+}
+
+/* How the bytes of the table that the entry leads to read as entries. */
+static void tally(struct l1 *l, uint64_t *good, uint64_t *bad)
+{
+	const struct q2_geom *g = &l->r->c->img.geom;
+
+	*good = *bad = 0;
+	if (q2_pread_zero(l->r->io, l->table, (size_t)g->cluster_size,
+			  q2_offset(g, l->e.table), NULL) != Q2_OK)
+		return;
+	for (uint32_t i = 0; i < 1u << g->l2_bits; i++) {
+		const uint8_t *p = l->table + ((size_t)i << g->entry_bits);
+		uint64_t raw = q2_be64(p);
+		uint64_t map = g->ext_l2 ? q2_be64(p + 8) : 0;
+		struct q2_l2_entry e = q2_l2_decode(g, raw, map,
+						    q2_guest(g, l->slot, i));
+		uint64_t clu = e.host.start >> g->cluster_bits;
+
+		*bad += e.faults != 0;
+		*good += (raw | map) && !e.faults &&
+			 !(e.refers &&
+			   (q2_surplus(&l->ledger, clu) < 0 ||
+			    (q2_suspected(&l->ledger, clu) &
+			     (Q2_S_META | Q2_S_SHARED))));
+	}
+}
+
+/* The slot leads to what is no L2 table: mostly nonsense stands there. */
+static bool leads_to_nonsense(struct l1 *l)
+{
+	uint64_t good, bad;
+
+	tally(l, &good, &bad);
+	return bad >= 4 && good == 0;
+}
+
+/* An entry that the format allows, with a table that others use as well, or that
+ * is not counted at all. */
+static enum q2_status doubtful(struct l1 *l)
+{
+	unsigned why = q2_suspected(&l->ledger, l->e.table.n);
+	bool starved = q2_surplus(&l->ledger, l->e.table.n) < 0;
+	bool meta = why & (Q2_S_META | Q2_S_SHARED);
+	uint64_t missed, good, bad;
+
+	if (!(starved || meta) && !leads_to_nonsense(l))
+		return Q2_OK;
+	missed = l->ledger.any ? missed_table(l) : 0;
+	if (missed && (!q2_found_any(l->r, Q2_P_L1_ALIAS) ||
+		       in_order(l, missed) >
+			       in_order(l, l->raw & Q2_ENTRY_OFFSET)) &&
+	    q2_want(l->r, Q2_P_ORPHAN_L2))
+		return replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_GAIN, missed,
+			       "gets back the L2 table that is one wrong bit "
+			       "away");
+	if (l->sure)
+		return Q2_OK;
+	tally(l, &good, &bad);
+	if (bad >= 4 && good == 0 && q2_want(l->r, Q2_P_L1_ENTRY_OUTSIDE))
+		return replace(l, Q2_P_L1_ENTRY_OUTSIDE, Q2_EFFECT_LOSS, 0,
+			       "is emptied: what it leads to is no L2 table");
+	return Q2_OK;
+}
+
+static enum q2_status faulty(struct l1 *l)
+{
+	uint64_t missed = l->ledger.any ? missed_table(l) : 0;
+	enum q2_problem_id why = l->e.faults & Q2_EF_UNALIGNED ?
+					 Q2_P_L1_UNALIGNED :
+				 l->e.faults & Q2_EF_OUTSIDE ?
+					 Q2_P_L1_ENTRY_OUTSIDE :
+				 l->e.faults & Q2_EF_FLAGS_ONLY ?
+					 Q2_P_L1_FLAGS_ONLY : Q2_P_L1_RESERVED;
+
+	if (l->e.used)
+		return !l->sure && q2_want(l->r, why) ?
+			       replace(l, why, Q2_EFFECT_NONE,
+				       l->raw & ~Q2_L1_RESERVED,
+				       "loses its reserved bits") : Q2_OK;
+	if (missed && q2_want(l->r, Q2_P_ORPHAN_L2))
+		return replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_GAIN, missed,
+			       "gets back its L2 table");
+	if (l->sure || !q2_want(l->r, why))
+		return Q2_OK;
+	return replace(l, why, why == Q2_P_L1_FLAGS_ONLY ||
+					       why == Q2_P_L1_RESERVED ?
+				       Q2_EFFECT_NONE : Q2_EFFECT_LOSS, 0,
+		       "is emptied: it leads nowhere, and no table is known "
+		       "that belongs here");
+}
+
+/* A slot that only another tree still fills: there the table is counted twice. */
+static enum q2_status empty(struct l1 *l)
+{
+	uint64_t missed = 0;
+
+	if (!l->ledger.any || l->tree->id != Q2_TREE_ACTIVE || l->sure ||
+	    !q2_want(l->r, Q2_P_REFCOUNT_HIGH) || !q2_all(l->r))
+		return Q2_OK;
+	for (size_t i = 0; i < l->missed.n; i++) {
+		if (l->missed.at[i].n != l->slot ||
+		    q2_surplus(&l->ledger, l->missed.at[i].first) < 1 ||
+		    !q2_tells_of_missed(&l->ledger, l->table,
+					l->missed.at[i].first))
+			continue;
+		if (missed)
+			return Q2_OK;
+		missed = l->missed.at[i].first
+			 << l->r->c->img.geom.cluster_bits;
+	}
+	return missed ? replace(l, Q2_P_REFCOUNT_HIGH, Q2_EFFECT_GAIN, missed,
+				"gets back the L2 table that a snapshot still "
+				"has there, and that is counted for both") :
+			Q2_OK;
+}
+
+static enum q2_status walk_tree(struct l1 *l)
+{
+	struct q2_repair *r = l->r;
+	uint64_t bytes = UINT64_C(8) * l->tree->l1_entries;
+	uint64_t table = l->tree->l1_offset >> r->c->img.geom.cluster_bits;
+	uint64_t data = q2_io_data(r->io, l->tree->l1_offset).start;
+	void *block;
+	enum q2_status st;
+
+	/* A table in a hole names nothing; of the active one slots may be
+	 * filled. */
+	if (l->tree->id != Q2_TREE_ACTIVE &&
+	    data >= l->tree->l1_offset + bytes)
+		return Q2_OK;
+	/* The table itself may be what is not where it should be. */
+	if (l->sure && (q2_refmap_get(&r->c->map, table).count != 1 ||
+			q2_surplus(&l->ledger, table) != 0))
+		return Q2_OK;
+	st = q2_get(&r->budget, bytes, &block, r->err);
+
+	if (st != Q2_OK)
+		return st;
+	l->entries = block;
+	/* What cannot be read was told, and is left as it is. */
+	if (q2_pread_zero(r->io, l->entries, (size_t)bytes,
+			  l->tree->l1_offset, NULL) != Q2_OK)
+		memset(l->entries, 0, (size_t)bytes);
+	for (l->slot = 0; l->slot < l->tree->l1_entries && st == Q2_OK;
+	     l->slot++) {
+		l->raw = raw_at(l, l->slot);
+		l->e = q2_l1_decode(&r->c->img.geom, l->raw);
+		if (l->raw == 0)
+			st = empty(l);
+		else if (l->e.faults)
+			st = faulty(l);
+		else
+			st = doubtful(l);
+	}
+	q2_put(&r->budget, block, bytes);
+	return st;
+}
+
+static enum q2_status list_missed(struct l1 *l)
+{
+	const struct q2_l2ref_vec *t = &l->r->c->refs.tables;
+	enum q2_status st = Q2_OK;
+
+	for (size_t i = 0; i < t->n && l->ledger.any && st == Q2_OK; i++)
+		if (q2_surplus(&l->ledger, t->at[i].clu) > 0)
+			st = q2_runs_push(&l->missed, &l->r->budget,
+					  (struct q2_run){t->at[i].clu,
+							  t->at[i].slot},
+					  l->r->err);
+	return st;
+}
+
+static bool needed(const struct q2_repair *r)
+{
+	static const enum q2_problem_id of_l1[] = {
+		Q2_P_L1_RESERVED, Q2_P_L1_UNALIGNED, Q2_P_L1_ENTRY_OUTSIDE,
+		Q2_P_L1_FLAGS_ONLY, Q2_P_L1_ALIAS, Q2_P_ORPHAN_L2, Q2_P_LEAK,
+		Q2_P_DATA_ON_METADATA, Q2_P_METADATA_OVERLAP,
+		Q2_P_REFCOUNT_HIGH, Q2_P_REFCOUNT_ZERO, Q2_P_REFCOUNT_LOW,
+		Q2_P_L2_UNALIGNED, Q2_P_L2_ENTRY_OUTSIDE, Q2_P_L2_RESERVED,
+	};
+
+	for (size_t i = 0; i < sizeof(of_l1) / sizeof(of_l1[0]); i++)
+		if (q2_found_any(r, of_l1[i]))
+			return true;
+	return false;
+}
+
+static enum q2_status fix(struct q2_repair *r, bool sure)
+{
+	struct l1 l = {.r = r, .sure = sure};
+	void *block;
+	enum q2_status st;
+
+	if (!needed(r))
+		return Q2_OK;
+	st = q2_get(&r->budget, r->c->img.geom.cluster_size, &block, r->err);
+	if (st != Q2_OK)
+		return st;
+	l.table = block;
+	q2_ledger_init(&l.ledger, r);
+	st = list_missed(&l);
+	for (size_t i = 0; i < r->c->trees.n && st == Q2_OK; i++) {
+		l.tree = &r->c->trees.at[i];
+		st = walk_tree(&l);
+	}
+	q2_ledger_free(&l.ledger);
+	q2_runs_free(&l.missed, &r->budget);
+	q2_put(&r->budget, block, r->c->img.geom.cluster_size);
+	return st;
+}
+
+enum q2_status q2_fix_l1_surely(struct q2_repair *r)
+{
+	return q2_all(r) && r->c->img.geom.cluster_size ? fix(r, true) : Q2_OK;
+}
+
+enum q2_status q2_fix_l1(struct q2_repair *r)
+{
+	return fix(r, false);
+}
