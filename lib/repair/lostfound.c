@@ -1,0 +1,205 @@
+/*
+ * lostfound.c - a home for orphans: an internal snapshot that names them.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Its L1 table names the orphaned L2 tables, and L2 tables made here, which name
+ * the loose clusters in host order.
+ */
+#include <stdio.h>
+
+#include "base/endian.h"
+#include "repair/orphans.h"
+#include "repair/snapedit.h"
+
+struct home {
+	struct q2_repair *r;
+	const struct q2_orphans *o;
+	uint64_t *l1; /* entries */
+	uint64_t entries;
+	uint32_t action;
+	uint64_t next; /* the next slot that is free */
+};
+
+/* Slots that the orphans take: those of the disk, and more if need be. */
+static uint64_t slots_needed(const struct home *h)
+{
+	const struct q2_geom *g = &h->r->c->img.geom;
+	uint64_t loose = 0;
+
+	for (size_t i = 0; i < h->o->data.n; i++)
+		loose += h->o->data.at[i].n;
+	return q2_max(g->l1_needed,
+		      h->o->tables.n + q2_div_up(loose, UINT64_C(1)
+							  << g->l2_bits));
+}
+
+/* Entries of an orphaned table whose clusters have another owner go: they would
+ * be used twice. */
+static enum q2_status clean_table(struct home *h, uint64_t clu,
+				  struct q2_refmap *named)
+{
+	struct q2_repair *r = h->r;
+	const struct q2_geom *g = &r->c->img.geom;
+	enum q2_status st = Q2_OK;
+
+	for (uint32_t i = 0; i < 1u << g->l2_bits && st == Q2_OK; i++) {
+		uint64_t at = (clu << g->cluster_bits) +
+			      ((uint64_t)i << g->entry_bits);
+		uint8_t bytes[16] = {0}, zeros[16] = {0};
+		struct q2_l2_entry e;
+		bool taken = false;
+		uint64_t last;
+
+		st = q2_pread_zero(r->io, bytes, (size_t)1 << g->entry_bits, at,
+				   r->err);
+		e = q2_l2_decode(g, q2_be64(bytes), q2_be64(bytes + 8), 0);
+		if (st != Q2_OK || !e.refers)
+			continue;
+		last = (q2_end(e.host) - 1) >> g->cluster_bits;
+		for (uint64_t k = e.host.start >> g->cluster_bits;
+		     k <= last && st == Q2_OK; k++) {
+			struct q2_ref before;
+
+			st = q2_refmap_add(named, k, 1, Q2_MARK_NONE, &before,
+					   r->err);
+			taken |= q2_refmap_get(&r->c->map, k).count != 0 ||
+				 (before.count &&
+				  e.type != Q2_L2_COMPRESSED);
+		}
+		if (st == Q2_OK && taken)
+			st = q2_change(r, Q2_C_ENTRY, h->action, at, zeros,
+				       (size_t)1 << g->entry_bits);
+	}
+	return st;
+}
+
+static enum q2_status place_tables(struct home *h)
+{
+	struct q2_repair *r = h->r;
+	struct q2_refmap *named;
+	void *block;
+	enum q2_status st = q2_get(&r->budget, sizeof(*named), &block, r->err);
+
+	if (st != Q2_OK)
+		return st;
+	named = block;
+	q2_refmap_init(named, &r->budget);
+	for (size_t i = 0; i < h->o->tables.n && st == Q2_OK; i++) {
+		uint64_t clu = h->o->tables.at[i].clu;
+
+		h->l1[h->next++] = clu << r->c->img.geom.cluster_bits;
+		st = clean_table(h, clu, named);
+	}
+	q2_refmap_free(named);
+	q2_put(&r->budget, named, sizeof(*named));
+	return st;
+}
+
+static enum q2_status place_loose(struct home *h)
+{
+	struct q2_repair *r = h->r;
+	const struct q2_geom *g = &r->c->img.geom;
+	uint64_t per = UINT64_C(1) << g->l2_bits, at = 0, table = 0;
+	enum q2_status st = Q2_OK;
+
+	for (size_t i = 0; i < h->o->data.n && st == Q2_OK; i++)
+		for (uint64_t k = 0; k < h->o->data.at[i].n && st == Q2_OK;
+		     k++, at++) {
+			uint8_t bytes[16];
+
+			if (at % per == 0) {
+				st = q2_fresh(r, h->action, 1, &table);
+				h->l1[h->next++] = table;
+			}
+			q2_put_be64(bytes, (h->o->data.at[i].first + k)
+						<< g->cluster_bits);
+			q2_put_be64(bytes + 8, UINT32_MAX);
+			if (st == Q2_OK)
+				st = q2_change(r, Q2_C_FRESH, h->action,
+					       table + (at % per
+							<< g->entry_bits),
+					       bytes,
+					       (size_t)1 << g->entry_bits);
+		}
+	return st;
+}
+
+static enum q2_status write_l1(struct home *h, uint64_t *off)
+{
+	struct q2_repair *r = h->r;
+	const struct q2_geom *g = &r->c->img.geom;
+	enum q2_status st = q2_fresh(r, h->action,
+				     q2_div_up(8 * h->entries, g->cluster_size),
+				     off);
+
+	for (uint64_t i = 0; i < h->entries && st == Q2_OK; i++)
+		if (h->l1[i])
+			st = q2_change_u64(r, Q2_C_FRESH, h->action,
+					   *off + 8 * i, h->l1[i]);
+	return st;
+}
+
+static enum q2_status add_record(struct home *h, uint64_t l1)
+{
+	struct q2_repair *r = h->r;
+	const struct q2_geom *g = &r->c->img.geom;
+	uint64_t reach = h->entries << (g->l2_bits + g->cluster_bits);
+	struct q2_snapshot s = {
+		.l1_offset = l1,
+		.l1_size = (uint32_t)h->entries,
+		.disk_size = h->entries > g->l1_needed ? reach : g->disk_size,
+	};
+	struct q2_snapedit t;
+	char name[32];
+	unsigned n = 0;
+	enum q2_status st = q2_snapedit_load(r, &t);
+
+	do
+		snprintf(name, sizeof(name), "lost+found-%u", ++n);
+	while (q2_snapedit_has(&t, name));
+	if (st == Q2_OK)
+		st = q2_snapedit_add(&t, &s, name);
+	if (st == Q2_OK)
+		st = q2_snapedit_store(&t, h->action);
+	q2_snapedit_free(&t);
+	return st;
+}
+
+enum q2_status q2_lost_and_found(struct q2_repair *r,
+				 const struct q2_orphans *o, bool *done)
+{
+	const struct q2_geom *g = &r->c->img.geom;
+	struct home h = {.r = r, .o = o};
+	struct q2_finding f = {.fields = Q2_F_COUNT, .count = o->tables.n};
+	uint64_t l1;
+	void *block;
+	enum q2_status st;
+
+	h.entries = slots_needed(&h);
+	*done = !g->data_file && h.entries <= Q2_L1_MAX &&
+		r->c->header.nb_snapshots < Q2_SNAPSHOTS_MAX;
+	if (!*done)
+		return Q2_OK;
+	for (size_t i = 0; i < o->data.n; i++)
+		f.count += o->data.at[i].n;
+	st = q2_get(&r->budget, 8 * h.entries, &block, r->err);
+	if (st != Q2_OK)
+		return st;
+	h.l1 = block;
+	st = q2_act(r, o->tables.n ? Q2_P_ORPHAN_L2 : Q2_P_LEAK,
+		    Q2_EFFECT_NONE, &f, &h.action,
+		    "%llu orphaned clusters, among them %zu L2 tables, get a "
+		    "home in an internal snapshot",
+		    (unsigned long long)f.count, o->tables.n);
+	if (st == Q2_OK)
+		st = place_tables(&h);
+	if (st == Q2_OK)
+		st = place_loose(&h);
+	if (st == Q2_OK)
+		st = write_l1(&h, &l1);
+	if (st == Q2_OK)
+		st = add_record(&h, l1);
+	q2_put(&r->budget, block, 8 * h.entries);
+	return st;
+}

@@ -1,0 +1,224 @@
+/*
+ * triage.c - what is this leak?
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <string.h>
+
+#include "base/endian.h"
+#include "format/refcount.h"
+#include "repair/ledger.h"
+#include "repair/orphans.h"
+
+struct triage {
+	struct q2_repair *r;
+	struct q2_orphans *out;
+	struct q2_ledger ledger;
+	struct q2_refmap named; /* by orphaned tables */
+	struct q2_holes holes;
+	uint8_t *bytes; /* a cluster */
+};
+
+void q2_orphans_free(struct q2_repair *r, struct q2_orphans *o)
+{
+	q2_orphan_vec_free(&o->tables, &r->budget);
+	q2_runs_free(&o->data, &r->budget);
+}
+
+static bool all_zero(const uint8_t *p, size_t n)
+{
+	return p[0] == 0 && memcmp(p, p + 1, n - 1) == 0;
+}
+
+/* Whether the bytes are a refcount block that says what is so: a former one. */
+static bool is_old_block(const struct triage *t)
+{
+	const struct q2_checker *c = t->r->c;
+	const struct q2_geom *g = &c->img.geom;
+	uint64_t n = UINT64_C(1) << g->block_bits;
+	uint64_t blocks = q2_min(q2_div_up(g->file_clusters, n), 64);
+	uint64_t most = (c->trees.n + 1) * (g->cluster_size / 16);
+
+	/* Most other things hold numbers that no count can be. */
+	for (uint64_t i = 0; i < n; i++)
+		if (q2_refcount(t->bytes, g->ref_order, i) > most)
+			return false;
+
+	for (uint64_t b = 0; b < blocks; b++) {
+		uint64_t agree = 0, differ = 0;
+
+		for (uint64_t i = 0; i < n; i++) {
+			uint64_t v = q2_refcount(t->bytes, g->ref_order, i);
+			uint64_t refs = q2_refmap_get(&c->map, b * n + i).count;
+
+			if (v == 0 && refs == 0)
+				continue;
+			if (v == refs)
+				agree++;
+			else
+				differ++;
+		}
+		if (agree >= 4 && differ * 4 <= agree)
+			return true;
+	}
+	return false;
+}
+
+/* How many references to the cluster are missed. */
+static uint64_t missed(const struct triage *t, uint64_t clu)
+{
+	int64_t n = t->ledger.any ? q2_surplus(&t->ledger, clu) : 0;
+
+	return n > 0 ? (uint64_t)n :
+		       q2_refmap_get(&t->r->c->map, clu).count == 0;
+}
+
+/* The entries of the table in t->bytes that name clusters: how many of these are
+ * missed by somebody, and not named by another orphan. */
+static uint64_t count_alone(const struct triage *t)
+{
+	const struct q2_geom *g = &t->r->c->img.geom;
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < 1u << g->l2_bits; i++) {
+		const uint8_t *p = t->bytes + ((size_t)i << g->entry_bits);
+		struct q2_l2_entry e = q2_l2_decode(
+			g, q2_be64(p), g->ext_l2 ? q2_be64(p + 8) : 0, 0);
+		uint64_t clu = e.host.start >> g->cluster_bits;
+
+		if (e.refers && missed(t, clu) >
+					q2_refmap_get(&t->named, clu).count)
+			n++;
+	}
+	return n;
+}
+
+static enum q2_leak_kind classify(struct triage *t, uint64_t clu,
+				  struct q2_l2_shape *shape)
+{
+	struct q2_checker *c = t->r->c;
+	const struct q2_geom *g = &c->img.geom;
+	struct q2_range at = {clu << g->cluster_bits, g->cluster_size};
+
+	if (q2_holes_covers(&t->holes, at))
+		return Q2_LK_ZEROS;
+	/* What cannot be read may be anything. */
+	if (q2_pread_zero(t->r->io, t->bytes, (size_t)g->cluster_size, at.start,
+			  NULL) != Q2_OK)
+		return Q2_LK_DATA;
+	if (all_zero(t->bytes, (size_t)g->cluster_size))
+		return Q2_LK_ZEROS;
+	if (q2_l2_shaped(c, t->bytes, 1u << g->l2_bits, shape)) {
+		if (shape->entries == 0)
+			return Q2_LK_STALE; /* zeros, in other words */
+		if (count_alone(t) == 0)
+			return g->data_file ? Q2_LK_TABLE : Q2_LK_STALE;
+	}
+	if (is_old_block(t))
+		return Q2_LK_STALE;
+	if (q2_l2_orphan(c, t->bytes, clu, shape))
+		return Q2_LK_TABLE;
+	/* A snapshot may share what it names. */
+	return shape->entries && t->ledger.any && !g->data_file &&
+			       q2_tells_of_missed(&t->ledger, t->bytes, clu) ?
+		       Q2_LK_TABLE : Q2_LK_DATA;
+}
+
+/* The clusters that the table in t->bytes names hang on it. */
+static enum q2_status name_all(struct triage *t)
+{
+	const struct q2_geom *g = &t->r->c->img.geom;
+	enum q2_status st = Q2_OK;
+
+	for (uint32_t i = 0; i < 1u << g->l2_bits && st == Q2_OK; i++) {
+		const uint8_t *p = t->bytes + ((size_t)i << g->entry_bits);
+		struct q2_l2_entry e = q2_l2_decode(
+			g, q2_be64(p), g->ext_l2 ? q2_be64(p + 8) : 0, 0);
+		struct q2_ref before;
+		uint64_t last;
+
+		if (!e.refers)
+			continue;
+		last = (q2_end(e.host) - 1) >> g->cluster_bits;
+		for (uint64_t clu = e.host.start >> g->cluster_bits;
+		     clu <= last && st == Q2_OK; clu++)
+			st = q2_refmap_add(&t->named, clu, 1, Q2_MARK_NONE,
+					   &before, t->r->err);
+	}
+	return st;
+}
+
+static enum q2_status one(struct triage *t, uint64_t clu)
+{
+	struct q2_repair *r = t->r;
+	struct q2_run run = {clu, 1};
+	struct q2_l2_shape shape = {0};
+	enum q2_status st;
+
+	if (q2_runs_have(&r->released, clu))
+		return Q2_OK;
+	switch (classify(t, clu, &shape)) {
+	case Q2_LK_ZEROS:
+	case Q2_LK_STALE:
+		return q2_runs_push(&r->worthless, &r->budget, run, r->err);
+	case Q2_LK_TABLE:
+		/* The shape was found with another buffer's contents. */
+		st = q2_pread_zero(r->io, t->bytes,
+				   (size_t)r->c->img.geom.cluster_size,
+				   clu << r->c->img.geom.cluster_bits, r->err);
+		if (st == Q2_OK)
+			st = name_all(t);
+		if (st == Q2_OK)
+			st = q2_orphan_vec_push(&t->out->tables, &r->budget,
+						(struct q2_orphan){
+							clu, shape.last},
+						r->err);
+		return st;
+	case Q2_LK_DATA:
+		break;
+	}
+	return q2_runs_push(&t->out->data, &r->budget, run, r->err);
+}
+
+/* Data that hangs on an orphaned table is not loose. */
+static void drop_named(struct triage *t)
+{
+	struct q2_runs *d = &t->out->data;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < d->n; i++)
+		if (q2_refmap_get(&t->named, d->at[i].first).count == 0)
+			d->at[kept++] = d->at[i];
+	d->n = kept;
+}
+
+enum q2_status q2_triage(struct q2_repair *r, struct q2_orphans *o)
+{
+	struct triage t = {.r = r, .out = o};
+	const struct q2_leaks *leaks = &r->c->leaks;
+	void *block;
+	enum q2_status st = q2_get(&r->budget, r->c->img.geom.cluster_size,
+				   &block, r->err);
+
+	*o = (struct q2_orphans){0};
+	if (st != Q2_OK)
+		return st;
+	t.bytes = block;
+	q2_refmap_init(&t.named, &r->budget);
+	q2_ledger_init(&t.ledger, r);
+	q2_holes_init(&t.holes, r->io, UINT64_MAX);
+	r->worthless.n = 0;
+	q2_runs_tidy(&r->released);
+	for (size_t i = 0; i < leaks->n && st == Q2_OK; i++) {
+		for (uint64_t k = 0; k < leaks->at[i].n && st == Q2_OK; k++)
+			st = one(&t, leaks->at[i].first + k);
+		if (st == Q2_OK && i % 256 == 0)
+			st = q2_tick(r->c, "orphans", i, leaks->n);
+	}
+	drop_named(&t);
+	q2_runs_tidy(&r->worthless);
+	q2_refmap_free(&t.named);
+	q2_ledger_free(&t.ledger);
+	q2_put(&r->budget, block, r->c->img.geom.cluster_size);
+	return st;
+}
