@@ -1,0 +1,490 @@
+/*
+ * fix_blocks.c - the refcount table and its blocks, as structures.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Mends:    a table or blocks that are missing, damaged, misplaced or of the wrong
+ *           width; always in fresh clusters, the old ones are left as they are.
+ * Needs:    references counted by a check; the counts themselves are adjusted by
+ *           fix_refcounts.c, but for those of blocks made here.
+ */
+#include <string.h>
+
+#include "base/endian.h"
+#include "base/err.h"
+#include "format/refcount.h"
+#include "repair/refcounts.h"
+
+#define AT_TABLE 48u  /* of the header: offset, and length in clusters */
+#define AT_ORDER 96u
+#define MANY 32768u
+
+/* The table as it is, and the blocks that it lacks. */
+struct blocks {
+	struct q2_repair *r;
+	uint64_t *table;
+	uint64_t entries;
+	struct q2_runs missing; /* indices, as runs of one */
+	uint32_t action;
+};
+
+static uint64_t used_clusters(const struct q2_repair *r)
+{
+	const struct q2_geom *g = &r->c->img.geom;
+	uint64_t end = r->io->is_device ?
+			       r->result.image_end_offset >> g->cluster_bits :
+			       g->file_clusters;
+
+	return q2_max(end, r->append >> g->cluster_bits);
+}
+
+/* Table clusters for so many host clusters, with the table and the blocks counted
+ * in, and some room to grow. */
+static uint64_t table_clusters(const struct q2_geom *g, unsigned order,
+			       uint64_t clusters)
+{
+	unsigned block_bits = g->cluster_bits + 3 - order;
+	uint64_t per_block = UINT64_C(1) << block_bits;
+	uint64_t n = 1, blocks;
+
+	for (;;) {
+		blocks = q2_div_up(clusters + n, per_block);
+		blocks = q2_div_up(clusters + n + blocks + 2, per_block) + 1;
+		if (blocks * 8 <= n << g->cluster_bits)
+			return n;
+		n = q2_div_up(blocks * 8, g->cluster_size);
+	}
+}
+
+/* Lets the header name a table.  `order` is what its blocks will have. */
+static enum q2_status name_table(struct q2_repair *r, uint32_t action,
+				 uint64_t off, uint64_t clusters,
+				 unsigned order)
+{
+	uint8_t bytes[12];
+	enum q2_status st;
+
+	q2_put_be64(bytes, off);
+	q2_put_be32(bytes + 8, (uint32_t)clusters);
+	st = q2_change(r, Q2_C_REFTABLE, action, AT_TABLE, bytes,
+		       sizeof(bytes));
+	if (st == Q2_OK && r->c->header.version == 3 &&
+	    order != r->c->header.refcount_order)
+		st = q2_change_u32(r, Q2_C_REFTABLE, action, AT_ORDER, order);
+	return st;
+}
+
+/* What a new table must not forget: leaks that are not to be freed. */
+static enum q2_status keep_leaks(struct q2_repair *r)
+{
+	const struct q2_leaks *leaks = &r->c->leaks;
+	enum q2_status st = Q2_OK;
+
+	q2_runs_tidy(&r->worthless);
+	q2_runs_tidy(&r->released);
+	for (size_t i = 0; i < leaks->n && st == Q2_OK; i++)
+		for (uint64_t k = 0; k < leaks->at[i].n && st == Q2_OK; k++) {
+			struct q2_run run = {leaks->at[i].first + k, 1};
+
+			if (!q2_may_free(r, run.first))
+				st = q2_runs_push(&r->keep, &r->budget, run,
+						  r->err);
+		}
+	q2_runs_tidy(&r->keep);
+	return st;
+}
+
+/* A table of its own place and no blocks; what is missing is then added. */
+static enum q2_status new_table(struct q2_repair *r, enum q2_problem_id why,
+				unsigned order)
+{
+	uint64_t n = table_clusters(&r->c->img.geom, order, used_clusters(r));
+	uint32_t action;
+	uint64_t off;
+	enum q2_status st = keep_leaks(r);
+
+	if (st == Q2_OK)
+		st = q2_act_bulk(r, why, 1,
+				 "the refcount table and all blocks are made "
+				 "anew from the references", &action);
+	if (st == Q2_OK)
+		st = q2_fresh(r, action, n, &off);
+	if (st == Q2_OK)
+		st = name_table(r, action, off, n, order);
+	return st;
+}
+
+enum q2_status q2_reftable_get(struct q2_repair *r, uint64_t **table,
+			       uint64_t *entries)
+{
+	const struct q2_geom *g = &r->c->img.geom;
+	enum q2_status st;
+	void *block;
+
+	*table = NULL;
+	*entries = g->reftable_bytes / 8;
+	st = q2_get(&r->budget, g->reftable_bytes, &block, r->err);
+	if (st != Q2_OK)
+		return st;
+	st = q2_pread_zero(r->io, block, (size_t)g->reftable_bytes,
+			   g->reftable_offset, r->err);
+	*table = block;
+	for (uint64_t i = 0; i < *entries; i++)
+		(*table)[i] = q2_be64((uint8_t *)block + 8 * i);
+	return st;
+}
+
+void q2_reftable_put(struct q2_repair *r, uint64_t *table, uint64_t entries)
+{
+	q2_put(&r->budget, table, entries * 8);
+}
+
+/* The same entries in a longer table. */
+static enum q2_status grow_table(struct blocks *b)
+{
+	struct q2_repair *r = b->r;
+	const struct q2_geom *g = &r->c->img.geom;
+	uint64_t n = table_clusters(g, g->ref_order, used_clusters(r));
+	uint64_t used = b->entries, off;
+	enum q2_status st;
+
+	/* Not as long as it says, but as far as it is used. */
+	while (used && b->table[used - 1] == 0)
+		used--;
+	n = q2_max(n, q2_div_up(used * 8, g->cluster_size));
+	st = q2_fresh(r, b->action, n, &off);
+
+	for (uint64_t i = 0; i < b->entries && st == Q2_OK; i++)
+		if (b->table[i])
+			st = q2_change_u64(r, Q2_C_FRESH, b->action,
+					   off + 8 * i, b->table[i]);
+	if (st == Q2_OK)
+		st = q2_release(r, g->reftable_offset, g->reftable_bytes);
+	return st == Q2_OK ? name_table(r, b->action, off, n, g->ref_order) :
+			     st;
+}
+
+static bool lacks(const struct blocks *b, uint64_t index)
+{
+	if (index < b->entries && b->table[index])
+		return false;
+	for (size_t i = b->missing.n; i-- > 0;)
+		if (b->missing.at[i].first == index)
+			return false;
+	return true;
+}
+
+static enum q2_status note_missing(struct blocks *b, uint64_t index)
+{
+	/* Indices come in rising order, but for those of fresh clusters. */
+	if (!lacks(b, index))
+		return Q2_OK;
+	return q2_runs_push(&b->missing, &b->r->budget,
+			    (struct q2_run){index, 1}, b->r->err);
+}
+
+/* Which blocks are missing, by the references counted. */
+static enum q2_status find_missing(struct blocks *b)
+{
+	struct q2_repair *r = b->r;
+	const struct q2_geom *g = &r->c->img.geom;
+	uint64_t last = UINT64_MAX;
+	uint64_t *pages;
+	size_t n;
+	enum q2_status st = q2_refmap_pages(&r->c->map, &pages, &n, r->err);
+
+	for (size_t i = 0; i < n && st == Q2_OK; i++) {
+		uint16_t cells[Q2_PAGE_CELLS];
+		unsigned used = q2_refmap_used(&r->c->map, pages[i], cells);
+
+		for (unsigned k = 0; k < used && st == Q2_OK; k++) {
+			uint64_t clu = (pages[i] << Q2_PAGE_BITS) + cells[k];
+
+			if (clu >> g->block_bits == last)
+				continue;
+			last = clu >> g->block_bits;
+			if (last >= b->entries || b->table[last] == 0)
+				st = q2_runs_push(&b->missing, &r->budget,
+						  (struct q2_run){last, 1},
+						  r->err);
+		}
+	}
+	for (size_t i = 0; i < r->keep.n && st == Q2_OK; i++)
+		for (uint64_t k = r->keep.at[i].first >> g->block_bits;
+		     k <= (r->keep.at[i].first + r->keep.at[i].n - 1) >>
+				  g->block_bits && st == Q2_OK; k++)
+			st = note_missing(b, k);
+	q2_put(&r->c->budget, pages, n * sizeof(uint64_t));
+	return st;
+}
+
+/* What a new block says: the references, and the leaks that are kept. */
+static void fill_block(const struct blocks *b, uint64_t index, uint8_t *bytes)
+{
+	struct q2_repair *r = b->r;
+	const struct q2_geom *g = &r->c->img.geom;
+	uint64_t lo = index << g->block_bits;
+	uint64_t n = UINT64_C(1) << g->block_bits;
+	uint64_t max = q2_refcount_max(g->ref_order);
+
+	memset(bytes, 0, (size_t)g->cluster_size);
+	for (uint64_t page = lo >> Q2_PAGE_BITS;
+	     page <= (lo + n - 1) >> Q2_PAGE_BITS; page++) {
+		uint16_t cells[Q2_PAGE_CELLS];
+		unsigned used = q2_refmap_used(&r->c->map, page, cells);
+
+		for (unsigned k = 0; k < used; k++) {
+			uint64_t clu = (page << Q2_PAGE_BITS) + cells[k];
+
+			if (clu >= lo && clu < lo + n)
+				q2_refcount_set(bytes, g->ref_order, clu - lo,
+						q2_min(max, q2_refmap_get(
+							&r->c->map, clu).count));
+		}
+	}
+	for (size_t i = 0; i < r->keep.n; i++) {
+		uint64_t end = q2_min(r->keep.at[i].first + r->keep.at[i].n,
+				      lo + n);
+
+		for (uint64_t clu = q2_max(r->keep.at[i].first, lo); clu < end;
+		     clu++)
+			if (q2_refcount(bytes, g->ref_order, clu - lo) == 0)
+				q2_refcount_set(bytes, g->ref_order, clu - lo,
+						1);
+	}
+}
+
+/* Fresh clusters for the missing blocks: each of them may need yet another. */
+static enum q2_status place_blocks(struct blocks *b)
+{
+	struct q2_repair *r = b->r;
+	unsigned bits = r->c->img.geom.cluster_bits;
+	enum q2_status st = Q2_OK;
+
+	for (size_t i = 0; i < b->missing.n && st == Q2_OK; i++) {
+		struct q2_ref before;
+		uint64_t off;
+
+		st = q2_fresh(r, b->action, 1, &off);
+		if (st == Q2_OK)
+			st = q2_refmap_add(&r->c->map, off >> bits, 1,
+					   Q2_MARK_NONE, &before, r->err);
+		if (st != Q2_OK)
+			break;
+		/* From here on `n` is where the block lies. */
+		b->missing.at[i].n = off;
+		st = note_missing(b, off >> bits >> r->c->img.geom.block_bits);
+	}
+	return st;
+}
+
+static enum q2_status write_blocks(struct blocks *b)
+{
+	struct q2_repair *r = b->r;
+	const struct q2_geom *g = &r->c->img.geom;
+	enum q2_status st;
+	void *bytes;
+
+	st = q2_get(&r->budget, g->cluster_size, &bytes, r->err);
+	if (st != Q2_OK)
+		return st;
+	for (size_t i = 0; i < b->missing.n && st == Q2_OK; i++) {
+		uint64_t off = b->missing.at[i].n;
+		uint64_t index = b->missing.at[i].first;
+
+		fill_block(b, index, bytes);
+		st = q2_change(r, Q2_C_FRESH, b->action, off, bytes,
+			       (size_t)g->cluster_size);
+		if (st == Q2_OK)
+			st = q2_change_u64(r, Q2_C_REFTABLE, b->action,
+					   g->reftable_offset + 8 * index, off);
+	}
+	q2_put(&r->budget, bytes, g->cluster_size);
+	return st;
+}
+
+static bool past_table(const struct blocks *b)
+{
+	for (size_t i = 0; i < b->missing.n; i++)
+		if (b->missing.at[i].first >= b->entries)
+			return true;
+	return false;
+}
+
+static enum q2_status add_missing(struct q2_repair *r, bool *done)
+{
+	struct blocks b = {.r = r};
+	size_t need;
+	enum q2_status st = q2_reftable_get(r, &b.table, &b.entries);
+
+	*done = true;
+	if (st == Q2_OK)
+		st = find_missing(&b);
+	if (st == Q2_OK && b.missing.n && q2_want(r, Q2_P_REFBLOCK_MISSING)) {
+		st = q2_act_bulk(r, Q2_P_REFBLOCK_MISSING, b.missing.n,
+				 "missing refcount blocks are made from the "
+				 "references", &b.action);
+		need = b.missing.n;
+		*done = false;
+		/* Behind the last cluster there may be no room in the table. */
+		if (st == Q2_OK && (past_table(&b) ||
+				    (used_clusters(r) + 2 * need) >>
+						r->c->img.geom.block_bits >=
+					    b.entries))
+			st = grow_table(&b);
+		else if (st == Q2_OK && (st = place_blocks(&b)) == Q2_OK)
+			st = write_blocks(&b);
+	}
+	q2_runs_free(&b.missing, &r->budget);
+	q2_reftable_put(r, b.table, b.entries);
+	return st;
+}
+
+/* An entry whose block cannot serve is emptied; the block comes anew. */
+static enum q2_status drop_entry(struct q2_repair *r, enum q2_problem_id why,
+				 uint64_t index, uint64_t value)
+{
+	uint32_t action;
+	enum q2_status st;
+
+	if (!q2_want(r, why))
+		return Q2_OK;
+	st = q2_act_bulk(r, why, 1,
+			 value ? "reserved bits of refcount table entries are "
+				 "cleared" :
+				 "refcount blocks that cannot be used are made "
+				 "anew", &action);
+	if (st == Q2_OK)
+		st = q2_change_u64(r, Q2_C_REFTABLE, action,
+				   r->c->img.geom.reftable_offset + 8 * index,
+				   value);
+	return st;
+}
+
+static int by_block(const void *a, const void *b)
+{
+	const struct q2_run *x = a, *y = b;
+
+	if (x->first != y->first)
+		return x->first < y->first ? -1 : 1;
+	return (x->n > y->n) - (x->n < y->n);
+}
+
+/* The second of two entries with one block.  Blocks are few: they are compared by
+ * a sorted copy. */
+static enum q2_status drop_shared(struct q2_repair *r, const uint64_t *table,
+				  uint64_t entries, bool *changed)
+{
+	struct q2_runs seen = {0};
+	enum q2_status st = Q2_OK;
+
+	for (uint64_t i = 0; i < entries && st == Q2_OK; i++)
+		if (table[i])
+			st = q2_runs_push(&seen, &r->budget,
+					  (struct q2_run){table[i], i}, r->err);
+	q2_sort(seen.at, seen.n, sizeof(*seen.at), by_block);
+	for (size_t i = 1; i < seen.n && st == Q2_OK; i++)
+		if (seen.at[i].first == seen.at[i - 1].first &&
+		    q2_want(r, Q2_P_REFBLOCK_SHARED)) {
+			*changed = true;
+			st = drop_entry(r, Q2_P_REFBLOCK_SHARED, seen.at[i].n,
+					0);
+		}
+	q2_runs_free(&seen, &r->budget);
+	return st;
+}
+
+static enum q2_status judge_entries(struct q2_repair *r, bool *changed)
+{
+	const struct q2_geom *g = &r->c->img.geom;
+	uint64_t *table, entries;
+	enum q2_status st = q2_reftable_get(r, &table, &entries);
+
+	for (uint64_t i = 0; i < entries && st == Q2_OK; i++) {
+		uint64_t off = table[i] & Q2_REFTABLE_OFFSET;
+		enum q2_problem_id why = (enum q2_problem_id)0;
+		uint64_t value = 0;
+
+		if (table[i] == 0)
+			continue;
+		if (off & (g->cluster_size - 1))
+			why = Q2_P_REFBLOCK_UNALIGNED;
+		else if (off >= g->file_size)
+			why = Q2_P_REFBLOCK_OUTSIDE;
+		else if (off && q2_refmap_get(&r->c->map,
+					      off >> g->cluster_bits).count > 1)
+			why = q2_found_any(r, Q2_P_REFBLOCK_SHARED) ?
+				      Q2_P_REFBLOCK_SHARED :
+				      Q2_P_METADATA_OVERLAP;
+		else if (off != table[i])
+			why = Q2_P_REFTABLE_RESERVED;
+		if (why == Q2_P_REFTABLE_RESERVED)
+			value = off;
+		if (why == 0)
+			continue;
+		*changed |= q2_want(r, why);
+		st = drop_entry(r, why, i, value);
+	}
+	if (st == Q2_OK && q2_found_any(r, Q2_P_REFBLOCK_SHARED))
+		st = drop_shared(r, table, entries, changed);
+	q2_reftable_put(r, table, entries);
+	return st;
+}
+
+/* Whether the whole table must be made anew, and with which width. */
+static enum q2_problem_id table_is_bad(struct q2_repair *r, unsigned *order)
+{
+	static const enum q2_problem_id fatal[] = {
+		Q2_P_REFCOUNT_ORDER,	Q2_P_REFTABLE_UNALIGNED,
+		Q2_P_REFTABLE_MISSING,	Q2_P_REFTABLE_OUTSIDE,
+		Q2_P_REFTABLE_LIMIT,
+	};
+	const struct q2_geom *g = &r->c->img.geom;
+
+	*order = g->ref_order;
+	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
+		if (q2_found_any(r, fatal[i]) && q2_want(r, fatal[i]))
+			return fatal[i];
+	if (q2_found_any(r, Q2_P_REFCOUNT_OVERFLOW) && g->version == 3 &&
+	    g->ref_order < 6 && q2_want(r, Q2_P_REFCOUNT_OVERFLOW)) {
+		*order = g->ref_order < 4 ? 4 : g->ref_order + 1;
+		return Q2_P_REFCOUNT_OVERFLOW;
+	}
+	for (uint64_t at = 0; at < g->reftable_bytes; at += g->cluster_size)
+		if (q2_refmap_get(&r->c->map, (g->reftable_offset + at) >>
+						      g->cluster_bits).count > 1 &&
+		    q2_want(r, Q2_P_METADATA_OVERLAP))
+			return Q2_P_METADATA_OVERLAP;
+	/* A great many suspects are no accident of single counts. */
+	if (r->c->suspects_over &&
+	    r->counts[Q2_P_REFCOUNT_ZERO] > MANY && q2_want(r, Q2_P_REFCOUNT_ZERO))
+		return Q2_P_REFCOUNT_ZERO;
+	return (enum q2_problem_id)0;
+}
+
+enum q2_status q2_fix_blocks(struct q2_repair *r)
+{
+	enum q2_status st = Q2_OK;
+	bool done = false;
+
+	for (unsigned tries = 0; tries < 8 && !done && st == Q2_OK; tries++) {
+		enum q2_problem_id why;
+		bool changed = false;
+		unsigned order;
+
+		st = q2_recheck(r);
+		if (st != Q2_OK)
+			break;
+		why = table_is_bad(r, &order);
+		if (why) {
+			st = new_table(r, why, order);
+			continue;
+		}
+		if (r->c->img.geom.reftable_bytes == 0)
+			break;
+		st = judge_entries(r, &changed);
+		if (st == Q2_OK && !changed)
+			st = add_missing(r, &done);
+	}
+	return st;
+}
