@@ -1,0 +1,326 @@
+/*
+ * dump.c - a dump from its beginning to the new name.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "dump/dump.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "dump/qcow2.h"
+#include "dump/raw.h"
+#include "image/naming.h"
+
+/* Longest stretch of zeros that is written at once. */
+#define GAP_MAX (UINT64_C(64) << 20)
+
+struct q2_pass q2_dump_scan(const struct q2_dump_run *d)
+{
+	const struct q2_dump_opts *o = d->opts;
+	bool digest = (o->flags & Q2_DUMP_VERIFY) != 0 || o->scan.chunk;
+
+	return (struct q2_pass){.opts = &o->scan,
+				.guest = {d->guest},
+				.start = d->start,
+				.length = d->length,
+				.phase = "dump",
+				.digest = digest && !d->partial};
+}
+
+void q2_dump_learn(struct q2_dump_run *d, const struct q2_pass *s)
+{
+	d->result->data = s->data;
+	d->result->lost = s->lost;
+	d->result->has_digest = s->digest;
+	d->result->digest = s->result;
+}
+
+/* The same files in the same state, and the same part of the disk. */
+static struct q2_journal_key key_of(const struct q2_dump_run *d)
+{
+	const struct q2_chain *view = &d->guest->view;
+	uint64_t hash = d->start;
+
+	for (unsigned i = 0; i < view->n; i++) {
+		const struct q2_layer *l = view->layers[i];
+		struct q2_io *io[2] = {l->io, l->data};
+
+		for (unsigned k = 0; k < 2 && io[k]; k++) {
+			struct stat sb = {0};
+			uint64_t facts[7] = {hash, l->map.tree.l1_offset};
+
+			if (fstat(q2_io_descriptor(io[k]), &sb) == 0) {
+				facts[2] = sb.st_dev;
+				facts[3] = sb.st_ino;
+				facts[4] = (uint64_t)sb.st_size;
+				facts[5] = (uint64_t)sb.st_mtim.tv_sec;
+				facts[6] = (uint64_t)sb.st_mtim.tv_nsec;
+			}
+			hash = q2_hash(facts, sizeof(facts));
+		}
+	}
+	return (struct q2_journal_key){hash, d->length};
+}
+
+static enum q2_status open_journal(struct q2_dump_run *d,
+				   struct q2_raw_sink *sink,
+				   struct q2_err *err)
+{
+	struct q2_journal_key key = key_of(d);
+	enum q2_status st;
+
+	if (!(d->opts->flags & Q2_DUMP_RESUME) ||
+	    q2_target_kind(d->target) != Q2_TARGET_FILE)
+		return Q2_OK;
+	st = q2_journal_open(d->path, &key, !q2_target_continued(d->target),
+			     &sink->journal, err);
+	if (st == Q2_OK) {
+		d->partial = q2_journal_done(sink->journal) != 0;
+		/* What is not vouched for must be zeros where zeros belong. */
+		st = q2_resize(q2_target_io(d->target),
+			       q2_journal_done(sink->journal), err);
+	}
+	return st;
+}
+
+/* The scan did not see what an earlier run has done, or what a backing file keeps. */
+static enum q2_status digest_again(struct q2_dump_run *d, struct q2_err *err)
+{
+	static const struct q2_sink_ops nothing = {0};
+	struct q2_pass s;
+	enum q2_status st;
+
+	if (!d->partial || !(d->opts->flags & Q2_DUMP_VERIFY))
+		return Q2_OK;
+	d->partial = false;
+	s = q2_dump_scan(d);
+	s.phase = "digest";
+	s.sink = &nothing;
+	st = q2_pass_run(&s, err);
+	d->result->has_digest = st == Q2_OK;
+	d->result->digest = s.result;
+	return st;
+}
+
+enum q2_status q2_dump_raw(struct q2_dump_run *d, struct q2_err *err)
+{
+	struct q2_io *io = q2_target_io(d->target);
+	struct q2_raw_sink sink = {.target = d->target,
+				   .lock = PTHREAD_MUTEX_INITIALIZER};
+	struct q2_pass s;
+	enum q2_status st = open_journal(d, &sink, err);
+
+	s = q2_dump_scan(d);
+	s.sink = io ? &q2_raw_ops : &q2_stream_ops;
+	s.ctx = &sink;
+	s.skip = q2_raw_skip;
+	sink.zeros = d->opts->preallocate == Q2_PREALLOC_FULL ||
+		     (q2_target_kind(d->target) == Q2_TARGET_DEVICE &&
+		      !(d->opts->flags & Q2_DUMP_ZEROED));
+	if (sink.zeros || !io)
+		s.gap_max = GAP_MAX;
+	if (st == Q2_OK && io)
+		st = q2_resize(io, d->length, err);
+	if (st == Q2_OK && d->opts->preallocate == Q2_PREALLOC_FALLOC)
+		st = q2_target_reserve(d->target, d->length, err);
+	if (st == Q2_OK)
+		st = q2_pass_run(&s, err);
+	if (st == Q2_OK)
+		q2_dump_learn(d, &s);
+	if (st == Q2_OK)
+		st = digest_again(d, err);
+	q2_journal_close(sink.journal, st == Q2_OK);
+	return st;
+}
+
+static unsigned log2_of(unsigned n)
+{
+	unsigned bits = 0;
+
+	while (n >> (bits + 1))
+		bits++;
+	return bits;
+}
+
+static enum q2_status make_packers(struct q2_qcow2_sink *sink,
+				   const struct q2_dump_opts *o,
+				   struct q2_err *err)
+{
+	enum q2_status st = Q2_OK;
+
+	for (unsigned t = 0; t < q2_pass_threads(sink->scan) && st == Q2_OK &&
+	     o->compress != Q2_COMPRESS_NONE; t++)
+		st = q2_packer_new(o->compress, o->level, &sink->packers[t],
+				   err);
+	return st;
+}
+
+/* The name by which the result finds its backing file: beside it, or wherever.
+ * To be freed. */
+static char *backing_name(const struct q2_dump_run *d, const char *backing)
+{
+	size_t here = q2_folder_len(d->path);
+	size_t there = q2_folder_len(backing);
+	const char *base = backing + there;
+	char *name;
+
+	if (here != there || memcmp(d->path, backing, here) != 0)
+		return realpath(backing, NULL);
+	/* A colon before a slash would make it a protocol. */
+	name = malloc(strlen(base) + 3);
+	if (name != NULL) {
+		strcpy(name, strchr(base, ':') ? "./" : "");
+		strcat(name, base);
+	}
+	return name;
+}
+
+static struct q2_newimage_opts image_opts(const struct q2_dump_run *d,
+					  char *backing)
+{
+	const struct q2_dump_opts *o = d->opts;
+	struct q2_newimage_opts n = {
+		.version = o->version ? o->version : 3,
+		.cluster_bits = o->cluster_bits ? o->cluster_bits : 16,
+		.ref_order = o->refcount_bits ? log2_of(o->refcount_bits) : 4,
+		.ext_l2 = o->ext_l2,
+		.zstd = o->compress == Q2_COMPRESS_ZSTD,
+		.disk_size = d->length};
+
+	if (o->keep_backing) {
+		const struct q2_layer *l =
+			d->guest->view.layers[o->keep_backing];
+
+		n.backing = backing;
+		n.backing_format = l->raw ? "raw" : "qcow2";
+	}
+	return n;
+}
+
+enum q2_status q2_dump_qcow2(struct q2_dump_run *d, struct q2_err *err)
+{
+	const struct q2_dump_opts *o = d->opts;
+	char *backing = o->keep_backing ? backing_name(d,
+		d->guest->view.layers[o->keep_backing]->path) : NULL;
+	struct q2_newimage_opts n = image_opts(d, backing);
+	struct q2_pass s;
+	struct q2_qcow2_sink sink = {.scan = &s,
+				     .version = n.version,
+				     .cluster = (size_t)1 << n.cluster_bits,
+				     .ext_l2 = n.ext_l2,
+				     .compress = o->compress};
+	enum q2_status st;
+
+	d->partial = o->keep_backing != 0;
+	s = q2_dump_scan(d);
+	s.sink = &q2_qcow2_ops;
+	s.ctx = &sink;
+	s.cluster = sink.cluster;
+	s.thread_room = q2_pack_memory(o->compress, o->level, sink.cluster);
+	s.below = o->keep_backing;
+	st = o->keep_backing && backing == NULL ?
+		q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET,
+			"the backing file cannot be named") :
+		q2_newimage_open(q2_target_io(d->target), &n,
+				 &d->guest->budget, &sink.image, err);
+	if (st == Q2_OK)
+		st = make_packers(&sink, o, err);
+	if (st == Q2_OK)
+		st = q2_pass_run(&s, err);
+	if (st == Q2_OK)
+		st = q2_newimage_finish(sink.image, err);
+	if (st == Q2_OK)
+		q2_dump_learn(d, &s);
+	if (st == Q2_OK)
+		st = digest_again(d, err);
+	d->result->copied = sink.copied;
+	for (unsigned t = 0; t < Q2_CREW_MAX; t++)
+		q2_packer_free(sink.packers[t]);
+	q2_newimage_free(sink.image);
+	free(backing);
+	return st;
+}
+
+/* Reads the result from the disk and compares digests. */
+static enum q2_status verify(struct q2_dump_run *d, struct q2_err *err)
+{
+	struct q2_guest_opts how = {.format = d->opts->format == Q2_DUMP_RAW ?
+				    Q2_GUEST_RAW : Q2_GUEST_QCOW2,
+				    .allow_any = true,
+				    .layer = Q2_ANY_LAYER};
+	static const struct q2_sink_ops nothing = {0};
+	struct q2_read_opts opts = d->opts->scan;
+	struct q2_pass s = {.opts = &opts,
+			    .length = d->length,
+			    .phase = "verify",
+			    .digest = true,
+			    .sink = &nothing};
+	enum q2_status st;
+
+	if (!(d->opts->flags & Q2_DUMP_VERIFY))
+		return Q2_OK;
+	opts.chunk = NULL;
+	opts.salvage = false;
+	q2_target_forget(d->target);
+	st = q2_guest_open(q2_target_path(d->target), &how, &s.guest[0], err);
+	if (st != Q2_OK)
+		return st;
+	st = q2_pass_run(&s, err);
+	if (st == Q2_OK && memcmp(s.result.bytes, d->result->digest.bytes,
+				  sizeof(s.result.bytes)) != 0)
+		st = q2_fail(err, Q2_E_IO, 0, Q2_NO_OFFSET,
+			     "what was written reads back differently");
+	q2_guest_close(s.guest[0]);
+	return st;
+}
+
+static unsigned target_flags(const struct q2_dump_opts *o)
+{
+	unsigned flags = 0;
+
+	if (o->flags & Q2_DUMP_FORCE)
+		flags |= Q2_TARGET_REPLACE;
+	if (o->flags & Q2_DUMP_RESUME)
+		flags |= Q2_TARGET_CONTINUE | Q2_TARGET_KEEP;
+	if (o->flags & Q2_DUMP_NO_SYNC)
+		flags |= Q2_TARGET_NO_SYNC;
+	if (o->preallocate == Q2_PREALLOC_FULL)
+		flags |= Q2_TARGET_FULL;
+	return flags;
+}
+
+enum q2_status q2_dump(struct q2_guest *guest, const char *path,
+		       const struct q2_dump_opts *opts,
+		       struct q2_dump_result *result, struct q2_err *err)
+{
+	struct q2_dump_run d = {.guest = guest,
+				.path = path,
+				.opts = opts,
+				.result = result,
+				.start = opts->start};
+	enum q2_status st;
+
+	*result = (struct q2_dump_result){0};
+	d.length = q2_min(opts->length, d.start < guest->size ?
+						guest->size - d.start : 0);
+	result->size = d.length;
+	st = q2_dump_judge(&d, err);
+	if (st == Q2_OK)
+		st = q2_target_open(path, target_flags(opts), &d.target, err);
+	if (st != Q2_OK)
+		return st;
+	st = opts->format == Q2_DUMP_RAW ? q2_dump_raw(&d, err) :
+					   q2_dump_qcow2(&d, err);
+	if (st == Q2_OK)
+		st = q2_target_sync(d.target, err);
+	if (st == Q2_OK)
+		st = verify(&d, err);
+	if (st == Q2_OK)
+		st = q2_target_publish(d.target, err);
+	q2_target_close(d.target);
+	return st;
+}

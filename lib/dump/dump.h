@@ -1,0 +1,39 @@
+/*
+ * dump.h - one dump on its way.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef Q2_DUMP_DUMP_H
+#define Q2_DUMP_DUMP_H
+
+#include "dump/journal.h"
+#include "dump/pass.h"
+#include "io/target.h"
+
+struct q2_dump_run {
+	struct q2_guest *guest;
+	const char *path;
+	const struct q2_dump_opts *opts;
+	struct q2_dump_result *result;
+	struct q2_target *target;
+	uint64_t start;
+	uint64_t length;
+	bool partial; /* the scan does not see the whole disk */
+};
+
+/* Sets what is common to both formats. */
+struct q2_pass q2_dump_scan(const struct q2_dump_run *d);
+
+/* Takes over what the scan has learnt. */
+void q2_dump_learn(struct q2_dump_run *d, const struct q2_pass *s);
+
+enum q2_status q2_dump_raw(struct q2_dump_run *d,
+			   struct q2_err *err) Q2_MUST_CHECK;
+enum q2_status q2_dump_qcow2(struct q2_dump_run *d,
+			     struct q2_err *err) Q2_MUST_CHECK;
+
+/* Whether these options make sense, by themselves and with this guest. */
+enum q2_status q2_dump_judge(const struct q2_dump_run *d,
+			     struct q2_err *err) Q2_MUST_CHECK;
+
+#endif

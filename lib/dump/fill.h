@@ -1,0 +1,26 @@
+/*
+ * fill.h - cutting the disk into jobs, and reading them.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef Q2_DUMP_FILL_H
+#define Q2_DUMP_FILL_H
+
+#include "dump/pass.h"
+
+/* Makes the job that starts at s->next, and moves that on. */
+enum q2_status q2_job_fill(struct q2_pass *s, struct q2_job *job,
+			   struct q2_err *err) Q2_MUST_CHECK;
+
+/* Reads what was filled in, by a thread of the crew.  Failures go to the job. */
+void q2_job_read(struct q2_pass *s, unsigned thread, struct q2_job *job);
+
+/* Adds a job that is done to the pass's sums and digest, and tells the caller. */
+void q2_job_account(struct q2_pass *s, const struct q2_job *job);
+
+static inline bool q2_job_kept(const struct q2_job *job, size_t cluster)
+{
+	return job->kept[cluster / 64] >> (cluster % 64) & 1;
+}
+
+#endif

@@ -1,0 +1,116 @@
+/*
+ * judge.c - what a dump refuses before it starts.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <string.h>
+
+#include "base/err.h"
+#include "dump/dump.h"
+#include "dump/pack.h"
+
+#define SECTOR 512u
+
+static enum q2_status refuse(struct q2_err *err, enum q2_status st,
+			     const char *why)
+{
+	return q2_fail(err, st, 0, Q2_NO_OFFSET, "%s", why);
+}
+
+static enum q2_status judge_target(const struct q2_dump_run *d,
+				   struct q2_err *err)
+{
+	uint64_t dev, inode;
+
+	if (q2_target_identity(d->path, &dev, &inode) &&
+	    q2_guest_has(d->guest, dev, inode))
+		return refuse(err, Q2_E_ARG,
+			      "it is one of the files that are read");
+	return Q2_OK;
+}
+
+static enum q2_status judge_raw(const struct q2_dump_run *d,
+				struct q2_err *err)
+{
+	const struct q2_dump_opts *o = d->opts;
+
+	if (o->version || o->cluster_bits || o->refcount_bits || o->ext_l2 ||
+	    o->compress != Q2_COMPRESS_NONE || o->keep_backing)
+		return refuse(err, Q2_E_ARG,
+			      "a raw image has no clusters, no compression "
+			      "and no backing file");
+	if (strcmp(d->path, "-") == 0 &&
+	    (o->preallocate != Q2_PREALLOC_OFF ||
+	     o->flags & (Q2_DUMP_RESUME | Q2_DUMP_VERIFY)))
+		return refuse(err, Q2_E_ARG,
+			      "a stream can be neither preallocated nor "
+			      "continued nor read again");
+	return Q2_OK;
+}
+
+static enum q2_status judge_backing(const struct q2_dump_run *d,
+				    struct q2_err *err)
+{
+	const struct q2_dump_opts *o = d->opts;
+	const struct q2_chain *view = &d->guest->view;
+
+	if (o->keep_backing == 0)
+		return Q2_OK;
+	if (o->keep_backing >= view->n)
+		return refuse(err, Q2_E_ARG,
+			      "there is no such layer to be kept as the "
+			      "backing file");
+	if (d->start != 0 || d->length != d->guest->size)
+		return refuse(err, Q2_E_ARG,
+			      "a part of the disk cannot have the same "
+			      "backing file");
+	if (q2_guest_key(d->guest, o->keep_backing) != NULL)
+		return refuse(err, Q2_E_UNSUPPORTED,
+			      "an encrypted backing file cannot be kept");
+	return Q2_OK;
+}
+
+static enum q2_status judge_qcow2(const struct q2_dump_run *d,
+				  struct q2_err *err)
+{
+	const struct q2_dump_opts *o = d->opts;
+	unsigned bits = o->refcount_bits;
+
+	if (strcmp(d->path, "-") == 0 || o->flags & Q2_DUMP_RESUME ||
+	    o->preallocate != Q2_PREALLOC_OFF)
+		return refuse(err, Q2_E_ARG,
+			      "a QCOW2 image can be neither a stream nor "
+			      "preallocated nor continued");
+	if (bits > 64 || (bits & (bits - 1)) != 0)
+		return refuse(err, Q2_E_ARG,
+			      "refcounts have 1, 2, 4, 8, 16, 32 or 64 bits");
+	if (!q2_pack_level_ok(o->compress, o->level))
+		return refuse(err, Q2_E_ARG, "no such level of compression");
+	if (d->guest->bitmaps && !(o->flags & Q2_DUMP_DROP_BITMAPS))
+		return refuse(err, Q2_E_REFUSED,
+			      "the image has bitmaps, which the result would "
+			      "not have: --drop-bitmaps accepts that");
+	return judge_backing(d, err);
+}
+
+enum q2_status q2_dump_judge(const struct q2_dump_run *d, struct q2_err *err)
+{
+	const struct q2_dump_opts *o = d->opts;
+	enum q2_status st;
+
+	if (d->start > d->guest->size ||
+	    (d->start == d->guest->size && d->guest->size != 0) ||
+	    d->start % SECTOR || d->length % SECTOR)
+		return refuse(err, Q2_E_ARG,
+			      "the range must start inside of the disk, and "
+			      "consist of whole sectors of 512 bytes");
+	if (q2_guest_encrypted(d->guest) && !(o->flags & Q2_DUMP_PLAINTEXT))
+		return refuse(err, Q2_E_REFUSED,
+			      "the image is encrypted, and the result would "
+			      "not be: --plaintext accepts that");
+	st = judge_target(d, err);
+	if (st != Q2_OK)
+		return st;
+	return o->format == Q2_DUMP_RAW ? judge_raw(d, err) :
+					  judge_qcow2(d, err);
+}

@@ -1,0 +1,61 @@
+/*
+ * newimage.h - writing a fresh QCOW2 image in one pass.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Clusters come in guest order and are appended.  An L2 table follows its data, a
+ * refcount block the clusters that it covers; L1 table, refcount table and the last
+ * blocks stand at the end, and the header is written last, so that what a crash
+ * leaves is no image.  Memory: the L1 table, one L2 table, two refcount blocks.
+ */
+#ifndef Q2_DUMP_NEWIMAGE_H
+#define Q2_DUMP_NEWIMAGE_H
+
+#include "base/budget.h"
+#include "io/io.h"
+
+struct q2_newimage_opts {
+	unsigned version; /* 2 or 3 */
+	unsigned cluster_bits;
+	unsigned ref_order; /* log2 of a refcount's bits */
+	bool ext_l2;
+	bool zstd; /* compressed clusters are zstd, else deflate */
+	uint64_t disk_size;
+	const char *backing;	    /* name; NULL for none */
+	const char *backing_format; /* needed with a backing name */
+};
+
+struct q2_newimage;
+
+/* `io` and the texts are borrowed.  Q2_E_ARG: these options do not go
+ * together. */
+enum q2_status q2_newimage_open(struct q2_io *io,
+				const struct q2_newimage_opts *opts,
+				struct q2_budget *budget,
+				struct q2_newimage **out,
+				struct q2_err *err) Q2_MUST_CHECK;
+void q2_newimage_free(struct q2_newimage *w);
+
+/* Guest clusters come in rising order, each once at the most, by one of these.
+ * What is left out reads from the backing file, or else as zeros.  `cluster` is
+ * a guest cluster's number. */
+
+/* `bytes` are one cluster; NULL stands for zeros.  With extended L2 entries only the subclusters in
+ * `alloc` hold data; those in `zero` read as zeros. */
+enum q2_status q2_newimage_data(struct q2_newimage *w, uint64_t cluster,
+				const uint8_t *bytes, uint32_t alloc,
+				uint32_t zero, struct q2_err *err)
+	Q2_MUST_CHECK;
+/* A stream of `len` bytes, less than a cluster. */
+enum q2_status q2_newimage_compressed(struct q2_newimage *w, uint64_t cluster,
+				      const uint8_t *bytes, size_t len,
+				      struct q2_err *err) Q2_MUST_CHECK;
+/* Reads as zeros, whatever the backing file holds.  Version 3 only. */
+enum q2_status q2_newimage_zero(struct q2_newimage *w, uint64_t cluster,
+				struct q2_err *err) Q2_MUST_CHECK;
+
+/* Writes what is still missing, the header last, after a flush. */
+enum q2_status q2_newimage_finish(struct q2_newimage *w,
+				  struct q2_err *err) Q2_MUST_CHECK;
+
+#endif

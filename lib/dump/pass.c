@@ -1,0 +1,227 @@
+/*
+ * pass.c - jobs out, jobs in: the loop of the caller's thread.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "dump/pass.h"
+
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "dump/fill.h"
+
+#define NS UINT64_C(1000000000)
+#define NAP_MAX (NS / 10) /* so that signals are seen soon */
+/* Memory for jobs and readers, besides what the maps take. */
+#define ROOM ((size_t)40 << 20)
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	if (clock_gettime(CLOCK_MONOTONIC, &ts) != 0)
+		return 0;
+	return (uint64_t)ts.tv_sec * NS + (uint64_t)ts.tv_nsec;
+}
+
+static size_t sides(const struct q2_pass *s)
+{
+	return s->guest[1] ? 2 : 1;
+}
+
+static size_t job_size(const struct q2_pass *s)
+{
+	size_t size = s->cluster;
+
+	for (size_t i = 0; i < sides(s); i++)
+		if (q2_guest_cluster(s->guest[i]) > size)
+			size = q2_guest_cluster(s->guest[i]);
+	return size > Q2_CHUNK_SIZE ? size : Q2_CHUNK_SIZE;
+}
+
+unsigned q2_pass_threads(const struct q2_pass *s)
+{
+	long there = sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t n = s->opts->threads ? s->opts->threads :
+		     there > 0 ? (uint64_t)there : 1;
+	/* A thread has two or three jobs, what it reads into, and what it packs
+	 * into. */
+	size_t each = 5 * job_size(s) * sides(s) + s->thread_room;
+
+	return (unsigned)q2_max(1, q2_min(q2_min(n, Q2_CREW_MAX),
+					  ROOM / each));
+}
+
+static void work(void *ctx, unsigned thread, size_t slot)
+{
+	struct q2_pass *s = ctx;
+	struct q2_job *job = &s->jobs[slot];
+
+	if (job->kind != Q2_JOB_DATA)
+		return;
+	q2_job_read(s, thread, job);
+	if (job->status == Q2_OK && s->sink->work)
+		job->status = s->sink->work(s->ctx, thread, job, &job->err);
+}
+
+static enum q2_status make_job(struct q2_pass *s, struct q2_job *job,
+			       struct q2_err *err)
+{
+	for (size_t side = 0; side < sides(s); side++) {
+		void *block;
+
+		if (posix_memalign(&block, 4096, s->job_size) != 0)
+			return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET,
+				       "no memory");
+		job->part[side].bytes = block;
+	}
+	return s->sink->prepare ? s->sink->prepare(s->ctx, job, err) : Q2_OK;
+}
+
+static void drop_job(struct q2_pass *s, struct q2_job *job)
+{
+	if (s->sink->dispose)
+		s->sink->dispose(s->ctx, job);
+	for (size_t side = 0; side < 2; side++) {
+		free(job->part[side].bytes);
+		free(job->part[side].pieces);
+	}
+	free(job->losses);
+}
+
+static enum q2_status prepare(struct q2_pass *s, unsigned threads,
+			      struct q2_err *err)
+{
+	enum q2_status st = Q2_OK;
+
+	s->n_jobs = 2 * (size_t)threads + 1;
+	s->jobs = calloc(s->n_jobs, sizeof(*s->jobs));
+	if (s->jobs == NULL)
+		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
+	for (size_t i = 0; i < s->n_jobs && st == Q2_OK; i++)
+		st = make_job(s, &s->jobs[i], err);
+	for (unsigned t = 0; t < threads; t++)
+		for (size_t side = 0; side < sides(s) && st == Q2_OK; side++)
+			st = q2_reader_new(s->guest[side],
+					   &s->readers[t][side], err);
+	return st;
+}
+
+static void clean_up(struct q2_pass *s)
+{
+	for (size_t i = 0; s->jobs != NULL && i < s->n_jobs; i++)
+		drop_job(s, &s->jobs[i]);
+	free(s->jobs);
+	s->jobs = NULL;
+	for (unsigned t = 0; t < Q2_CREW_MAX; t++)
+		for (unsigned side = 0; side < 2; side++) {
+			q2_reader_free(s->readers[t][side]);
+			s->readers[t][side] = NULL;
+		}
+	q2_digest_free(&s->disk);
+}
+
+/* What was read must be there for a while before more may be. */
+static void keep_to_rate(const struct q2_pass *s)
+{
+	double due = s->opts->rate ? (double)s->data / (double)s->opts->rate :
+				     0;
+	uint64_t wanted = (uint64_t)(due * (double)NS);
+	uint64_t gone = now_ns() - s->begun;
+	struct timespec nap = {0};
+
+	if (wanted <= gone)
+		return;
+	wanted = q2_min(wanted - gone, NAP_MAX);
+	nap.tv_nsec = (long)wanted;
+	(void)nanosleep(&nap, NULL);
+}
+
+static bool behind(const struct q2_pass *s)
+{
+	return s->opts->rate && (double)s->data / (double)s->opts->rate >
+	       (double)(now_ns() - s->begun) / (double)NS;
+}
+
+static enum q2_status tell(struct q2_pass *s)
+{
+	struct q2_progress p = {s->phase, s->done, s->length};
+
+	return s->opts->progress && s->opts->progress(s->opts->ctx, &p) ?
+		       Q2_E_INTERRUPTED : Q2_OK;
+}
+
+static enum q2_status retire(struct q2_pass *s, struct q2_job *job,
+			     struct q2_err *err)
+{
+	enum q2_status st = job->status;
+
+	if (st != Q2_OK) {
+		if (err && err->code == Q2_OK)
+			*err = job->err;
+		return st;
+	}
+	q2_job_account(s, job);
+	if (s->sink->retire)
+		st = s->sink->retire(s->ctx, job, err);
+	s->done = job->at + job->len;
+	while (st == Q2_OK && behind(s)) {
+		keep_to_rate(s);
+		st = tell(s);
+	}
+	return st == Q2_OK ? tell(s) : st;
+}
+
+static bool skip(struct q2_pass *s)
+{
+	uint64_t n = s->skip ? s->skip(s->ctx, s->next) : 0;
+
+	n -= s->next + n < s->length ? n % s->job_size : 0;
+	s->next += n;
+	return n != 0;
+}
+
+static enum q2_status loop(struct q2_pass *s, struct q2_err *err)
+{
+	enum q2_status st = tell(s);
+	size_t slot;
+
+	while (st == Q2_OK) {
+		while (s->next < s->length && skip(s))
+			;
+		if (s->next < s->length && q2_crew_slot(&s->crew, &slot)) {
+			st = q2_job_fill(s, &s->jobs[slot], err);
+			if (st == Q2_OK)
+				q2_crew_submit(&s->crew);
+			continue;
+		}
+		if (!q2_crew_oldest(&s->crew, &slot))
+			break;
+		st = retire(s, &s->jobs[slot], err);
+		q2_crew_retire(&s->crew);
+	}
+	return st;
+}
+
+enum q2_status q2_pass_run(struct q2_pass *s, struct q2_err *err)
+{
+	unsigned threads = q2_pass_threads(s);
+	enum q2_status st;
+
+	s->job_size = job_size(s);
+	s->begun = now_ns();
+	st = prepare(s, threads, err);
+	if (st == Q2_OK && s->digest)
+		st = q2_digest_start(&s->disk, s->length, err);
+	if (st == Q2_OK) {
+		q2_crew_start(&s->crew, threads, s->n_jobs, work, s);
+		st = loop(s, err);
+		q2_crew_stop(&s->crew);
+	}
+	if (st == Q2_OK && s->digest)
+		s->result = q2_digest_end(&s->disk);
+	clean_up(s);
+	return st;
+}
