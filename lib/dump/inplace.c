@@ -1,0 +1,276 @@
+/*
+ * inplace.c - flattening a chain in place, from opening to the last check.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "dump/inplace.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+
+enum q2_status q2_inplace_tick(struct q2_inplace *ip, const char *phase,
+			       uint64_t done, uint64_t total,
+			       struct q2_err *err)
+{
+	struct q2_progress p = {phase, done, total};
+
+	if (ip->opts->progress && ip->opts->progress(ip->opts->ctx, &p))
+		return q2_fail(err, Q2_E_INTERRUPTED, 0, Q2_NO_OFFSET,
+			       "interrupted");
+	return Q2_OK;
+}
+
+static enum q2_status open_chain(struct q2_inplace *ip, const char *path,
+				 struct q2_err *err)
+{
+	struct q2_policy policy = {
+		.backing = true,
+		.data_files = true,
+		.allow_probe = ip->opts->flags & Q2_INPLACE_ALLOW_PROBE,
+		.allow_any = ip->opts->flags & Q2_INPLACE_ALLOW_ANY,
+		.allow = ip->opts->allow,
+		.backing_format = ip->opts->backing_format,
+		.open = ip->files->open,
+		.ctx = ip->files->ctx,
+	};
+
+	return q2_chain_open(path, Q2_FORMAT_QCOW2, &policy, &ip->budget,
+			     &ip->chain, err);
+}
+
+static enum q2_status open_rw(struct q2_inplace *ip, const char *path,
+			      struct q2_io **io, struct q2_err *err)
+{
+	struct q2_err why = {0};
+	enum q2_status st = ip->files->open_rw ?
+				    ip->files->open_rw(ip->files->ctx, path,
+						       io, &why) :
+				    q2_io_open_rw(path, io, &why);
+
+	if (st == Q2_OK)
+		return st;
+	return q2_fail(err, st, why.sys_errno, why.offset, "'%.100s': %s",
+		       path, why.text);
+}
+
+/* Whether layer i is the file at `path`. */
+static bool is_layer(const struct q2_inplace *ip, unsigned i,
+		     const char *path)
+{
+	uint64_t dev[2], inode[2];
+	struct q2_io *io;
+	bool same;
+
+	if (strcmp(ip->chain.layers[i]->path, path) == 0)
+		return true;
+	if (ip->files->open || q2_io_open(path, &io, NULL) != Q2_OK)
+		return false;
+	same = q2_io_identity(io, &dev[0], &inode[0]) &&
+	       q2_io_identity(ip->chain.layers[i]->io, &dev[1], &inode[1]) &&
+	       dev[0] == dev[1] && inode[0] == inode[1];
+	q2_io_close(io);
+	return same;
+}
+
+static enum q2_status find_base(struct q2_inplace *ip, struct q2_err *err)
+{
+	const char *want = ip->opts->base;
+	bool commit = ip->opts->job == Q2_COMMIT;
+	unsigned i = 1;
+
+	if (commit && ip->chain.n == 1)
+		return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
+			       "'%.100s' has no backing file",
+			       ip->chain.layers[0]->path);
+	if (want == NULL) {
+		ip->base = commit ? 1 : ip->chain.n;
+		return Q2_OK;
+	}
+	if (want[0] && strspn(want, "0123456789") == strlen(want)) {
+		unsigned long n = strtoul(want, NULL, 10);
+
+		if (n > 0 && n < ip->chain.n) {
+			ip->base = (unsigned)n;
+			return Q2_OK;
+		}
+	}
+	while (i < ip->chain.n && !is_layer(ip, i, want))
+		i++;
+	ip->base = i;
+	if (i < ip->chain.n)
+		return Q2_OK;
+	return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
+		       "'%.100s' is not a layer below '%.80s'", want,
+		       ip->chain.layers[0]->path);
+}
+
+/* The chain is opened again once its files are locked: what was read before may
+ * have been changed by then. */
+static enum q2_status open_files(struct q2_inplace *ip, const char *path,
+				 struct q2_err *err)
+{
+	enum q2_status st = open_chain(ip, path, err);
+	unsigned n = ip->chain.n;
+
+	if (st == Q2_OK)
+		st = find_base(ip, err);
+	if (st == Q2_OK)
+		st = open_rw(ip, ip->chain.layers[0]->path, &ip->top_io, err);
+	if (st == Q2_OK && ip->opts->job == Q2_COMMIT)
+		st = open_rw(ip, ip->chain.layers[ip->base]->path,
+			     &ip->base_io, err);
+	if (st != Q2_OK)
+		return st;
+	q2_chain_close(&ip->chain);
+	st = open_chain(ip, path, err);
+	if (st == Q2_OK && ip->chain.n != n)
+		st = q2_fail(err, Q2_E_CHANGED, 0, Q2_NO_OFFSET,
+			     "the chain has changed while it was opened");
+	return st == Q2_OK ? find_base(ip, err) : st;
+}
+
+static enum q2_status open_top(struct q2_inplace *ip, struct q2_err *err)
+{
+	struct q2_writer_opts opts = {.flags = Q2_WRITER_SAME_VIEW};
+	const char *format;
+	uint64_t size;
+	enum q2_status st;
+	char *name;
+
+	if (ip->opts->job == Q2_ABSORB && ip->chain.n > 1)
+		opts.below = &ip->below;
+	st = q2_writer_open(ip->top_io, &ip->budget, &opts, &ip->top, err);
+	if (st != Q2_OK || (ip->opts->job == Q2_COMMIT && ip->base == 1))
+		return st;
+	st = q2_inplace_name(ip, &name, &size, &format, err);
+	if (st == Q2_OK)
+		st = q2_write_backing(ip->top, name, format, true, err);
+	q2_put(&ip->budget, name, size);
+	return st;
+}
+
+static enum q2_status open_target(struct q2_inplace *ip, struct q2_err *err)
+{
+	struct q2_writer_opts opts = {.below = ip->base + 1 < ip->chain.n ?
+						       &ip->below : NULL};
+
+	if (ip->opts->flags & Q2_INPLACE_STALE_BITMAPS)
+		opts.flags |= Q2_WRITER_STALE_BITMAPS;
+	if (ip->chain.layers[ip->base]->raw)
+		return Q2_OK;
+	return q2_writer_open(ip->base_io, &ip->budget, &opts, &ip->target,
+			      err);
+}
+
+static void set_views(struct q2_inplace *ip)
+{
+	bool commit = ip->opts->job == Q2_COMMIT;
+	const struct q2_chain *c = &ip->chain;
+
+	q2_view_init(&ip->upper, c, commit ? 0 : 1, ip->base);
+	q2_view_init(&ip->under, c, commit ? ip->base + 1 : 1, c->n);
+	ip->below = (struct q2_below){q2_view_read, &ip->under,
+				      q2_view_size(&ip->under)};
+	/* Where a layer in between ends, the base would show through. */
+	if (!commit && ip->base < c->n)
+		ip->below.size = q2_max(ip->below.size,
+					c->layers[ip->base]->map.size);
+}
+
+static enum q2_status prepare(struct q2_inplace *ip, const char *path,
+			      struct q2_err *err)
+{
+	bool commit = ip->opts->job == Q2_COMMIT;
+	enum q2_status st = open_files(ip, path, err);
+	void *block;
+
+	if (st != Q2_OK)
+		return st;
+	set_views(ip);
+	st = q2_get(&ip->budget, Q2_INPLACE_BUF, &block, err);
+	ip->buf = block;
+	if (st == Q2_OK)
+		st = q2_inplace_judge(ip, err);
+	if (st == Q2_OK)
+		st = q2_inplace_siblings(ip, err);
+	ip->result->nothing_to_do = !commit && (ip->base == 1 ||
+						ip->chain.n == 1);
+	if (st != Q2_OK || ip->result->nothing_to_do)
+		return st;
+	st = q2_inplace_snapshots(ip, err);
+	if (st == Q2_OK)
+		st = open_top(ip, err);
+	if (st == Q2_OK && commit)
+		st = open_target(ip, err);
+	if (st == Q2_OK)
+		st = commit ? q2_commit_forecast(ip, err) :
+			      q2_absorb_forecast(ip, err);
+	return st;
+}
+
+static enum q2_status work(struct q2_inplace *ip, struct q2_err *err)
+{
+	bool commit = ip->opts->job == Q2_COMMIT;
+	const struct q2_layer *base;
+	uint64_t end;
+	enum q2_status st;
+
+	if (ip->result->nothing_to_do ||
+	    (ip->opts->flags & Q2_INPLACE_DRY_RUN))
+		return Q2_OK;
+	st = commit ? q2_commit(ip, err) : q2_absorb(ip, err);
+	if (st == Q2_OK)
+		st = q2_inplace_check(ip, ip->top_io,
+				      ip->chain.layers[0]->path, &end, err);
+	if (st != Q2_OK || !commit)
+		return st;
+	base = ip->chain.layers[ip->base];
+	return base->raw ? Q2_OK :
+			   q2_inplace_check(ip, ip->base_io, base->path, &end,
+					    err);
+}
+
+enum q2_status q2_inplace_run(const char *path,
+			      const struct q2_inplace_opts *opts,
+			      const struct q2_inplace_files *files,
+			      struct q2_inplace_result *result,
+			      struct q2_err *err)
+{
+	struct q2_inplace *ip = calloc(1, sizeof(*ip));
+	struct q2_err own = {0};
+	enum q2_status st;
+
+	memset(result, 0, sizeof(*result));
+	if (ip == NULL)
+		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
+	ip->opts = opts;
+	ip->files = files;
+	ip->result = result;
+	ip->budget.limit = opts->max_memory;
+	err = err ? err : &own;
+	st = prepare(ip, path, err);
+	if (st == Q2_OK)
+		st = work(ip, err);
+	q2_writer_close(ip->top);
+	q2_writer_close(ip->target);
+	q2_view_free(&ip->upper);
+	q2_view_free(&ip->under);
+	q2_put(&ip->budget, ip->buf, Q2_INPLACE_BUF);
+	q2_chain_close(&ip->chain);
+	q2_io_close(ip->top_io);
+	q2_io_close(ip->base_io);
+	free(ip);
+	return st;
+}
+
+enum q2_status q2_inplace(const char *path, const struct q2_inplace_opts *opts,
+			  struct q2_inplace_result *result,
+			  struct q2_err *err)
+{
+	static const struct q2_inplace_files system_files = {0};
+
+	return q2_inplace_run(path, opts, &system_files, result, err);
+}

@@ -1,0 +1,128 @@
+/*
+ * inplace.h - flattening a chain in place: what the parts share.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Absorbing reads what the layers below have and writes it into the top image, then
+ * names another backing file, or none.  Committing writes what the upper layers have
+ * into the base, then names that, and empties the top image.  At every moment the
+ * guest that uses the top image reads the same; what was done is seen from the
+ * images themselves, so that an interrupted run is simply started again.
+ */
+#ifndef Q2_DUMP_INPLACE_H
+#define Q2_DUMP_INPLACE_H
+
+#include "image/chain.h"
+#include "image/inflate.h"
+#include "image/write.h"
+
+/* How files are opened; another one for tests. */
+struct q2_inplace_files {
+	enum q2_status (*open)(void *ctx, const char *path, struct q2_io **io,
+			       struct q2_err *err);
+	enum q2_status (*open_rw)(void *ctx, const char *path,
+				  struct q2_io **io, struct q2_err *err);
+	void *ctx;
+};
+
+/* The disk that some neighbouring layers of a chain make up. */
+struct q2_view {
+	struct q2_chain part; /* borrows the layers */
+	struct q2_inflate *inflate[Q2_CHAIN_MAX + 1]; /* NULL until needed */
+	uint64_t limit; /* past it nothing shows through all the layers */
+};
+
+/* Layers [from, to) of the chain, which stays open longer. */
+void q2_view_init(struct q2_view *v, const struct q2_chain *chain,
+		  unsigned from, unsigned to);
+void q2_view_free(struct q2_view *v);
+/* Bytes of the uppermost layer's disk; 0 without layers. */
+uint64_t q2_view_size(const struct q2_view *v);
+/* A reader for struct q2_below: what the uppermost layer's guest would read. */
+enum q2_status q2_view_read(void *view, void *buf, size_t len, uint64_t off,
+			    struct q2_err *err) Q2_MUST_CHECK;
+
+enum q2_shows {
+	Q2_SHOWS_BELOW, /* none of these layers has it */
+	Q2_SHOWS_ZEROS,
+	Q2_SHOWS_DATA
+};
+/* What [guest, guest + *len) is; *len is cut to what is alike.  Where an upper
+ * layer ends, the lower ones do not show through: those are zeros. */
+enum q2_status q2_view_at(struct q2_view *v, uint64_t guest, uint64_t *len,
+			  enum q2_shows *shows,
+			  struct q2_err *err) Q2_MUST_CHECK;
+
+struct q2_inplace {
+	const struct q2_inplace_opts *opts;
+	const struct q2_inplace_files *files;
+	struct q2_inplace_result *result;
+	struct q2_budget budget;
+	struct q2_chain chain;
+	unsigned base;	       /* layer that stays below; chain.n: none */
+	struct q2_view upper;  /* what is moved: [1, base), or [0, base) */
+	struct q2_view under;  /* from layer 1 on; below the base: commit */
+	struct q2_below below; /* reads `under` */
+	struct q2_io *top_io;
+	struct q2_io *base_io; /* commit only */
+	struct q2_writer *top;
+	struct q2_writer *target; /* commit: of a QCOW2 base; NULL: it is raw */
+	uint64_t top_end;  /* of the last cluster in use: devices */
+	uint64_t base_end;
+	/* Forecast: clusters (of a raw base: bytes) up to here are in it. */
+	uint64_t counted;
+	uint64_t slots;	  /* and L2 tables */
+	uint8_t *buf;
+};
+
+#define Q2_INPLACE_BUF (UINT64_C(1) << 20)
+
+/* The reasons against it, inplace_judge.c. */
+enum q2_status q2_inplace_judge(struct q2_inplace *ip,
+				struct q2_err *err) Q2_MUST_CHECK;
+/* Checks an image; *end is that of its last cluster in use. */
+enum q2_status q2_inplace_check(struct q2_inplace *ip, struct q2_io *io,
+				const char *path, uint64_t *end,
+				struct q2_err *err) Q2_MUST_CHECK;
+/* Refuses if the contents of a snapshot would change, of the top image or of one
+ * between it and the base. */
+enum q2_status q2_inplace_snapshots(struct q2_inplace *ip,
+				    struct q2_err *err) Q2_MUST_CHECK;
+/* Refuses if another overlay shares a file that changes, inplace_siblings.c. */
+enum q2_status q2_inplace_siblings(struct q2_inplace *ip,
+				   struct q2_err *err) Q2_MUST_CHECK;
+
+/* The name by which the top image has to call the base, and its format; *name is
+ * NULL for none and to be freed with q2_put(&ip->budget, *name, *size). */
+enum q2_status q2_inplace_name(struct q2_inplace *ip, char **name,
+			       uint64_t *size, const char **format,
+			       struct q2_err *err) Q2_MUST_CHECK;
+
+/* Refuses if `needed` bytes more do not fit where the file at `path` lies. */
+enum q2_status q2_inplace_room(struct q2_inplace *ip, struct q2_io *io,
+			       const char *path, uint64_t end, uint64_t needed,
+			       struct q2_err *err) Q2_MUST_CHECK;
+
+/* The two jobs: what will be needed, and the work. */
+enum q2_status q2_absorb_forecast(struct q2_inplace *ip,
+				  struct q2_err *err) Q2_MUST_CHECK;
+enum q2_status q2_absorb(struct q2_inplace *ip,
+			 struct q2_err *err) Q2_MUST_CHECK;
+enum q2_status q2_commit_forecast(struct q2_inplace *ip,
+				  struct q2_err *err) Q2_MUST_CHECK;
+enum q2_status q2_commit(struct q2_inplace *ip,
+			 struct q2_err *err) Q2_MUST_CHECK;
+
+/* Tells the caller's progress function. */
+enum q2_status q2_inplace_tick(struct q2_inplace *ip, const char *phase,
+			       uint64_t done, uint64_t total,
+			       struct q2_err *err) Q2_MUST_CHECK;
+
+/* q2_inplace() with other files. */
+enum q2_status q2_inplace_run(const char *path,
+			      const struct q2_inplace_opts *opts,
+			      const struct q2_inplace_files *files,
+			      struct q2_inplace_result *result,
+			      struct q2_err *err) Q2_MUST_CHECK;
+
+#endif
