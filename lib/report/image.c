@@ -46,9 +46,13 @@ static void put_summary(struct q2_json *j, const struct q2_report *r)
 	q2_json_text(j, "filename", r->filename);
 	if (r->has_result)
 		q2_json_text(j, "format", c->is_raw ? "raw" : "qcow2");
-	q2_json_text(j, "verdict", q2_verdict_text(q2_report_verdict(r)));
+	if (!q2_report_unchecked(r))
+		q2_json_text(j, "verdict",
+			     q2_verdict_text(q2_report_verdict(r)));
 	if (error != NULL)
 		q2_json_text(j, "error", error);
+	if (r->has_repair)
+		q2_put_repair(j, &r->repair);
 	if (!r->has_result)
 		return;
 	q2_json_bool(j, "in-use", c->in_use != Q2_USE_NONE);
@@ -65,6 +69,8 @@ static void put_summary(struct q2_json *j, const struct q2_report *r)
 
 static void put_findings(struct q2_json *j, const struct q2_report *r)
 {
+	if (q2_report_unchecked(r))
+		return;
 	q2_json_open(j, "findings", '[');
 	for (size_t i = 0; i < r->groups; i++) {
 		struct q2_cursor c = {r->group[i].first, 0};

@@ -29,6 +29,8 @@ struct q2_report {
 	bool has_result;
 	struct q2_check_result result;
 	struct q2_err err;
+	bool has_repair;
+	struct q2_repaired repair;
 	size_t groups;		 /* as many as the catalogue has problems */
 	struct q2_group group[]; /* in the catalogue's order */
 };
@@ -54,6 +56,12 @@ void q2_render_message(struct q2_buf *out, const struct q2_finding *f);
 
 /* Puts the members of a finding into the JSON object that is open. */
 void q2_put_finding(struct q2_json *j, const struct q2_finding *f);
+
+/* Whether the report tells of a repair or an undoing, and of no check at all. */
+bool q2_report_unchecked(const struct q2_report *report);
+
+/* Puts the member "repair" into the JSON object that is open. */
+void q2_put_repair(struct q2_json *j, const struct q2_repaired *repair);
 
 /* The value of a finding's numeric field. */
 uint64_t q2_field_value(const struct q2_finding *f, unsigned field);

@@ -271,7 +271,8 @@ const char *q2_report_error(const struct q2_report *report)
 {
 	const char *failure = q2_report_failure(report);
 
-	if (failure != NULL || q2_report_verdict(report) != Q2_UNREADABLE)
+	if (failure != NULL || q2_report_verdict(report) != Q2_UNREADABLE ||
+	    q2_report_unchecked(report))
 		return failure;
 	return report->result.is_raw
 		       ? "raw, not QCOW2: it has no tables to check"

@@ -315,6 +315,8 @@ static void put_notes(const struct text *t)
 	else if (c->partial && verdict != Q2_UNREADABLE)
 		put_note(t, "Not everything could be judged: what hangs on the "
 			    "damaged structures was left out.");
+	if (t->flags & Q2_TEXT_NO_NEXT)
+		return;
 	if (verdict == Q2_CORRUPTED)
 		put_note(t, "Next: keep a copy of the file as it is now, and "
 			    "do not start a guest on it.");
