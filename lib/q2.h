@@ -46,7 +46,10 @@ enum q2_status {
 	Q2_E_RANGE,	  /* outside of the file or table asked for */
 	Q2_E_FORMAT,	  /* these bytes cannot be used as QCOW2 */
 	Q2_E_UNSUPPORTED, /* legal, but needs a feature that we lack */
-	Q2_E_INTERRUPTED  /* the progress callback asked to stop */
+	Q2_E_INTERRUPTED, /* the progress callback asked to stop */
+	Q2_E_IN_USE,	  /* another process holds a lock on the file */
+	Q2_E_CHANGED,	  /* the file is not as the plan or journal knows it */
+	Q2_E_REFUSED	  /* the caller's policy does not allow it */
 };
 
 /* The caller's error record; may be NULL wherever it is taken.  The first
@@ -64,11 +67,20 @@ Q2_PUBLIC const char *q2_status_text(enum q2_status status);
 /* --------------------------------------------------------------------- I/O */
 struct q2_io;
 
-/* Opens a regular file or a block device read-only.  Nothing named inside
- * the file is opened, ever.  Directories, sockets, pipes and character
- * devices are refused with Q2_E_ARG. */
+/* Opens a regular file or a block device read-only; or, if built with libnbd, an
+ * export of an NBD server by its URI (nbd://, nbds://, nbd+unix://,
+ * nbds+unix://).  Nothing named inside the file is opened, ever.  Directories,
+ * sockets, pipes and character devices are refused with Q2_E_ARG. */
 Q2_PUBLIC enum q2_status q2_io_open(const char *path, struct q2_io **io,
 				    struct q2_err *err) Q2_MUST_CHECK;
+
+/* Opens a regular file or a block device for reading and writing, and takes the
+ * locks that QEMU takes for a writer that shares nothing: while the object lives
+ * no QEMU opens the image, not even for reading.  Q2_E_IN_USE says which lock is
+ * in the way and who holds it, as far as /proc tells.  A device that the system
+ * uses (mounted, or part of a mapping) is refused with Q2_E_IO, EBUSY. */
+Q2_PUBLIC enum q2_status q2_io_open_rw(const char *path, struct q2_io **io,
+				       struct q2_err *err) Q2_MUST_CHECK;
 
 /* An image held in memory.  `data` is borrowed until q2_io_close() and is
  * neither changed nor freed. */
@@ -337,6 +349,794 @@ Q2_PUBLIC void q2_plan_free(struct q2_plan *plan);
 /* How many writes the plan holds. */
 Q2_PUBLIC size_t q2_plan_edits(const struct q2_plan *plan);
 
+/* ------------------------------------------------------------- stored plans
+ * One file format for what is reviewed, what is undone, and what is put back.
+ * Each record has a checksum, and the whole has one; a file that is cut off,
+ * altered, foreign or of a newer format is refused whole with Q2_E_FORMAT.
+ */
+enum q2_plan_kind {
+	Q2_PLAN_REVIEW = 1, /* to be looked at, and applied */
+	Q2_PLAN_JOURNAL,    /* of an applying that was begun */
+	Q2_PLAN_BACKUP	    /* an image's metadata; see q2_backup_make() */
+};
+
+/* How far a journal's image is.  In the second and the fourth state, which a
+ * crash leaves, only redo and undo may touch the image. */
+enum q2_plan_state {
+	Q2_STATE_NONE,	   /* not a journal */
+	Q2_STATE_APPLYING, /* some of the edits may have been made */
+	Q2_STATE_FINISHED, /* all have */
+	Q2_STATE_UNDOING,  /* some may have been taken back */
+	Q2_STATE_UNDONE	   /* all have */
+};
+Q2_PUBLIC const char *q2_plan_state_text(enum q2_plan_state state);
+
+struct q2_plan_info {
+	enum q2_plan_kind kind;
+	enum q2_plan_state state;
+	uint64_t changed;  /* journal: when the image was last changed, as of
+			    * its state; nanoseconds since 1970, 0: unknown */
+	uint64_t before;   /* journal: the same before it was applied */
+	bool discarded;	   /* journal: freed clusters were punched out since */
+};
+
+/* Writes a new file that appears complete, and is durable, or not at all.
+ * Unless `replace`, it must not exist (Q2_E_IO, EEXIST). */
+Q2_PUBLIC enum q2_status q2_plan_save(const struct q2_plan *plan,
+				      const char *path, enum q2_plan_kind kind,
+				      bool replace,
+				      struct q2_err *err) Q2_MUST_CHECK;
+
+/* Reads a file; `info` may be NULL. */
+Q2_PUBLIC enum q2_status q2_plan_load(const char *path, uint64_t max_memory,
+				      struct q2_plan **plan,
+				      struct q2_plan_info *info,
+				      struct q2_err *err) Q2_MUST_CHECK;
+
+/* The same of a journal alone, without reading its records. */
+Q2_PUBLIC enum q2_status q2_journal_peek(const char *path,
+					 struct q2_plan_info *info,
+					 struct q2_err *err) Q2_MUST_CHECK;
+
+/* ------------------------------------------------------------------- backups */
+enum q2_backup_flag {
+	Q2_BACKUP_KEYS = 1 << 0 /* the LUKS header with its key slots, too */
+};
+
+/* The image's metadata without the guest's data, to be saved as Q2_PLAN_BACKUP.
+ * Of `opts` only max_memory, found, progress and ctx are looked at; *found_result
+ * is what the check found, without which the tables are not to be had.
+ * Q2_E_FORMAT if the header is unusable. */
+Q2_PUBLIC enum q2_status q2_backup_make(struct q2_io *io, unsigned flags,
+					const struct q2_plan_opts *opts,
+					struct q2_plan **plan,
+					struct q2_check_result *found_result,
+					struct q2_err *err) Q2_MUST_CHECK;
+
+/* The plan that puts a backup's bytes back into the image in `io`, as far as they
+ * differ.  A file that has become shorter gets its length back. */
+Q2_PUBLIC enum q2_status q2_restore_make(const struct q2_plan *backup,
+					 struct q2_io *io, uint64_t max_memory,
+					 struct q2_plan **plan,
+					 struct q2_err *err) Q2_MUST_CHECK;
+
+/* ----------------------------------------------------------- applying a plan
+ * Everything is read and compared before the first write.  Q2_E_CHANGED says that
+ * the file is not the one that the plan knows, and that nothing was written.
+ */
+struct q2_apply_opts {
+	uint64_t max_memory; /* bytes for what the plan's size drives; 0: none */
+	/* Called before each write; returning true stops at once, flushes, and
+	 * ends with Q2_E_INTERRUPTED.  That is as safe as anywhere else: from any
+	 * point both q2_plan_redo() and q2_plan_undo() lead on. */
+	bool (*progress)(void *ctx, const struct q2_progress *p);
+	void *ctx;
+};
+
+/* Carries out a plan on the image that it was made for.  Whatever error comes
+ * after the first write leaves the image where redo and undo can take it up.  The
+ * file is made longer first, and each phase is flushed before the next one.
+ * `opts` may be NULL. */
+Q2_PUBLIC enum q2_status q2_plan_apply(const struct q2_plan *plan,
+				       struct q2_io *io,
+				       const struct q2_apply_opts *opts,
+				       struct q2_err *err) Q2_MUST_CHECK;
+
+/* Whether q2_plan_apply() would begin: it only reads. */
+Q2_PUBLIC enum q2_status q2_plan_verify(const struct q2_plan *plan,
+					struct q2_io *io, uint64_t max_memory,
+					struct q2_err *err) Q2_MUST_CHECK;
+
+/* From wherever applying or undoing was left to the end of the plan, or back to
+ * every byte and the length that the image had.  Both are refused if a touched
+ * sector of 512 bytes holds anything but one of the versions that the plan's
+ * writes lead through, or if the file's length or its first bytes changed. */
+Q2_PUBLIC enum q2_status q2_plan_redo(const struct q2_plan *plan,
+				      struct q2_io *io,
+				      const struct q2_apply_opts *opts,
+				      struct q2_err *err) Q2_MUST_CHECK;
+Q2_PUBLIC enum q2_status q2_plan_undo(const struct q2_plan *plan,
+				      struct q2_io *io,
+				      const struct q2_apply_opts *opts,
+				      struct q2_err *err) Q2_MUST_CHECK;
+
+/* The same with a journal, which is complete and durable before the image is
+ * touched, and says how far the image is. */
+enum q2_outcome {
+	Q2_OUT_UNTOUCHED,  /* nothing was written to the image */
+	Q2_OUT_DONE,	   /* all was */
+	Q2_OUT_TAKEN_BACK, /* it failed or was stopped on the way, and the image
+			    * is again as it was */
+	Q2_OUT_UNFINISHED  /* it failed or was stopped on the way; the journal
+			    * leads on, either way */
+};
+
+/* Applies a plan.  `journal` is the name of a new file; NULL: none is kept.  When
+ * it fails or is stopped on the way the image is put back at once, and if that
+ * succeeds the journal is removed.  With Q2_OUT_DONE an error may still say that
+ * the journal could not be marked as finished. */
+Q2_PUBLIC enum q2_status q2_journal_apply(const struct q2_plan *plan,
+					  struct q2_io *io, const char *journal,
+					  const struct q2_apply_opts *opts,
+					  enum q2_outcome *outcome,
+					  struct q2_err *err) Q2_MUST_CHECK;
+
+/* Goes on, or back, by a journal; both may be done again and again.  Q2_E_CHANGED
+ * also if the file's time says that it was written to since the journal's work on
+ * it ended.  Undoing is refused with Q2_E_ARG when freed clusters were punched
+ * out since: their bytes are gone. */
+Q2_PUBLIC enum q2_status q2_journal_redo(const char *journal, struct q2_io *io,
+					 const struct q2_apply_opts *opts,
+					 enum q2_outcome *outcome,
+					 struct q2_err *err) Q2_MUST_CHECK;
+Q2_PUBLIC enum q2_status q2_journal_undo(const char *journal, struct q2_io *io,
+					 const struct q2_apply_opts *opts,
+					 enum q2_outcome *outcome,
+					 struct q2_err *err) Q2_MUST_CHECK;
+
+/* Gives back the space of the clusters that a plan freed, after it was applied
+ * and the image found to be sound; *bytes: how much.  The journal (NULL: none)
+ * is marked first: after that it undoes nothing.  Q2_E_ARG if the image is not
+ * sound, Q2_E_UNSUPPORTED if the file system cannot do it. */
+Q2_PUBLIC enum q2_status q2_discard_freed(const struct q2_plan *plan,
+					  struct q2_io *io, const char *journal,
+					  uint64_t max_memory, uint64_t *bytes,
+					  struct q2_err *err) Q2_MUST_CHECK;
+/* -------------------------------------------------------------------- dump
+ * What a guest reads, through all layers of a backing chain: written out, digested,
+ * compared.  An image is opened with the files that it names, as far as the options
+ * allow that, and never written to.
+ */
+struct q2_guest;
+
+enum q2_guest_format {
+	Q2_GUEST_QCOW2,
+	Q2_GUEST_RAW,
+	Q2_GUEST_PROBE /* QCOW2 if it begins so, else raw */
+};
+
+#define Q2_ANY_LAYER UINT32_MAX
+
+/* What opens an encrypted layer; the bytes are borrowed until q2_guest_open()
+ * returns. */
+struct q2_secret {
+	uint32_t layer; /* from the top, which is 0; or Q2_ANY_LAYER */
+	const void *bytes;
+	size_t len;
+};
+
+struct q2_guest_opts {
+	enum q2_guest_format format; /* of the image itself */
+	bool allow_probe; /* backing files whose format is not stated */
+	const char *backing_format; /* of those; NULL: not known */
+	bool allow_any;	  /* files anywhere may be opened */
+	/* Folders, NULL at the end, whose files may be opened besides those in
+	 * the folder of the image; NULL for none. */
+	const char *const *allow;
+	const char *data_file; /* instead of the one named; NULL: as it says */
+	const char *snapshot;  /* id or name of the image's own; NULL: none */
+	uint32_t layer; /* show this layer alone; Q2_ANY_LAYER: the whole */
+	bool salvage; /* also if headers are damaged where it matters */
+	const struct q2_secret *secrets; /* n_secrets of them */
+	size_t n_secrets;
+};
+
+/* Opens the image at `path` and what is below it.  The error's text names the
+ * file concerned.  Q2_E_REFUSED: something that only an option allows. */
+Q2_PUBLIC enum q2_status q2_guest_open(const char *path,
+				       const struct q2_guest_opts *opts,
+				       struct q2_guest **guest,
+				       struct q2_err *err) Q2_MUST_CHECK;
+Q2_PUBLIC void q2_guest_close(struct q2_guest *guest);
+
+/* Bytes of the guest's disk. */
+Q2_PUBLIC uint64_t q2_guest_size(const struct q2_guest *guest);
+
+/* The layers of the chain, from the top: the path by which layer i was opened,
+ * valid as long as the guest, or NULL from the number of layers on. */
+Q2_PUBLIC const char *q2_guest_path(const struct q2_guest *guest, uint32_t i);
+
+/* How many persistent bitmaps the image itself says it has. */
+Q2_PUBLIC uint32_t q2_guest_bitmaps(const struct q2_guest *guest);
+
+/* An XXH3-128 tree digest in its canonical byte order. */
+struct q2_digest {
+	uint8_t bytes[16];
+};
+
+#define Q2_DIGEST_CHUNK UINT64_C(1048576)
+
+/* What a range of a guest's disk turned out to be. */
+enum q2_range_kind {
+	Q2_RANGE_DATA, /* not all zeros, judged in blocks of 4 KiB */
+	Q2_RANGE_ZERO,
+	Q2_RANGE_LOST /* could not be read, and was taken as zeros */
+};
+
+/* What dump, digest and compare have in common. */
+struct q2_read_opts {
+	unsigned threads; /* 0: as many as there are processors */
+	uint64_t rate;	  /* bytes a second at the most; 0: no limit */
+	bool salvage; /* what cannot be read is zeros, and told to `range` */
+	/* Each range of the disk, in rising order and without gaps; neighbours
+	 * may be alike.  `why` is for Q2_RANGE_LOST, and valid only during the
+	 * call.  May be NULL. */
+	void (*range)(void *ctx, enum q2_range_kind kind, uint64_t guest,
+		      uint64_t length, const char *why);
+	/* The digest of each chunk of Q2_DIGEST_CHUNK bytes that is not all
+	 * zeros, in rising order.  May be NULL. */
+	void (*chunk)(void *ctx, uint64_t guest, uint64_t length,
+		      const struct q2_digest *digest);
+	bool (*progress)(void *ctx, const struct q2_progress *p);
+	void *ctx;
+};
+
+/* The digest of what the guest reads: the same for the same bytes and length,
+ * however they are stored. */
+Q2_PUBLIC enum q2_status q2_guest_digest(struct q2_guest *guest,
+					 const struct q2_read_opts *scan,
+					 struct q2_digest *digest,
+					 struct q2_err *err) Q2_MUST_CHECK;
+
+/* Compares two guests' disks; a shorter one reads as zeros past its end.  Calls
+ * `differ` for each range of bytes that are not the same, in units of sectors, in
+ * rising order, until it returns true.  *same says whether there were none. */
+Q2_PUBLIC enum q2_status
+q2_guest_compare(struct q2_guest *a, struct q2_guest *b,
+		 const struct q2_read_opts *scan,
+		 bool (*differ)(void *ctx, uint64_t guest, uint64_t length),
+		 bool *same, struct q2_err *err) Q2_MUST_CHECK;
+
+enum q2_dump_format { Q2_DUMP_RAW, Q2_DUMP_QCOW2 };
+
+enum q2_dump_flag {
+	Q2_DUMP_FORCE = 1 << 0,	 /* replace a file that exists */
+	Q2_DUMP_RESUME = 1 << 1, /* raw files: continue, and stay continuable */
+	Q2_DUMP_NO_SYNC = 1 << 2, /* do not wait until it is on the disk */
+	Q2_DUMP_VERIFY = 1 << 3,  /* read the result again, compare digests */
+	Q2_DUMP_PLAINTEXT = 1 << 4, /* write out what was encrypted */
+	Q2_DUMP_ZEROED = 1 << 5, /* the target device reads as zeros already */
+	Q2_DUMP_DROP_BITMAPS = 1 << 6 /* the result need not have them */
+};
+
+enum q2_preallocate { Q2_PREALLOC_OFF, Q2_PREALLOC_FALLOC, Q2_PREALLOC_FULL };
+enum q2_compress { Q2_COMPRESS_NONE, Q2_COMPRESS_ZLIB, Q2_COMPRESS_ZSTD };
+
+struct q2_dump_opts {
+	enum q2_dump_format format;
+	unsigned flags; /* enum q2_dump_flag */
+	struct q2_read_opts scan;
+	uint64_t start;	 /* of the part of the disk that is wanted */
+	uint64_t length; /* UINT64_MAX: to the end */
+	enum q2_preallocate preallocate; /* raw files only */
+	/* The others are for QCOW2; 0 is the default for each. */
+	unsigned version;	/* 2 or 3 */
+	unsigned cluster_bits;
+	unsigned refcount_bits; /* 1, 2, 4 … 64 */
+	bool ext_l2;
+	enum q2_compress compress;
+	int level; /* zlib: 1 to 12; zstd: 1 to 22 */
+	/* This layer stays the result's backing file, and only what lies above
+	 * is written; 0 for none. */
+	uint32_t keep_backing;
+};
+
+struct q2_dump_result {
+	uint64_t size;	/* of the disk, or of the part that was wanted */
+	uint64_t data;	/* bytes in blocks of 4 KiB that are not all zeros */
+	uint64_t lost;	/* bytes that could not be read */
+	uint64_t copied; /* compressed clusters that were taken as they are */
+	bool has_digest; /* asked for by Q2_DUMP_VERIFY or scan.chunk */
+	struct q2_digest digest;
+};
+
+/* Writes the disk to `path`: a file, which gets that name when it is complete, a
+ * block device, or "-", standard output.  Q2_E_ARG: these options or this target
+ * make no sense, or the target is there already.  After a failure there is no
+ * file, except for Q2_DUMP_RESUME, which leaves PATH.part. */
+Q2_PUBLIC enum q2_status q2_dump(struct q2_guest *guest, const char *path,
+				 const struct q2_dump_opts *opts,
+				 struct q2_dump_result *result,
+				 struct q2_err *err) Q2_MUST_CHECK;
+
+/* -------------------------------------------------------- flattening in place
+ * A chain becomes shorter without a copy of it being made.  The guest that uses the
+ * top image reads the same at every moment, also after a crash at any of them;
+ * started again, an interrupted run goes on where it was.
+ */
+enum q2_inplace_job {
+	Q2_ABSORB, /* what is below comes into the top image */
+	Q2_COMMIT  /* what the top image has goes into its base */
+};
+
+enum q2_inplace_flag {
+	/* Commit: the top image keeps what it has. */
+	Q2_INPLACE_KEEP = 1 << 0,
+	/* Commit: enabled bitmaps of the base, which would miss the changes, are
+	 * marked as not to be trusted.  Without it they are a reason to refuse. */
+	Q2_INPLACE_STALE_BITMAPS = 1 << 1,
+	Q2_INPLACE_ALLOW_PROBE = 1 << 2, /* guess formats that are not stated */
+	Q2_INPLACE_ALLOW_ANY = 1 << 3,	 /* members of the chain may lie anywhere */
+	Q2_INPLACE_DRY_RUN = 1 << 4	 /* only judge and forecast */
+};
+
+struct q2_inplace_opts {
+	enum q2_inplace_job job;
+	unsigned flags; /* enum q2_inplace_flag */
+	/* The layer that stays below the top image: a path, or its number in
+	 * decimal, where the top image is 0 (after an interruption numbers may have
+	 * changed).  NULL: none for absorbing, 1 for committing.  Images between
+	 * the two are not of use to anybody else after a commit. */
+	const char *base;
+	/* Files and folders, NULL at the end, in which to look for other overlays
+	 * that share a file which would change; NULL for none. */
+	const char *const *siblings;
+	const char *const *allow; /* folders whose files may be opened, too */
+	/* "qcow2" or "raw": of backing files whose format is not stated; NULL: not
+	 * known. */
+	const char *backing_format;
+	uint64_t max_memory;	  /* bytes for what the images drive; 0: none */
+	uint64_t available;	  /* bytes that may be added; 0: ask the system */
+	bool (*progress)(void *ctx, const struct q2_progress *p); /* as in check */
+	void *ctx;
+};
+
+struct q2_inplace_result {
+	uint64_t needed;    /* bytes by which the changed file grows at the most */
+	uint64_t available; /* bytes that there is room for */
+	uint64_t data;	    /* bytes written */
+	uint64_t zeros;	    /* bytes made to read as zeros */
+	bool nothing_to_do;
+};
+
+/* Does the job on the image at `path`.  Refused, with nothing changed: other
+ * overlays in the way, snapshots or bitmaps that would become wrong, files outside
+ * of the allowed folders (Q2_E_REFUSED); files that another process has open
+ * (Q2_E_IN_USE); corrupt members, named with the finding's id, and loops
+ * (Q2_E_FORMAT); encryption and data files where they are in the way
+ * (Q2_E_UNSUPPORTED); too little room (Q2_E_IO, ENOSPC, with the numbers).  Each
+ * changed image is checked afterwards. */
+Q2_PUBLIC enum q2_status q2_inplace(const char *path,
+				    const struct q2_inplace_opts *opts,
+				    struct q2_inplace_result *result,
+				    struct q2_err *err) Q2_MUST_CHECK;
+
+/* --------------------------------------------------------------------- map
+ * Where the bytes of a guest's disk are, and what the bytes of a file are for.
+ * Images are only read.  What cannot be read or makes no sense appears as such,
+ * and everything else goes on.
+ */
+struct q2_disk;
+
+struct q2_disk_opts {
+	bool raw;	  /* the file is a raw image, whatever it holds */
+	bool chain;	  /* follow the backing files */
+	bool allow_probe; /* backing files whose format is not stated */
+	bool allow_any;	  /* backing files anywhere may be opened */
+	/* Folders, NULL at the end, whose files may be opened besides those in
+	 * the folder of the image; NULL for none. */
+	const char *const *allow;
+	const char *snapshot; /* id or name: show its disk; NULL: the active one */
+	uint64_t max_memory;  /* bytes for what the image's size drives; 0: none */
+};
+
+/* Opens the image at `path`.  The error's text names the file concerned if it
+ * is another one.  Q2_E_REFUSED: it names a file that only an option allows to
+ * open. */
+Q2_PUBLIC enum q2_status q2_disk_open(const char *path,
+				      const struct q2_disk_opts *opts,
+				      struct q2_disk **disk,
+				      struct q2_err *err) Q2_MUST_CHECK;
+Q2_PUBLIC void q2_disk_close(struct q2_disk *disk);
+
+/* One file of the chain. */
+struct q2_disk_layer {
+	const char *path; /* by which it was opened; valid as long as the disk */
+	bool raw;
+	bool encrypted;
+	uint64_t size;	    /* of its disk, as guests see it */
+	uint64_t file_size; /* bytes */
+	uint64_t stored;    /* bytes that take up space */
+	uint64_t cluster_size; /* 0 if raw */
+};
+
+/* Layer i from the top, the image itself being 0; false if there is none. */
+Q2_PUBLIC bool q2_disk_layer(const struct q2_disk *disk, uint32_t i,
+			     struct q2_disk_layer *out);
+
+/* Whether the last layer has a backing file that was not opened. */
+Q2_PUBLIC bool q2_disk_cut(const struct q2_disk *disk);
+
+enum q2_content {
+	Q2_C_NONE,	 /* nowhere: zeros, or what a file not opened holds */
+	Q2_C_ZERO,	 /* zeros without host bytes */
+	Q2_C_ZERO_ALLOC, /* zeros that keep host bytes; a hole of a raw file */
+	Q2_C_DATA,
+	Q2_C_COMPRESSED,
+	Q2_C_UNREADABLE
+};
+Q2_PUBLIC const char *q2_content_text(enum q2_content content);
+
+enum q2_row_flag {
+	Q2_ROW_HOST = 1 << 0, /* `host` has a meaning */
+	Q2_ROW_HOLE = 1 << 1, /* its host bytes are not stored: they are zeros */
+	Q2_ROW_ENCRYPTED = 1 << 2,
+	Q2_ROW_BELOW = 1 << 3 /* in a backing file that was not opened, maybe */
+};
+
+/* A range of the guest's disk. */
+struct q2_row {
+	uint64_t guest; /* byte offset */
+	uint64_t length;
+	uint64_t host;	 /* byte offset in the layer's file or data file */
+	uint64_t stored; /* compressed: bytes from `host` on */
+	uint32_t depth;	 /* number of the layer, see q2_disk_layer() */
+	enum q2_content content;
+	unsigned flags; /* enum q2_row_flag */
+	/* Q2_C_UNREADABLE: what the check calls it; else NULL. */
+	const struct q2_problem *problem;
+};
+
+/* Which neighbours become one row. */
+enum q2_merge {
+	Q2_MERGE_SAME, /* alike, and next to each other on the host */
+	Q2_MERGE_RUNS, /* the same, and compressed clusters in a row, too */
+	/* As qemu-img map --output=json has them; then Q2_ROW_HOLE is set where
+	 * QEMU would look for holes. */
+	Q2_MERGE_QEMU
+};
+
+struct q2_rows_opts {
+	uint64_t start;	 /* the part of the disk that is wanted, in bytes */
+	uint64_t length; /* UINT64_MAX: to its end */
+	enum q2_merge merge;
+	bool holes; /* set Q2_ROW_HOLE wherever the files have holes */
+	/* Each row, in rising order, valid during the call.  Any status but
+	 * Q2_OK ends the walk, and is returned. */
+	enum q2_status (*row)(void *ctx, const struct q2_row *r);
+	/* Now and then; returning true ends the walk.  May be NULL. */
+	bool (*progress)(void *ctx, const struct q2_progress *p);
+	void *ctx;
+};
+
+/* Hands out the guest's disk in rows.  The memory needed does not depend on how
+ * many there are. */
+Q2_PUBLIC enum q2_status q2_disk_rows(struct q2_disk *disk,
+				      const struct q2_rows_opts *opts,
+				      struct q2_err *err) Q2_MUST_CHECK;
+
+/* ----------------------------------------------------------------- measure
+ * How large a new image would be that holds a disk.
+ */
+struct q2_measure_opts {
+	bool raw;		/* the new image is a raw file */
+	unsigned version;	/* 2 or 3 */
+	uint64_t cluster_size;	/* bytes */
+	unsigned refcount_bits; /* 1, 2, 4 … 64 */
+	bool ext_l2;
+	bool whole; /* room for all data: preallocated, or with a backing file */
+};
+
+/* What qemu-img create and convert start from. */
+#define Q2_MEASURE_DEFAULTS \
+	{false, 3, 65536, 16, false, false}
+
+struct q2_measure {
+	uint64_t required;	  /* bytes for the data that there are */
+	uint64_t fully_allocated; /* bytes once every cluster is written */
+	bool has_bitmaps;	  /* both images can have persistent bitmaps */
+	uint64_t bitmaps;	  /* bytes for copies of those that there are */
+};
+
+/* The size of a new image for the guest's disk, as qemu-img measure reckons it:
+ * metadata are counted as for a full image.  `disk` is NULL for an empty disk of
+ * `size` bytes.  Q2_E_ARG: there can be no such image. */
+Q2_PUBLIC enum q2_status q2_disk_measure(struct q2_disk *disk, uint64_t size,
+					 const struct q2_measure_opts *opts,
+					 struct q2_measure *result,
+					 struct q2_err *err) Q2_MUST_CHECK;
+
+/* ------------------------------------------------------------------ survey
+ * What each byte of an image's file is for, and whose: the check's knowledge, kept.
+ * A damaged image is surveyed as far as its tables can be followed.
+ */
+struct q2_survey;
+
+struct q2_survey_opts {
+	uint64_t max_memory; /* bytes for what the image's size drives; 0: none */
+	/* Each finding of the check, as in q2_check().  May be NULL. */
+	void (*found)(void *ctx, const struct q2_finding *f);
+	bool (*progress)(void *ctx, const struct q2_progress *p); /* or NULL */
+	void *ctx;
+};
+
+/* Opens and surveys one file, and no other one.  Q2_E_FORMAT: it is no QCOW2
+ * image, or has no usable header. */
+Q2_PUBLIC enum q2_status q2_survey_open(const char *path,
+					const struct q2_survey_opts *opts,
+					struct q2_survey **survey,
+					struct q2_err *err) Q2_MUST_CHECK;
+Q2_PUBLIC void q2_survey_close(struct q2_survey *survey);
+
+/* What the check learnt; valid as long as the survey. */
+Q2_PUBLIC const struct q2_check_result *
+q2_survey_result(const struct q2_survey *survey);
+
+/* How many findings there were of the problem q2_problem_at(i). */
+Q2_PUBLIC uint64_t q2_survey_found(const struct q2_survey *survey, size_t i);
+
+/* One internal snapshot; texts are valid as long as the survey. */
+struct q2_snapshot_info {
+	uint32_t index; /* of its record, from 0 on */
+	const char *id;
+	const char *name;
+	uint64_t disk_size;
+	uint64_t vm_state; /* bytes that it says it has */
+};
+
+/* Snapshot number i of those whose records are readable; false if there is
+ * none. */
+Q2_PUBLIC bool q2_survey_snapshot(const struct q2_survey *survey, size_t i,
+				  struct q2_snapshot_info *out);
+
+/* What a range of the file is for. */
+enum q2_use {
+	Q2_U_FREE,   /* no refcount, no reference */
+	Q2_U_LEAKED, /* a refcount, but no reference */
+	Q2_U_HEADER,
+	Q2_U_L1,
+	Q2_U_L2,
+	Q2_U_REFTABLE,
+	Q2_U_REFBLOCK,
+	Q2_U_SNAPTABLE,
+	Q2_U_SNAPSHOT_L1,
+	Q2_U_BITMAP_DIR,
+	Q2_U_BITMAP_TABLE,
+	Q2_U_BITMAP_DATA,
+	Q2_U_LUKS,
+	Q2_U_DATA,
+	Q2_U_COMPRESSED,
+	Q2_U_VMSTATE, /* of a snapshot */
+	Q2_U_MIXED,   /* it is named as two different things */
+	Q2_U_COUNT
+};
+Q2_PUBLIC const char *q2_use_text(enum q2_use use);
+
+#define Q2_NO_SNAPSHOT UINT32_MAX
+#define Q2_SEVERAL_SNAPSHOTS (UINT32_MAX - 1)
+#define Q2_NO_GUEST UINT64_MAX
+
+/* A range of the file in one use. */
+struct q2_use_row {
+	uint64_t host; /* byte offset; whole clusters but at the file's end */
+	uint64_t length;
+	uint64_t stored; /* bytes of it that are not holes */
+	enum q2_use use;
+	bool active;	   /* the active disk refers to it */
+	uint32_t snapshot; /* the record's index of the snapshot that does */
+	/* Data: the guest offset of its first byte; L2 tables: of what they
+	 * map; compressed: the lowest of the clusters with a part here. */
+	uint64_t guest;
+};
+
+struct q2_layout_opts {
+	uint64_t start;	 /* the part of the file that is wanted, in bytes */
+	uint64_t length; /* UINT64_MAX: to its end */
+	bool guest;	 /* find guest offsets: needs another walk or more */
+	/* Each row in rising order, valid during the call; any status but Q2_OK
+	 * ends the walk, and is returned. */
+	enum q2_status (*row)(void *ctx, const struct q2_use_row *row);
+	void *ctx;
+};
+
+/* Hands out the file in rows: every byte is in exactly one. */
+Q2_PUBLIC enum q2_status q2_survey_layout(struct q2_survey *survey,
+					  const struct q2_layout_opts *opts,
+					  struct q2_err *err) Q2_MUST_CHECK;
+
+/* One reference to a host cluster. */
+struct q2_reference {
+	bool active;
+	uint32_t snapshot; /* if not active: the record's index */
+	uint64_t guest;	   /* offset of the entry's guest cluster */
+	uint64_t host;	   /* what the entry names, in bytes */
+	uint64_t length;
+	bool compressed;
+	bool table; /* an L1 entry that names an L2 table here */
+};
+
+/* Every L1 and L2 entry that names the cluster around byte `host`, in no
+ * particular order. */
+Q2_PUBLIC enum q2_status
+q2_survey_references(struct q2_survey *survey, uint64_t host,
+		     void (*see)(void *ctx, const struct q2_reference *r),
+		     void *ctx, struct q2_err *err) Q2_MUST_CHECK;
+
+/* What snapshots cost, in bytes of host clusters. */
+struct q2_cost {
+	uint64_t referenced; /* data and L2 tables that it refers to */
+	uint64_t exclusive;  /* of these, those that nothing else refers to */
+	uint64_t frees; /* what deleting it makes free: with its L1 table, and
+			 * what the snapshot table shrinks by */
+};
+
+/* costs[i] is for q2_survey_snapshot(i), n of them; *active for the active disk,
+ * with `frees` 0. */
+Q2_PUBLIC enum q2_status q2_survey_costs(struct q2_survey *survey,
+					 struct q2_cost *costs, size_t n,
+					 struct q2_cost *active,
+					 struct q2_err *err) Q2_MUST_CHECK;
+
+/* What deleting several snapshots together makes free: `which` are n numbers as
+ * for q2_survey_snapshot(). */
+Q2_PUBLIC enum q2_status q2_survey_delete(struct q2_survey *survey,
+					  const size_t *which, size_t n,
+					  uint64_t *frees,
+					  struct q2_err *err) Q2_MUST_CHECK;
+
+#define Q2_ACTIVE_DISK SIZE_MAX
+
+/* The ranges of the guest's disk that two snapshots (numbers as above, or
+ * Q2_ACTIVE_DISK) do not have from the same place of the file, in rising order;
+ * what only the larger disk has is one, too. */
+Q2_PUBLIC enum q2_status q2_survey_delta(struct q2_survey *survey, size_t a,
+					 size_t b,
+					 enum q2_status (*see)(void *ctx,
+							       uint64_t guest,
+							       uint64_t length),
+					 void *ctx,
+					 struct q2_err *err) Q2_MUST_CHECK;
+
+/* -------------------------------------------------------------------- scan
+ * Many images at once: who depends on whom, and how much has been promised.  Of
+ * each file the header and its extensions are read, no table.
+ */
+struct q2_scan;
+
+enum q2_file_kind {
+	Q2_FILE_QCOW2,
+	Q2_FILE_RAW,
+	Q2_FILE_BAD /* it could not be opened or read, or its header is unusable */
+};
+
+/* What is remarkable about a file. */
+enum q2_file_flag {
+	Q2_FF_NO_BASE = 1 << 0,	    /* its backing file is not there */
+	Q2_FF_LOOP = 1 << 1,	    /* it is among its own backing files */
+	Q2_FF_BASE_NEWER = 1 << 2,  /* its base was changed after it */
+	Q2_FF_BASE_SMALLER = 1 << 3,
+	Q2_FF_BASE_FORMAT = 1 << 4, /* its base is not what it says */
+	Q2_FF_NO_FORMAT = 1 << 5,   /* it does not say what its base is */
+	Q2_FF_OUTSIDE = 1 << 6,	    /* it names a file outside of the folders */
+	Q2_FF_NOT_A_FILE = 1 << 7,  /* it names something over a protocol */
+	Q2_FF_NO_DATA_FILE = 1 << 8,
+	Q2_FF_SHARED = 1 << 9,	 /* several images have it as their base */
+	Q2_FF_COUNT_BITS = 10
+};
+/* The name of the flag 1 << i, such as "missing-base"; NULL if there is none. */
+Q2_PUBLIC const char *q2_file_flag_text(unsigned i);
+
+#define Q2_NO_FILE SIZE_MAX
+
+/* One file, by whichever of its paths was met first.  Texts are valid as long as
+ * the scan. */
+struct q2_scan_file {
+	const char *path;
+	enum q2_file_kind kind;
+	unsigned flags; /* enum q2_file_flag */
+	bool asked; /* found in the paths given; else only because it is named */
+	const char *error;   /* Q2_FILE_BAD: why; else NULL */
+	const char *backing; /* as the image names it; NULL for none */
+	const char *format;  /* of the backing file, as it says; NULL for none */
+	size_t base;	     /* number of the backing file, or Q2_NO_FILE */
+	size_t data_file;    /* number of the data file, or Q2_NO_FILE */
+	size_t overlays;     /* files that have it as their base */
+	size_t names;	     /* paths of this file that were met */
+	uint32_t snapshots;  /* internal ones */
+	uint64_t device;     /* of the file system that it is on */
+	uint64_t inode;
+	int64_t changed;     /* seconds since 1970, of the last change */
+	uint64_t capacity;   /* bytes of the guest's disk */
+	uint64_t length;     /* bytes of the file */
+	uint64_t allocation; /* bytes that it really takes */
+	/* Bytes that it may come to take once the guest has written everything,
+	 * tables included.  A base that others have does not grow. */
+	uint64_t commitment;
+};
+
+struct q2_scan_opts {
+	/* Now and then, with the number of files so far; true ends the scan. */
+	bool (*progress)(void *ctx, const struct q2_progress *p);
+	void *ctx;
+};
+
+Q2_PUBLIC enum q2_status q2_scan_new(const struct q2_scan_opts *opts,
+				     struct q2_scan **scan,
+				     struct q2_err *err) Q2_MUST_CHECK;
+Q2_PUBLIC void q2_scan_free(struct q2_scan *scan);
+
+/* Adds a file, or a folder with everything below it (of which QCOW2 images, and
+ * files called *.raw or *.img, are looked at; symbolic links are not followed).
+ * What cannot be looked at is a file of kind Q2_FILE_BAD; an error means that
+ * the scan cannot go on. */
+Q2_PUBLIC enum q2_status q2_scan_add(struct q2_scan *scan, const char *path,
+				     struct q2_err *err) Q2_MUST_CHECK;
+
+/* To be called once, when all were added: finds who depends on whom. */
+Q2_PUBLIC enum q2_status q2_scan_link(struct q2_scan *scan,
+				      struct q2_err *err) Q2_MUST_CHECK;
+
+/* File number i, in order of their paths; false if there is none. */
+Q2_PUBLIC bool q2_scan_file(const struct q2_scan *scan, size_t i,
+			    struct q2_scan_file *out);
+
+/* The number of the file that this path leads to, or Q2_NO_FILE. */
+Q2_PUBLIC size_t q2_scan_find(const struct q2_scan *scan, const char *path);
+
+/* A file system that files of the scan are on. */
+struct q2_scan_volume {
+	uint64_t device;
+	uint64_t size; /* bytes */
+	uint64_t free; /* bytes that may still be used; 0 if not known */
+	bool known;
+	uint64_t files;
+	uint64_t capacity; /* sums over its files */
+	uint64_t length;
+	uint64_t allocation;
+	uint64_t commitment;
+};
+Q2_PUBLIC bool q2_scan_volume(const struct q2_scan *scan, size_t i,
+			      struct q2_scan_volume *out);
+
+/* -------------------------------------------------------------------- lint
+ * Whether a file from strangers is safe to open, by its header alone.  No other file
+ * is opened.
+ */
+struct q2_lint_rule {
+	const char *id; /* such as "backing-absolute"; static storage */
+	bool unsafe;	/* a gate should stop it unless told otherwise */
+	const char *meaning; /* a sentence */
+};
+/* The rules in order, i = 0 … until NULL. */
+Q2_PUBLIC const struct q2_lint_rule *q2_lint_rule(size_t i);
+
+struct q2_lint_opts {
+	bool raw; /* the file is meant to be a raw image */
+	uint64_t max_size;  /* of the guest's disk, in bytes; 0: any */
+	uint64_t max_ratio; /* of that to the file's length; 0: any */
+	/* Each rule that applies; `what` is the value concerned, any bytes but
+	 * NUL, or NULL; both are valid during the call. */
+	void (*note)(void *ctx, const struct q2_lint_rule *rule,
+		     const char *what);
+	void *ctx;
+};
+
+/* Looks at the file.  Q2_E_FORMAT: it is no QCOW2 image, or one that no reader can
+ * make sense of; Q2_E_UNSUPPORTED: it needs features that are unknown. */
+Q2_PUBLIC enum q2_status q2_lint(const char *path,
+				 const struct q2_lint_opts *opts,
+				 struct q2_err *err) Q2_MUST_CHECK;
+
 /* ------------------------------------------------------------------ report
  * Findings and results as text for people and as JSON.  Everything is handed
  * to a sink in pieces, in order.  The functions return Q2_OK, Q2_E_IO if the
@@ -371,6 +1171,21 @@ Q2_PUBLIC void q2_report_end(struct q2_report *report,
 			     const struct q2_check_result *result,
 			     const struct q2_err *err);
 
+/* What a repair after that check came to. */
+struct q2_repaired {
+	enum q2_outcome outcome;
+	const char *error; /* why it did not succeed; NULL */
+	const char *journal; /* that tells of it; NULL for none */
+	const struct q2_plan *plan; /* NULL if there was none */
+	const struct q2_check_result *after; /* of the repaired image; NULL */
+};
+Q2_PUBLIC const char *q2_outcome_text(enum q2_outcome outcome);
+
+/* Adds it to the JSON report.  What it points to is borrowed until the report is
+ * freed. */
+Q2_PUBLIC void q2_report_repair(struct q2_report *report,
+				const struct q2_repaired *repair);
+
 /* Why the image was not checked, or not to the end: one line without the file's
  * name, valid as long as the report; NULL if it was. */
 Q2_PUBLIC const char *q2_report_error(const struct q2_report *report);
@@ -381,7 +1196,9 @@ Q2_PUBLIC uint64_t q2_report_omitted(const struct q2_report *report);
 enum q2_text_flag {
 	Q2_TEXT_BRIEF = 1 << 0,	 /* the verdict's line only */
 	Q2_TEXT_DETAIL = 1 << 1, /* more facts about the image */
-	Q2_TEXT_COLOUR = 1 << 2	 /* terminal colours */
+	Q2_TEXT_COLOUR = 1 << 2, /* terminal colours */
+	Q2_TEXT_ALL = 1 << 3,	 /* plans: every action and write, uncapped */
+	Q2_TEXT_NO_NEXT = 1 << 4 /* no advice on what to do next */
 };
 Q2_PUBLIC enum q2_status q2_report_text(const struct q2_report *report,
 					unsigned flags,
@@ -405,6 +1222,21 @@ Q2_PUBLIC enum q2_status q2_finding_json(const struct q2_finding *f,
 					 const struct q2_sink *sink)
 	Q2_MUST_CHECK;
 
+/* A plan: its actions, what of the guest's each concerns, and its writes.  `info`
+ * is NULL for one that was just made.  As text with Q2_TEXT_BRIEF only what the
+ * guest gains, loses, or cannot rely on; nothing if there is no such thing.  As
+ * JSON a whole document; of one action's writes 100 unless Q2_TEXT_ALL. */
+Q2_PUBLIC enum q2_status q2_plan_text(const struct q2_plan *plan,
+				      const struct q2_plan_info *info,
+				      unsigned flags,
+				      const struct q2_sink *sink)
+	Q2_MUST_CHECK;
+Q2_PUBLIC enum q2_status q2_plan_json(const struct q2_plan *plan,
+				      const struct q2_plan_info *info,
+				      unsigned flags,
+				      const struct q2_sink *sink)
+	Q2_MUST_CHECK;
+
 /* What the catalogue says about one problem: as text over several lines, on
  * one line of a table (p is NULL: the table's head), as a JSON object in the
  * manner of Q2_JSON_IMAGE, but 2 blanks indented. */
@@ -416,6 +1248,146 @@ Q2_PUBLIC enum q2_status q2_problem_line(const struct q2_problem *p,
 	Q2_MUST_CHECK;
 Q2_PUBLIC enum q2_status q2_problem_json(const struct q2_problem *p,
 					 const struct q2_sink *sink)
+	Q2_MUST_CHECK;
+
+/* Rows of a map, written as they come. */
+enum q2_rows_form {
+	Q2_ROWS_TEXT,	/* a table for people */
+	Q2_ROWS_JSON,	/* one document */
+	Q2_ROWS_NDJSON, /* a line for each row, one with the sums at the end */
+	Q2_ROWS_QEMU	/* what qemu-img map --output=json prints */
+};
+struct q2_rows_report;
+
+/* `disk` is borrowed until q2_rows_end(); sink->ctx, too.  `start` is where the
+ * rows begin. */
+Q2_PUBLIC enum q2_status q2_rows_begin(const struct q2_disk *disk,
+				       enum q2_rows_form form, uint64_t start,
+				       const struct q2_sink *sink,
+				       struct q2_rows_report **report,
+				       struct q2_err *err) Q2_MUST_CHECK;
+/* `report` is a struct q2_rows_report: fits q2_rows_opts.row. */
+Q2_PUBLIC enum q2_status q2_rows_add(void *report,
+				     const struct q2_row *r) Q2_MUST_CHECK;
+/* Closes the document (if it was `complete`) and frees the report.
+ * *unreadable, unless NULL, is the sum of the rows that are. */
+Q2_PUBLIC enum q2_status q2_rows_end(struct q2_rows_report *report,
+				     bool complete,
+				     uint64_t *unreadable) Q2_MUST_CHECK;
+
+enum q2_doc_form {
+	Q2_DOC_TEXT, /* for people */
+	Q2_DOC_JSON, /* a document with a schema number */
+	Q2_DOC_QEMU  /* as qemu-img prints it */
+};
+/* `filename` is NULL if there is no image. */
+Q2_PUBLIC enum q2_status q2_measure_report(const struct q2_measure *m,
+					   const char *filename,
+					   enum q2_doc_form form,
+					   const struct q2_sink *sink)
+	Q2_MUST_CHECK;
+
+enum q2_map_form { Q2_MAP_TEXT, Q2_MAP_JSON, Q2_MAP_NDJSON };
+
+/* The rows of a survey's layout, written as they come, as with q2_rows_begin(). */
+struct q2_layout_report;
+Q2_PUBLIC enum q2_status
+q2_layout_begin(const struct q2_survey *survey, const char *filename,
+		enum q2_map_form form, const struct q2_sink *sink,
+		struct q2_layout_report **report,
+		struct q2_err *err) Q2_MUST_CHECK;
+/* `report` is a struct q2_layout_report: fits q2_layout_opts.row. */
+Q2_PUBLIC enum q2_status q2_layout_add(void *report,
+				       const struct q2_use_row *row)
+	Q2_MUST_CHECK;
+Q2_PUBLIC enum q2_status q2_layout_end(struct q2_layout_report *report,
+				       bool complete) Q2_MUST_CHECK;
+
+/* Who refers to one host cluster: `row` is what the layout says of it, and there
+ * are n references.  `guest` is the address that was asked for, or
+ * Q2_NO_GUEST. */
+Q2_PUBLIC enum q2_status
+q2_address_report(const struct q2_survey *survey, const char *filename,
+		  const struct q2_use_row *row,
+		  const struct q2_reference *references, size_t n,
+		  enum q2_map_form form,
+		  const struct q2_sink *sink) Q2_MUST_CHECK;
+
+/* Where the bytes of a file went: sums of the rows of its layout. */
+struct q2_space_part {
+	uint64_t bytes;
+	uint64_t stored; /* not in holes */
+	uint64_t rows;
+};
+enum q2_share { Q2_SHARE_ACTIVE, Q2_SHARE_SNAPSHOT, Q2_SHARE_BOTH,
+		Q2_SHARE_COUNT };
+struct q2_space {
+	/* By use, and whose: the active disk's alone (or nobody's), snapshots'
+	 * only, both. */
+	struct q2_space_part part[Q2_U_COUNT][Q2_SHARE_COUNT];
+	uint64_t tail; /* free bytes behind the last cluster in use */
+	/* Of the active disk, in the guest's order. */
+	uint64_t data;	     /* bytes that are stored plainly */
+	uint64_t extents;    /* runs of them that lie together */
+	uint64_t seeks;	     /* runs that do not go on behind the one before */
+	uint64_t compressed; /* bytes that are stored in compressed form */
+};
+/* Adds one row. */
+Q2_PUBLIC void q2_space_add(struct q2_space *space,
+			    const struct q2_use_row *row);
+Q2_PUBLIC enum q2_status q2_space_report(const struct q2_survey *survey,
+					 const char *filename,
+					 const struct q2_space *space,
+					 enum q2_map_form form,
+					 const struct q2_sink *sink)
+	Q2_MUST_CHECK;
+
+/* What snapshots cost.  `together` is what deleting the `chosen` ones (numbers, n
+ * of them) makes free; unused if n is 0. */
+Q2_PUBLIC enum q2_status
+q2_costs_report(const struct q2_survey *survey, const char *filename,
+		const struct q2_cost *costs, size_t n_costs,
+		const struct q2_cost *active, const size_t *chosen, size_t n,
+		uint64_t together, enum q2_map_form form,
+		const struct q2_sink *sink) Q2_MUST_CHECK;
+
+/* What a scan found.  For Q2_SCAN_DOT and Q2_SCAN_PROM paths are escaped as these
+ * formats have it; bytes that are not UTF-8 become U+FFFD. */
+enum q2_scan_form {
+	Q2_SCAN_TREE,	/* who depends on whom, drawn for people */
+	Q2_SCAN_JSON,	/* files and volumes, one document */
+	Q2_SCAN_NDJSON, /* a line for each file and each volume */
+	Q2_SCAN_DOT,	/* for Graphviz */
+	Q2_SCAN_PROM	/* for the textfile collector of Prometheus */
+};
+Q2_PUBLIC enum q2_status q2_scan_report(const struct q2_scan *scan,
+					enum q2_scan_form form,
+					const struct q2_sink *sink)
+	Q2_MUST_CHECK;
+
+/* What q2_lint() noted, n rules and values; refused[i] says which of them the
+ * caller's policy does not allow. */
+Q2_PUBLIC enum q2_status
+q2_lint_report(const char *filename, const struct q2_lint_rule *const *rules,
+	       const char *const *what, const bool *refused, size_t n,
+	       enum q2_map_form form, const struct q2_sink *sink) Q2_MUST_CHECK;
+
+/* The layout as a picture of characters, each for an equal part of the file. */
+struct q2_picture;
+/* At most `columns` * `rows` characters, fewer if the file has fewer clusters. */
+Q2_PUBLIC enum q2_status q2_picture_new(const struct q2_survey *survey,
+				       unsigned columns, unsigned rows,
+				       struct q2_picture **picture,
+				       struct q2_err *err) Q2_MUST_CHECK;
+Q2_PUBLIC void q2_picture_free(struct q2_picture *picture);
+/* `picture` is a struct q2_picture: fits q2_layout_opts.row.  Never fails. */
+Q2_PUBLIC enum q2_status q2_picture_add(void *picture,
+				       const struct q2_use_row *row)
+	Q2_MUST_CHECK;
+/* The picture, and what its characters mean. */
+Q2_PUBLIC enum q2_status q2_picture_report(const struct q2_picture *picture,
+					  const char *filename,
+					  const struct q2_sink *sink)
 	Q2_MUST_CHECK;
 
 #ifdef __cplusplus

@@ -36,7 +36,15 @@ enum q2_cli_type {
 	Q2_CLI_CHOICE, /* sets an int to the index of a word in `arg` */
 	Q2_CLI_FD,     /* sets an int to a file descriptor open for writing */
 	Q2_CLI_SIZE,   /* sets a uint64_t, see q2_cli_size() */
-	Q2_CLI_TEXT    /* sets a const char * */
+	Q2_CLI_TEXT,   /* sets a const char * */
+	Q2_CLI_LIST    /* may be given more than once: a struct q2_cli_list */
+};
+
+/* Texts in the order in which they were given, NULL behind the last one. */
+#define Q2_CLI_LIST_MAX 64
+struct q2_cli_list {
+	size_t n;
+	const char *at[Q2_CLI_LIST_MAX + 1];
 };
 
 struct q2_cli_option {
@@ -72,7 +80,8 @@ void q2_cli_complain(const struct q2_cli_tool *tool, const char *about,
 		     const char *what);
 
 /* A whole number with an optional unit: k or K, M, G, T, P, E, alone or
- * followed by iB, are powers of 1024.  False for anything else. */
+ * followed by iB, are powers of 1024; or 0x and hexadecimal digits.  False for
+ * anything else. */
 bool q2_cli_size(const char *text, uint64_t *size);
 
 /* ------------------------------------------------------------------ output
@@ -118,7 +127,8 @@ struct q2_cli_progress {
 	bool shown;	   /* there is such a line now */
 	const char *phase; /* the last one that was told */
 	uint64_t fd_done;  /* what fd was told last */
-	uint64_t begun;	   /* times in milliseconds */
+	bool bytes;	   /* phases count bytes: tell rate and time left */
+	uint64_t begun;	   /* of the phase; times in milliseconds */
 	uint64_t fd_next;
 	uint64_t terminal_next;
 };

@@ -150,6 +150,14 @@ static bool writable_fd(const char *text, int *fd)
 	return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY;
 }
 
+static bool append(struct q2_cli_list *list, const char *arg)
+{
+	if (list->n == Q2_CLI_LIST_MAX)
+		return false;
+	list->at[list->n++] = arg;
+	return true;
+}
+
 static bool set(const struct q2_cli_option *o, const char *arg, void *options)
 {
 	char *at = (char *)options + o->at;
@@ -176,6 +184,8 @@ static bool set(const struct q2_cli_option *o, const char *arg, void *options)
 	case Q2_CLI_TEXT:
 		memcpy(at, &arg, sizeof(arg));
 		return true;
+	case Q2_CLI_LIST:
+		return append((struct q2_cli_list *)(void *)at, arg);
 	}
 	memcpy(at, &n, sizeof(n));
 	return true;
@@ -192,6 +202,8 @@ static int bad_argument(const struct q2_cli_tool *tool,
 		q2_buf_format(&b, "one of %s", o->arg);
 	else if (o->type == Q2_CLI_FD)
 		q2_buf_text(&b, "a file descriptor that is open for writing");
+	else if (o->type == Q2_CLI_LIST)
+		q2_buf_format(&b, "%d values at the most", Q2_CLI_LIST_MAX);
 	else
 		q2_buf_text(&b, "a size such as 1048576, 512M or 2GiB");
 	q2_buf_add(&b, "", 1);

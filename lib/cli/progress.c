@@ -94,6 +94,26 @@ static void to_stderr(const struct q2_buf *b)
 		return; /* there is nobody left to tell */
 }
 
+/* How fast, and how long it will take at that speed. */
+static void put_speed(struct q2_buf *b, const struct q2_cli_progress *p,
+		      const struct q2_progress *now)
+{
+	double gone = (double)(now_ms() - p->begun) / 1000;
+	double rate = gone > 0 ? (double)now->done / gone : 0;
+	uint64_t left;
+
+	if (!p->bytes || rate < 1 || now->done > now->total)
+		return;
+	left = (uint64_t)((double)(now->total - now->done) / rate);
+	q2_buf_format(b, ", %.1f MiB/s, ", rate / 1048576);
+	if (left >= 3600)
+		q2_buf_format(b, "%llu h ", (unsigned long long)(left / 3600));
+	if (left >= 60)
+		q2_buf_format(b, "%llu min ",
+			      (unsigned long long)(left / 60 % 60));
+	q2_buf_format(b, "%llu s left", (unsigned long long)(left % 60));
+}
+
 static void put_state(struct q2_buf *b, const struct q2_cli_progress *p,
 		      const struct q2_progress *now)
 {
@@ -106,6 +126,7 @@ static void put_state(struct q2_buf *b, const struct q2_cli_progress *p,
 		q2_buf_format(b, " %u %%",
 			      (unsigned)((double)now->done * 100.0 /
 					 (double)now->total));
+	put_speed(b, p, now);
 }
 
 /* The line that SIGUSR1 asked for. */
@@ -181,6 +202,8 @@ bool q2_cli_progress_tick(struct q2_cli_progress *p,
 		p->fd_done = now->done;
 		p->fd_next = ms + FD_MS;
 	}
+	if (new_phase && p->phase != NULL)
+		p->begun = ms;
 	p->phase = now->phase;
 	if (asked.line) {
 		asked.line = 0;
