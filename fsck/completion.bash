@@ -35,6 +35,13 @@ _qcow2_fsck() {
 		$before == --exit ]]; then
 		option=$before
 	fi
+	# Names of files are completed as such.
+	case $option in
+	--plan | --show-plan | --apply | --journal | --undo | --redo | \
+		--backup-metadata | --restore-metadata)
+		option=
+		;;
+	esac
 	if [[ $option == --* ]]; then
 		mapfile -t COMPREPLY < <(
 			compgen -W "$(_qcow2_fsck_values "$program" "$option")" \

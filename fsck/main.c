@@ -3,7 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -11,9 +13,59 @@
 
 #define AT(member) offsetof(struct options, member)
 
+#define REPAIR(member) (AT(repair) + offsetof(struct repair_options, member))
+
 static const struct q2_cli_option option_table[] = {
 	{"no-changes", 'n', NULL, "only check, write nothing (the default)",
 	 Q2_CLI_SET, AT(no_changes), 1},
+	{"preen", 'p', NULL,
+	 "repair what can be without any change to what the\n"
+	 "guest reads, free only what is proven worthless",
+	 Q2_CLI_SET, REPAIR(preen), 1},
+	{"yes", 'y', NULL, "repair everything that can be", Q2_CLI_SET,
+	 REPAIR(yes), 1},
+	{"interactive", 'i', NULL, "ask about each problem", Q2_CLI_SET,
+	 REPAIR(interactive), 1},
+	{"plan", 0, "FILE",
+	 "write the plan of a repair to a new file, change\n"
+	 "nothing; alone as with -y, or with -p or -i",
+	 Q2_CLI_TEXT, REPAIR(plan), 0},
+	{"show-plan", 0, "FILE", "show a plan, or what a journal undoes",
+	 Q2_CLI_TEXT, REPAIR(show_plan), 0},
+	{"apply", 0, "FILE", "apply a plan, just as it is", Q2_CLI_TEXT,
+	 REPAIR(apply), 0},
+	{"journal", 0, "FILE",
+	 "the undo journal, a new file; the default is\n"
+	 "the image's name with .q2undo",
+	 Q2_CLI_TEXT, REPAIR(journal), 0},
+	{"no-journal", 0, NULL, "keep no journal: nothing can be undone",
+	 Q2_CLI_SET, REPAIR(no_journal), 1},
+	{"undo", 0, "FILE", "take back what a journal tells", Q2_CLI_TEXT,
+	 REPAIR(undo), 0},
+	{"redo", 0, "FILE", "end a repair that was interrupted", Q2_CLI_TEXT,
+	 REPAIR(redo), 0},
+	{"free-orphans", 0, NULL,
+	 "free leaked clusters with data instead of keeping\n"
+	 "them in a snapshot lost+found-N",
+	 Q2_CLI_SET, REPAIR(free_orphans), 1},
+	{"attach", 0, "SLOT=OFFSET",
+	 "the L2 table at that offset belongs to that slot\n"
+	 "of the L1 table; may be given several times",
+	 Q2_CLI_LIST, REPAIR(attach), 0},
+	{"rescue", 0, NULL, "search the file for tables that are lost",
+	 Q2_CLI_SET, REPAIR(rescue), 1},
+	{"discard", 0, NULL,
+	 "give back the space of clusters that were freed;\n"
+	 "the repair cannot be undone then",
+	 Q2_CLI_SET, REPAIR(discard), 1},
+	{"backup-metadata", 0, "FILE",
+	 "save all metadata, without the guest's data, to a\n"
+	 "new file",
+	 Q2_CLI_TEXT, REPAIR(backup), 0},
+	{"with-keys", 0, NULL, "and the LUKS header with its key slots",
+	 Q2_CLI_SET, REPAIR(with_keys), 1},
+	{"restore-metadata", 0, "FILE", "put such metadata back", Q2_CLI_TEXT,
+	 REPAIR(restore), 0},
 	{"data", 0, NULL,
 	 "read data, too: inflate every compressed cluster",
 	 Q2_CLI_SET, AT(data), 1},
@@ -51,11 +103,11 @@ static const struct q2_cli_option option_table[] = {
 static const struct q2_cli_tool tool = {
 	.name = "qcow2-fsck",
 	.operands = "IMAGE...",
-	.purpose = "Check QCOW2 disk images, without writing to them.",
+	.purpose = "Check and repair QCOW2 disk images.",
 	.epilogue =
-		"Exit status: the sum of 4 (problems found), 8 (a check failed),"
-		" 16 (wrong\nusage) and 32 (interrupted); 0 if all images are "
-		"clean.",
+		"Exit status: the sum of 1 (all problems were repaired), 4 "
+		"(problems are left),\n8 (something failed), 16 (wrong usage) "
+		"and 32 (interrupted); 0 if all images\nare clean.",
 	.options = option_table,
 };
 
@@ -82,11 +134,71 @@ struct q2_sink fsck_sink(struct fsck *fsck)
 	return (struct q2_sink){q2_cli_output_add, &fsck->out};
 }
 
-static void check_images(struct fsck *fsck, char *images[])
+void fsck_complain(struct fsck *fsck, const char *path, enum q2_status st,
+		   const struct q2_err *err)
 {
+	q2_cli_progress_clear(&fsck->progress);
+	q2_cli_complain(fsck->tool, path,
+			err->code != Q2_OK ? err->text : q2_status_text(st));
+}
+
+void fsck_say(struct fsck *fsck, const char *format, ...)
+{
+	char line[1024];
+	va_list args;
+	struct q2_buf b = {0};
+
+	if (fsck->options->output != OUTPUT_TEXT)
+		return;
+	va_start(args, format);
+	vsnprintf(line, sizeof(line), format, args);
+	va_end(args);
+	/* Names of files come with it: all but the newline is escaped. */
+	q2_buf_escape(&b, line, strcspn(line, "\n"));
+	q2_buf_char(&b, '\n');
+	if (!b.failed)
+		(void)q2_cli_output_add(&fsck->out, b.at, b.n);
+	q2_buf_free(&b);
+}
+
+static void do_image(struct fsck *fsck, const char *path)
+{
+	switch (fsck->mode) {
+	case MODE_CHECK:
+		fsck_image(fsck, path);
+		(void)fsck_journal_blocks(fsck, path, false);
+		return;
+	case MODE_REPAIR:
+	case MODE_PLAN:
+		fsck_repair(fsck, path);
+		return;
+	case MODE_APPLY:
+		fsck_apply(fsck, path);
+		return;
+	case MODE_UNDO:
+	case MODE_REDO:
+		fsck_return(fsck, path);
+		return;
+	case MODE_BACKUP:
+		fsck_backup(fsck, path);
+		return;
+	case MODE_RESTORE:
+		fsck_restore(fsck, path);
+		return;
+	case MODE_SHOW:
+		return;
+	}
+}
+
+static void do_images(struct fsck *fsck, char *images[])
+{
+	if (fsck->mode == MODE_SHOW) {
+		fsck_show_plan(fsck);
+		return;
+	}
 	fsck_begin(fsck);
 	for (; *images != NULL && fsck->out.error == 0; images++) {
-		fsck_image(fsck, *images);
+		do_image(fsck, *images);
 		if (q2_cli_interrupted())
 			break;
 	}
@@ -106,8 +218,8 @@ int main(int argc, char *argv[])
 	if (status >= 0)
 		return status;
 	catalogue = options.explain != NULL || options.list_problems;
-	if (!catalogue && first == argc)
-		return q2_cli_misuse(&tool, "no image was given", NULL);
+	if (!catalogue && !fsck_choose_mode(&fsck, argc - first))
+		return Q2_EXIT_USAGE;
 	if (catalogue && first < argc)
 		return q2_cli_misuse(&tool, "no image is wanted here",
 				     argv[first]);
@@ -119,7 +231,7 @@ int main(int argc, char *argv[])
 	else if (options.list_problems)
 		fsck.status = fsck_list_problems(&fsck);
 	else
-		check_images(&fsck, argv + first);
+		do_images(&fsck, argv + first);
 	error = q2_cli_output_close(&fsck.out);
 	if (error != 0) {
 		q2_cli_complain(&tool, "standard output", strerror(error));
