@@ -1,0 +1,140 @@
+/*
+ * graph.c - qcow2-map graph: who depends on whom.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "map.h"
+
+static const struct q2_cli_option option_table[] = {
+	{"dependants", 0, "FILE",
+	 "only the files that depend on this one, a line each", Q2_CLI_TEXT,
+	 AT(dependants), 0},
+	{"output", 0, "text|json|ndjson|dot", "the form; text is the default",
+	 Q2_CLI_CHOICE, AT(output), 0},
+	{"progress-fd", 'C', "FD",
+	 "write lines \"phase done total\" to a descriptor", Q2_CLI_FD,
+	 AT(progress_fd), 0},
+	{"quiet", 'q', NULL, "no progress on the terminal", Q2_CLI_SET,
+	 AT(quiet), 1},
+	{0},
+};
+
+#define GRAVE                                                                  \
+	(Q2_FF_NO_BASE | Q2_FF_LOOP | Q2_FF_BASE_FORMAT | Q2_FF_NO_DATA_FILE)
+
+struct q2_scan *map_scan(struct map *map, char *operands[])
+{
+	struct q2_scan_opts opts = {.progress = map_tick, .ctx = map};
+	struct q2_scan *scan;
+	struct q2_scan_file f;
+	struct q2_err err = {0};
+	enum q2_status st = q2_scan_new(&opts, &scan, &err);
+
+	for (; st == Q2_OK && *operands; operands++) {
+		map->progress.about = *operands;
+		st = q2_scan_add(scan, *operands, &err);
+	}
+	if (st == Q2_OK)
+		st = q2_scan_link(scan, &err);
+	map_fail(map, NULL, st, &err);
+	if (st != Q2_OK) {
+		q2_scan_free(scan);
+		return NULL;
+	}
+	for (size_t i = 0; q2_scan_file(scan, i, &f); i++) {
+		if (f.flags & GRAVE)
+			map->status |= Q2_EXIT_PROBLEMS;
+		if (f.kind != Q2_FILE_BAD)
+			continue;
+		q2_cli_progress_clear(&map->progress);
+		q2_cli_complain(map->tool, f.path, f.error);
+		map->status |= Q2_EXIT_FAILED;
+	}
+	return scan;
+}
+
+/* Whether file i has `on` among its bases, or as its data file.  A chain is no
+ * longer than there are files. */
+static bool depends(const struct q2_scan *scan, size_t i, size_t on, size_t n)
+{
+	struct q2_scan_file f;
+
+	for (; n && q2_scan_file(scan, i, &f); n--) {
+		if (f.base == on || f.data_file == on)
+			return true;
+		i = f.base;
+	}
+	return false;
+}
+
+static enum q2_status dependants(struct map *map, const struct q2_scan *scan)
+{
+	struct q2_sink sink = map_stream(map);
+	size_t on = q2_scan_find(scan, map->options->dependants), n = 0;
+	struct q2_scan_file f;
+	struct q2_buf b = {0};
+	enum q2_status st = Q2_OK;
+
+	if (on == Q2_NO_FILE) {
+		q2_cli_complain(map->tool, map->options->dependants,
+				"it is not among the files that were scanned");
+		map->status |= Q2_EXIT_FAILED;
+		return Q2_OK;
+	}
+	while (q2_scan_file(scan, n, &f))
+		n++;
+	for (size_t i = 0; q2_scan_file(scan, i, &f); i++)
+		if (i != on && depends(scan, i, on, n)) {
+			q2_buf_escape(&b, f.path, strlen(f.path));
+			q2_buf_char(&b, '\n');
+		}
+	if (b.failed)
+		st = Q2_E_NOMEM;
+	else if (b.n && sink.write(sink.ctx, b.at, b.n))
+		st = Q2_E_IO;
+	q2_buf_free(&b);
+	return st;
+}
+
+static void graph(struct map *map, char *operands[])
+{
+	static const enum q2_scan_form forms[] = {Q2_SCAN_TREE, Q2_SCAN_JSON,
+						  Q2_SCAN_NDJSON, Q2_SCAN_DOT};
+	struct q2_sink sink = map_stream(map);
+	struct q2_scan *scan;
+	struct q2_err err = {0};
+	enum q2_status st;
+
+	if (map->options->dependants && map->options->output != 0) {
+		map->status = q2_cli_misuse(map->tool, "--dependants is for "
+					    "text only", NULL);
+		return;
+	}
+	scan = map_scan(map, operands);
+	if (scan == NULL)
+		return;
+	st = map->options->dependants ?
+		     dependants(map, scan) :
+		     q2_scan_report(scan, forms[map->options->output], &sink);
+	map_fail(map, NULL, st, &err);
+	q2_scan_free(scan);
+}
+
+const struct verb map_graph = {
+	.name = "graph",
+	.what = "who depends on whom, in files and folders",
+	.tool = {
+		.name = "qcow2-map graph",
+		.operands = "PATH...",
+		.purpose = "Show which images depend on which, in these files "
+			   "and folders.",
+		.options = option_table,
+	},
+	.min = 1,
+	.max = UINT_MAX,
+	.run = graph,
+};

@@ -1,0 +1,147 @@
+/*
+ * map.h - what the verbs of qcow2-map share.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MAP_H
+#define MAP_H
+
+#include <limits.h>
+
+#include "cli/cli.h"
+#include "q2.h"
+
+struct audit_options {
+	const char *columns;
+	const char *warn;
+	const char *crit;
+	const char *to;
+	int no_headings;
+	int bytes;
+	int tree;
+	int nagios;
+};
+
+struct lint_options {
+	struct q2_cli_list allow;
+	struct q2_cli_list refuse;
+	uint64_t max_size;
+	uint64_t max_ratio;
+	int list;
+};
+
+/* Set by the option tables; each verb has some of them. */
+struct options {
+	int output; /* index into the verb's own list of forms */
+	int chain;
+	int raw;
+	int allow_probe;
+	int allow_any;
+	struct q2_cli_list allow;
+	const char *snapshot;
+	int target; /* measure: 0 raw, 1 QCOW2 */
+	struct q2_cli_list creation;
+	uint64_t size;
+	uint64_t host;
+	uint64_t guest;
+	struct q2_cli_list names; /* of snapshots */
+	const char *delta;
+	const char *dependants;
+	struct audit_options audit;
+	struct lint_options lint;
+	uint64_t start;
+	uint64_t length;
+	uint64_t max_memory;
+	int holes;
+	int quiet;
+	int progress_fd;
+	int list_verbs;
+};
+
+#define AT(member) offsetof(struct options, member)
+
+/* Options that several verbs have. */
+#define OPTION_CHAIN                                                           \
+	{"chain", 0, NULL, "follow the backing files", Q2_CLI_SET, AT(chain), 1}
+#define OPTIONS_ALLOW                                                          \
+	{"allow-path", 0, "FOLDER",                                            \
+	 "files in this folder, too, may be opened because an\n"               \
+	 "image names them; may be given again",                               \
+	 Q2_CLI_LIST, AT(allow), 0},                                           \
+	{"allow-any-path", 0, NULL, "the same for any folder", Q2_CLI_SET,     \
+	 AT(allow_any), 1},                                                    \
+	{"allow-probe", 0, NULL,                                               \
+	 "backing files whose format is not stated: look at them",             \
+	 Q2_CLI_SET, AT(allow_probe), 1}
+#define OPTION_SNAPSHOT                                                        \
+	{"snapshot", 0, "NAME",                                                \
+	 "the disk of an internal snapshot (id or name)", Q2_CLI_TEXT,         \
+	 AT(snapshot), 0}
+#define OPTION_RAW                                                             \
+	{"raw", 0, NULL, "the image is a raw one, whatever it holds",          \
+	 Q2_CLI_SET, AT(raw), 1}
+#define OPTIONS_USUAL                                                          \
+	{"max-memory", 0, "SIZE",                                              \
+	 "limit for tables, such as 512M; half of the machine's\n"             \
+	 "memory is the default",                                              \
+	 Q2_CLI_SIZE, AT(max_memory), 0},                                      \
+	{"progress-fd", 'C', "FD",                                             \
+	 "write lines \"phase done total\" to a descriptor", Q2_CLI_FD,        \
+	 AT(progress_fd), 0},                                                  \
+	{"quiet", 'q', NULL, "no progress on the terminal", Q2_CLI_SET,        \
+	 AT(quiet), 1}
+
+/* One run of the tool. */
+struct map {
+	const struct q2_cli_tool *tool;
+	const struct options *options;
+	struct q2_cli_output out;
+	struct q2_cli_progress progress;
+	int status; /* the exit status so far */
+};
+
+struct verb {
+	const char *name;
+	const char *what; /* for the list of verbs */
+	struct q2_cli_tool tool;
+	unsigned min, max; /* operands */
+	void (*run)(struct map *map, char *operands[]);
+};
+
+extern const struct verb map_audit;
+extern const struct verb map_extents;
+extern const struct verb map_graph;
+extern const struct verb map_layout;
+extern const struct verb map_lint;
+extern const struct verb map_measure;
+extern const struct verb map_snapshots;
+extern const struct verb map_space;
+
+/* Opens the image as the options say.  NULL: it was complained about. */
+struct q2_disk *map_open(struct map *map, const char *path);
+
+/* Surveys the image.  NULL: it was complained about.  If it is damaged, the exit
+ * status tells. */
+struct q2_survey *map_survey(struct map *map, const char *path);
+
+/* Scans the files and folders.  NULL: it was complained about.  What is grave or
+ * could not be read is in the exit status, and the latter was told. */
+struct q2_scan *map_scan(struct map *map, char *operands[]);
+
+/* The audit's table. */
+enum q2_status map_table(struct map *map, const struct q2_scan *scan);
+
+/* How often a volume's room is promised: 1 is all of it. */
+double map_ratio(const struct q2_scan_volume *v);
+
+/* Says why a step failed, and sets the exit status; nothing for Q2_OK. */
+void map_fail(struct map *map, const char *about, enum q2_status st,
+	      const struct q2_err *err);
+
+/* A sink that writes on as soon as there is enough for one go. */
+struct q2_sink map_stream(struct map *map);
+
+/* A progress function; ctx is the struct map. */
+bool map_tick(void *ctx, const struct q2_progress *p);
+
+#endif

@@ -1,0 +1,153 @@
+/*
+ * measure.c - qcow2-map measure: how large a new image would be.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "map.h"
+
+static const struct q2_cli_option option_table[] = {
+	{"target", 'O', "raw|qcow2",
+	 "the new image's format; raw is the default, as with\n"
+	 "qemu-img measure",
+	 Q2_CLI_CHOICE, AT(target), 0},
+	{"options", 'o', "OPTIONS",
+	 "of the new image, as for qemu-img: compat=,\n"
+	 "cluster_size=, refcount_bits=, extended_l2=,\n"
+	 "preallocation=, lazy_refcounts=, backing_file=,\n"
+	 "separated by commas; may be given again",
+	 Q2_CLI_LIST, AT(creation), 0},
+	{"size", 0, "SIZE", "of an empty disk, instead of an image",
+	 Q2_CLI_SIZE, AT(size), 0},
+	OPTION_CHAIN,
+	OPTIONS_ALLOW,
+	OPTION_SNAPSHOT,
+	OPTION_RAW,
+	{"output", 0, "text|json|qemu",
+	 "text is the default, qemu is what qemu-img prints\n"
+	 "with --output=json",
+	 Q2_CLI_CHOICE, AT(output), 0},
+	OPTIONS_USUAL,
+	{0},
+};
+
+static bool is_on(const char *value)
+{
+	return strcmp(value, "on") == 0 || strcmp(value, "true") == 0 ||
+	       strcmp(value, "yes") == 0;
+}
+
+/* One of qemu-img's creation options; false if it means nothing here. */
+static bool set(struct q2_measure_opts *m, const char *name, const char *value)
+{
+	uint64_t n;
+
+	if (strcmp(name, "cluster_size") == 0)
+		return q2_cli_size(value, &m->cluster_size);
+	if (strcmp(name, "refcount_bits") == 0) {
+		m->refcount_bits = q2_cli_size(value, &n) && n <= 64 ?
+					   (unsigned)n : 0;
+		return m->refcount_bits != 0;
+	}
+	if (strcmp(name, "compat") == 0) {
+		bool old = strcmp(value, "0.10") == 0 ||
+			   strcmp(value, "v2") == 0;
+
+		m->version = old ? 2 : 3;
+		return old || strcmp(value, "1.1") == 0 ||
+		       strcmp(value, "v3") == 0;
+	}
+	if (strcmp(name, "extended_l2") == 0)
+		m->ext_l2 = is_on(value);
+	else if (strcmp(name, "preallocation") == 0)
+		m->whole |= strcmp(value, "full") == 0 ||
+			    strcmp(value, "falloc") == 0;
+	else if (strcmp(name, "backing_file") == 0)
+		m->whole = true;
+	else
+		return strcmp(name, "lazy_refcounts") == 0 ||
+		       strcmp(name, "backing_fmt") == 0 ||
+		       strcmp(name, "compression_type") == 0;
+	return true;
+}
+
+/* name=value,name=value … ; false and a complaint if one makes no sense. */
+static bool set_all(struct map *map, struct q2_measure_opts *m,
+		    const char *text)
+{
+	char *copy = strdup(text), *rest = copy, *one;
+	bool ok = copy != NULL;
+
+	while (ok && (one = strsep(&rest, ",")) != NULL) {
+		char *value = strchr(one, '=');
+
+		if (value)
+			*value++ = '\0';
+		ok = set(m, one, value ? value : "on");
+		if (!ok)
+			map->status = q2_cli_misuse(
+				map->tool, "not a creation option with a "
+				"meaning here, or not such a value", one);
+	}
+	free(copy);
+	return ok;
+}
+
+static void measure(struct map *map, char *operands[])
+{
+	static const enum q2_doc_form forms[] = {Q2_DOC_TEXT, Q2_DOC_JSON,
+						 Q2_DOC_QEMU};
+	const struct options *o = map->options;
+	struct q2_measure_opts opts = Q2_MEASURE_DEFAULTS;
+	struct q2_sink sink = map_stream(map);
+	struct q2_disk *disk = NULL;
+	struct q2_measure m;
+	struct q2_err err = {0};
+	enum q2_status st;
+
+	opts.raw = o->target == 0;
+	for (size_t i = 0; i < o->creation.n; i++)
+		if (!set_all(map, &opts, o->creation.at[i]))
+			return;
+	if ((operands[0] == NULL) == (o->size == UINT64_MAX)) {
+		map->status = q2_cli_misuse(map->tool,
+					    "either an image or --size is "
+					    "wanted", NULL);
+		return;
+	}
+	if (operands[0]) {
+		disk = map_open(map, operands[0]);
+		if (disk == NULL)
+			return;
+	}
+	if (disk && q2_disk_cut(disk) && !opts.raw)
+		q2_cli_complain(map->tool, operands[0],
+				"its backing file's data are not counted; "
+				"--chain has them counted");
+	st = q2_disk_measure(disk, o->size, &opts, &m, &err);
+	if (st == Q2_OK)
+		st = q2_measure_report(&m, operands[0], forms[o->output],
+				       &sink);
+	map_fail(map, operands[0], st, &err);
+	if (st == Q2_E_FORMAT)
+		map->status |= Q2_EXIT_PROBLEMS;
+	q2_disk_close(disk);
+}
+
+const struct verb map_measure = {
+	.name = "measure",
+	.what = "how large a new image would be",
+	.tool = {
+		.name = "qcow2-map measure",
+		.operands = "IMAGE | --size=SIZE",
+		.purpose = "Reckon how large a new image would be that holds "
+			   "this disk.",
+		.options = option_table,
+	},
+	.min = 0,
+	.max = 1,
+	.run = measure,
+};

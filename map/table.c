@@ -1,0 +1,335 @@
+/*
+ * table.c - the audit's table, by libsmartcols as in lsblk and findmnt.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <libsmartcols.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "map.h"
+
+enum column {
+	C_FILE,
+	C_FORMAT,
+	C_CAPACITY,
+	C_LENGTH,
+	C_ALLOCATION,
+	C_COMMITMENT,
+	C_GROWTH,
+	C_RATIO,
+	C_SNAPSHOTS,
+	C_OVERLAYS,
+	C_BASE,
+	C_FLAGS,
+	COLUMNS
+};
+
+static const struct column_def {
+	const char *name;
+	int flags;
+} defs[COLUMNS] = {
+	[C_FILE] = {"FILE", SCOLS_FL_TREE},
+	[C_FORMAT] = {"FORMAT", 0},
+	[C_CAPACITY] = {"CAPACITY", SCOLS_FL_RIGHT},
+	[C_LENGTH] = {"LENGTH", SCOLS_FL_RIGHT},
+	[C_ALLOCATION] = {"ALLOCATION", SCOLS_FL_RIGHT},
+	[C_COMMITMENT] = {"COMMITMENT", SCOLS_FL_RIGHT},
+	[C_GROWTH] = {"GROWTH", SCOLS_FL_RIGHT},
+	[C_RATIO] = {"RATIO", SCOLS_FL_RIGHT},
+	[C_SNAPSHOTS] = {"SNAPSHOTS", SCOLS_FL_RIGHT},
+	[C_OVERLAYS] = {"OVERLAYS", SCOLS_FL_RIGHT},
+	[C_BASE] = {"BASE", 0},
+	[C_FLAGS] = {"FLAGS", 0},
+};
+
+struct table {
+	struct map *map;
+	const struct q2_scan *scan;
+	enum column column[COLUMNS];
+	size_t n_columns;
+	struct libscols_table *t;
+	struct libscols_line **line; /* of each file; NULL: none yet */
+	size_t n;
+};
+
+/* Sizes as people read them, or in bytes. */
+static void put_size(const struct map *map, struct q2_buf *b, uint64_t bytes)
+{
+	static const char units[] = "BKMGTPE";
+	double n = (double)bytes;
+	size_t i = 0;
+
+	if (map->options->audit.bytes) {
+		q2_buf_u64(b, bytes);
+		return;
+	}
+	for (; n >= 1024 && i < 6; i++)
+		n /= 1024;
+	q2_buf_format(b, i == 0 || n >= 100 ? "%.0f%c" : "%.1f%c", n, units[i]);
+}
+
+static void put_flags(struct q2_buf *b, unsigned flags)
+{
+	const char *comma = "";
+
+	for (unsigned i = 0; q2_file_flag_text(i); i++)
+		if (flags & 1u << i) {
+			q2_buf_format(b, "%s%s", comma, q2_file_flag_text(i));
+			comma = ",";
+		}
+}
+
+static void put_path(struct q2_buf *b, const char *path)
+{
+	q2_buf_escape(b, path, strlen(path));
+}
+
+static void put_base(const struct table *t, struct q2_buf *b,
+		     const struct q2_scan_file *f)
+{
+	struct q2_scan_file base;
+
+	if (q2_scan_file(t->scan, f->base, &base))
+		put_path(b, base.path);
+	else if (f->backing)
+		put_path(b, f->backing);
+}
+
+static void put_cell(const struct table *t, struct q2_buf *b, enum column c,
+		     const struct q2_scan_file *f)
+{
+	uint64_t growth = f->commitment - f->allocation;
+
+	switch (c) {
+	case C_FILE:
+		put_path(b, f->path);
+		break;
+	case C_FORMAT:
+		q2_buf_text(b, f->kind == Q2_FILE_RAW	? "raw" :
+			       f->kind == Q2_FILE_QCOW2 ? "qcow2" : "?");
+		break;
+	case C_CAPACITY:
+		put_size(t->map, b, f->capacity);
+		break;
+	case C_LENGTH:
+		put_size(t->map, b, f->length);
+		break;
+	case C_ALLOCATION:
+		put_size(t->map, b, f->allocation);
+		break;
+	case C_COMMITMENT:
+		put_size(t->map, b, f->commitment);
+		break;
+	case C_GROWTH:
+		put_size(t->map, b, growth);
+		break;
+	case C_RATIO:
+		if (f->allocation)
+			q2_buf_format(b, "%.2f", (double)f->commitment /
+						 (double)f->allocation);
+		break;
+	case C_SNAPSHOTS:
+		q2_buf_u64(b, f->snapshots);
+		break;
+	case C_OVERLAYS:
+		q2_buf_u64(b, f->overlays);
+		break;
+	case C_BASE:
+		put_base(t, b, f);
+		break;
+	case C_FLAGS:
+		put_flags(b, f->flags);
+		break;
+	case COLUMNS:
+		break;
+	}
+}
+
+/* The columns that were asked for; false and a complaint if one is unknown. */
+static bool choose(struct table *t)
+{
+	static const char usual[] =
+		"file,format,capacity,length,allocation,commitment,base";
+	const char *names = t->map->options->audit.columns;
+
+	for (names = names ? names : usual; *names;) {
+		size_t len = strcspn(names, ","), i = 0;
+
+		while (i < COLUMNS && (strlen(defs[i].name) != len ||
+				       strncasecmp(defs[i].name, names, len)))
+			i++;
+		if (i == COLUMNS || t->n_columns == COLUMNS) {
+			t->map->status = q2_cli_misuse(
+				t->map->tool, i == COLUMNS ?
+				"unknown column" : "too many columns", names);
+			return false;
+		}
+		t->column[t->n_columns++] = (enum column)i;
+		names += len + (names[len] == ',');
+	}
+	return true;
+}
+
+static bool add_columns(struct table *t)
+{
+	for (size_t i = 0; i < t->n_columns; i++) {
+		const struct column_def *d = &defs[t->column[i]];
+		int flags = d->flags;
+
+		if (!t->map->options->audit.tree)
+			flags &= ~SCOLS_FL_TREE;
+		if (!scols_table_new_column(t->t, d->name, 0, flags))
+			return false;
+	}
+	return true;
+}
+
+static bool fill(const struct table *t, struct libscols_line *line,
+		 const struct q2_scan_file *f)
+{
+	for (size_t i = 0; i < t->n_columns; i++) {
+		struct q2_buf b = {0};
+		bool ok;
+
+		put_cell(t, &b, t->column[i], f);
+		q2_buf_add(&b, "", 1);
+		ok = !b.failed && scols_line_set_data(line, i, b.at) == 0;
+		q2_buf_free(&b);
+		if (!ok)
+			return false;
+	}
+	return true;
+}
+
+/* In a tree bases go before their overlays; those in loops stand alone. */
+static bool add_line(struct table *t, size_t i)
+{
+	struct libscols_line *parent = NULL;
+	struct q2_scan_file f;
+
+	if (!q2_scan_file(t->scan, i, &f))
+		return false;
+	if (t->map->options->audit.tree && f.base != Q2_NO_FILE &&
+	    !(f.flags & Q2_FF_LOOP))
+		parent = t->line[f.base];
+	t->line[i] = scols_table_new_line(t->t, parent);
+	return t->line[i] && fill(t, t->line[i], &f);
+}
+
+/* Whether everything below file i has its line already. */
+static bool ready(const struct table *t, size_t i)
+{
+	struct q2_scan_file f;
+
+	return q2_scan_file(t->scan, i, &f) &&
+	       (f.base == Q2_NO_FILE || (f.flags & Q2_FF_LOOP) ||
+		t->line[f.base]);
+}
+
+static bool add_lines(struct table *t)
+{
+	bool tree = t->map->options->audit.tree != 0, more = true;
+
+	/* One round for each level. */
+	while (more) {
+		more = false;
+		for (size_t i = 0; i < t->n; i++) {
+			if (t->line[i] || (tree && !ready(t, i)))
+				continue;
+			if (!add_line(t, i))
+				return false;
+			more = tree;
+		}
+	}
+	return true;
+}
+
+static enum q2_status put(struct map *map, const char *text, size_t n)
+{
+	struct q2_sink sink = map_stream(map);
+
+	return sink.write(sink.ctx, text, n) ? Q2_E_IO : Q2_OK;
+}
+
+/* What each file system has to bear. */
+static enum q2_status put_volumes(struct table *t)
+{
+	struct q2_scan_volume v;
+	struct q2_buf b = {0};
+	enum q2_status st;
+
+	for (size_t i = 0; q2_scan_volume(t->scan, i, &v); i++) {
+		uint64_t growth = v.commitment - v.allocation;
+
+		q2_buf_format(&b, "\nfile system %u:%u: %llu files, allocation ",
+			      major(v.device), minor(v.device),
+			      (unsigned long long)v.files);
+		put_size(t->map, &b, v.allocation);
+		q2_buf_text(&b, ", commitment ");
+		put_size(t->map, &b, v.commitment);
+		q2_buf_text(&b, "\n  may grow by ");
+		put_size(t->map, &b, growth);
+		if (v.known) {
+			q2_buf_text(&b, "; free ");
+			put_size(t->map, &b, v.free);
+			q2_buf_text(&b, growth > v.free ? "; short by " :
+							  "; headroom ");
+			put_size(t->map, &b, growth > v.free ?
+					growth - v.free : v.free - growth);
+			q2_buf_format(&b, "; committed %.2f times",
+				      map_ratio(&v));
+		}
+		q2_buf_char(&b, '\n');
+	}
+	st = b.failed ? Q2_E_NOMEM :
+	     b.n      ? put(t->map, b.at, b.n) : Q2_OK;
+	q2_buf_free(&b);
+	return st;
+}
+
+static enum q2_status print(struct table *t)
+{
+	enum q2_status st = Q2_E_NOMEM;
+	char *text = NULL;
+
+	t->t = scols_new_table();
+	if (t->t == NULL)
+		return st;
+	scols_table_enable_noheadings(t->t, t->map->options->audit.no_headings);
+	/* Lines are as long as they need to be, on terminals as elsewhere. */
+	scols_table_set_termforce(t->t, SCOLS_TERMFORCE_NEVER);
+	scols_table_enable_ascii(t->t, 1);
+	if (add_columns(t) && add_lines(t) &&
+	    scols_print_table_to_string(t->t, &text) == 0 && text) {
+		st = put(t->map, text, strlen(text));
+		/* The last line has no newline of its own. */
+		if (st == Q2_OK && *text && text[strlen(text) - 1] != '\n')
+			st = put(t->map, "\n", 1);
+	}
+	free(text);
+	scols_unref_table(t->t);
+	return st;
+}
+
+enum q2_status map_table(struct map *map, const struct q2_scan *scan)
+{
+	struct table t = {.map = map, .scan = scan};
+	struct q2_scan_file f;
+	enum q2_status st;
+
+	if (!choose(&t))
+		return Q2_OK;
+	while (q2_scan_file(scan, t.n, &f))
+		t.n++;
+	t.line = calloc(t.n + 1, sizeof(*t.line));
+	if (t.line == NULL)
+		return Q2_E_NOMEM;
+	st = t.n ? print(&t) : Q2_OK;
+	if (st == Q2_OK && !map->options->audit.no_headings)
+		st = put_volumes(&t);
+	free(t.line);
+	return st;
+}
