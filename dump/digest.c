@@ -1,0 +1,278 @@
+/*
+ * digest.c - fingerprints of what a guest reads.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A file of digests is text: a line with the disk's size, one for each chunk that
+ * is not all zeros (offset, length, digest), in order, and one with the digest of
+ * the whole, so that a file that was cut off is told.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "dump.h"
+
+#define HEX_LEN 32u
+#define HEAD "qcow2-dump digests 1"
+
+static void put_hex(struct q2_buf *b, const struct q2_digest *d)
+{
+	for (size_t i = 0; i < sizeof(d->bytes); i++)
+		q2_buf_format(b, "%02x", d->bytes[i]);
+}
+
+/* ---------------------------------------------------------------- --ranges */
+
+static void on_chunk(void *ctx, uint64_t guest, uint64_t length,
+		     const struct q2_digest *digest)
+{
+	struct dump *dump = ctx;
+	struct q2_buf b = {0};
+
+	q2_buf_format(&b, "%" PRIu64 " %" PRIu64 " ", guest, length);
+	put_hex(&b, digest);
+	q2_buf_char(&b, '\n');
+	(void)q2_cli_output_add(&dump->ranges, b.at, b.n);
+	q2_buf_free(&b);
+}
+
+static int open_ranges(struct dump *dump, const struct q2_guest *guest)
+{
+	const char *path = dump->options->ranges;
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC |
+			    (dump->options->force ? O_TRUNC : O_EXCL), 0666);
+	char text[80];
+	int n;
+
+	if (fd < 0) {
+		q2_cli_complain(dump->tool, path, strerror(errno));
+		return Q2_EXIT_FAILED;
+	}
+	q2_cli_output_open(&dump->ranges, fd);
+	n = snprintf(text, sizeof(text), HEAD "\nsize %" PRIu64 "\n",
+		     q2_guest_size(guest));
+	(void)q2_cli_output_add(&dump->ranges, text, (size_t)n);
+	return 0;
+}
+
+/* Completes the file, or removes it when something failed. */
+static int close_ranges(struct dump *dump, const struct q2_digest *digest,
+			int status)
+{
+	const char *path = dump->options->ranges;
+	struct q2_buf b = {0};
+	int error;
+
+	if (status == 0) {
+		q2_buf_text(&b, "disk ");
+		put_hex(&b, digest);
+		q2_buf_char(&b, '\n');
+		(void)q2_cli_output_add(&dump->ranges, b.at, b.n);
+		(void)q2_cli_output_commit(&dump->ranges);
+		q2_buf_free(&b);
+	}
+	error = q2_cli_output_close(&dump->ranges);
+	if (error != 0) {
+		q2_cli_complain(dump->tool, path, strerror(error));
+		status = Q2_EXIT_FAILED;
+	}
+	if (status != 0)
+		(void)unlink(path);
+	return status;
+}
+
+/* ---------------------------------------------------------------- --digest */
+
+static int digest(struct dump *dump, struct q2_guest *guest, const char *image)
+{
+	struct q2_read_opts scan = dump_scan(dump);
+	struct q2_digest d = {{0}};
+	struct q2_err err = {0};
+	struct q2_buf b = {0};
+	enum q2_status st;
+	int status = 0;
+
+	if (dump->options->ranges != NULL) {
+		status = open_ranges(dump, guest);
+		if (status != 0)
+			return status;
+		scan.chunk = on_chunk;
+	}
+	st = q2_guest_digest(guest, &scan, &d, &err);
+	q2_cli_progress_clear(&dump->progress);
+	if (st != Q2_OK)
+		status = dump_failed(dump, image, st, &err);
+	if (dump->options->ranges != NULL)
+		status = close_ranges(dump, &d, status);
+	if (status != 0)
+		return status;
+	put_hex(&b, &d);
+	q2_buf_text(&b, "  ");
+	q2_buf_escape(&b, image, strlen(image));
+	q2_buf_char(&b, '\n');
+	(void)q2_cli_output_add(&dump->out, b.at, b.n);
+	q2_buf_free(&b);
+	return 0;
+}
+
+int dump_digest(struct dump *dump, const char *image)
+{
+	struct q2_guest *guest;
+	int status = dump_open(dump, image, dump->options->format, &guest);
+
+	if (status == 0) {
+		status = digest(dump, guest, image);
+		q2_guest_close(guest);
+	}
+	return status;
+}
+
+/* ---------------------------------------------------------- --check-digest */
+
+/* One line of the file that was not met yet. */
+struct expected {
+	FILE *file;
+	bool more; /* the members below are a chunk's line */
+	bool bad;  /* the file is not what it should be */
+	uint64_t size;
+	uint64_t guest;
+	uint64_t length;
+	char hex[HEX_LEN + 1];
+};
+
+static void next_line(struct expected *e)
+{
+	char line[160];
+	int end = 0;
+
+	e->more = false;
+	if (fgets(line, sizeof(line), e->file) == NULL) {
+		e->bad = true; /* the last line is missing */
+		return;
+	}
+	if (strncmp(line, "disk ", 5) == 0) {
+		e->bad = strlen(line) != 5 + HEX_LEN + 1;
+		return;
+	}
+	e->more = sscanf(line, "%" SCNu64 " %" SCNu64 " %32[0-9a-f]%n",
+			 &e->guest, &e->length, e->hex, &end) == 3 &&
+		  line[end] == '\n' && strlen(e->hex) == HEX_LEN;
+	e->bad = !e->more;
+}
+
+static bool open_expected(struct expected *e, const char *path)
+{
+	char line[80];
+
+	e->file = fopen(path, "re");
+	if (e->file == NULL)
+		return false;
+	e->bad = fgets(line, sizeof(line), e->file) == NULL ||
+		 strcmp(line, HEAD "\n") != 0 ||
+		 fgets(line, sizeof(line), e->file) == NULL ||
+		 sscanf(line, "size %" SCNu64, &e->size) != 1;
+	if (!e->bad)
+		next_line(e);
+	return true;
+}
+
+static void differs(struct dump *dump, uint64_t guest, uint64_t length,
+		    const char *how)
+{
+	struct q2_buf b = {0};
+
+	dump->different = true;
+	if (dump->options->quiet)
+		return;
+	q2_buf_format(&b, "%s: %" PRIu64 " to %" PRIu64 "\n", how, guest,
+		      guest + length - 1);
+	(void)q2_cli_output_add(&dump->out, b.at, b.n);
+	q2_buf_free(&b);
+}
+
+/* Chunks of the file before this one are all zeros in the image. */
+static void catch_up(struct dump *dump, struct expected *e, uint64_t guest)
+{
+	while (e->more && !e->bad && e->guest < guest) {
+		differs(dump, e->guest, e->length, "now zeros");
+		next_line(e);
+	}
+}
+
+static void on_found(void *ctx, uint64_t guest, uint64_t length,
+		     const struct q2_digest *digest)
+{
+	struct dump *dump = ctx;
+	struct expected *e = dump->expected;
+	struct q2_buf b = {0};
+
+	catch_up(dump, e, guest);
+	if (!e->more || e->guest != guest) {
+		differs(dump, guest, length, "was zeros");
+		return;
+	}
+	put_hex(&b, digest);
+	if (b.failed || e->length != length ||
+	    memcmp(b.at, e->hex, HEX_LEN) != 0)
+		differs(dump, guest, length, "changed");
+	q2_buf_free(&b);
+	next_line(e);
+}
+
+static int check(struct dump *dump, struct q2_guest *guest, const char *image)
+{
+	struct q2_read_opts scan = dump_scan(dump);
+	struct expected *e = dump->expected;
+	struct q2_digest d;
+	struct q2_err err = {0};
+	enum q2_status st;
+
+	if (e->size != q2_guest_size(guest)) {
+		q2_cli_complain(dump->tool, image, "the disk has another size "
+				"than the one that was digested");
+		dump->different = true;
+	}
+	scan.chunk = on_found;
+	st = q2_guest_digest(guest, &scan, &d, &err);
+	q2_cli_progress_clear(&dump->progress);
+	if (st != Q2_OK)
+		return dump_failed(dump, image, st, &err);
+	catch_up(dump, e, UINT64_MAX);
+	if (e->bad) {
+		q2_cli_complain(dump->tool, dump->options->check_digest,
+				"no file of digests, or not a whole one");
+		return Q2_EXIT_FAILED;
+	}
+	return dump->different ? Q2_EXIT_PROBLEMS : 0;
+}
+
+int dump_check_digest(struct dump *dump, const char *image)
+{
+	const char *path = dump->options->check_digest;
+	struct expected e = {0};
+	struct q2_guest *guest;
+	int status;
+
+	if (!open_expected(&e, path)) {
+		q2_cli_complain(dump->tool, path, strerror(errno));
+		return Q2_EXIT_FAILED;
+	}
+	dump->expected = &e;
+	if (e.bad) {
+		q2_cli_complain(dump->tool, path, "no file of digests");
+		status = Q2_EXIT_FAILED;
+	} else {
+		status = dump_open(dump, image, dump->options->format, &guest);
+	}
+	if (status == 0) {
+		status = check(dump, guest, image);
+		q2_guest_close(guest);
+	}
+	fclose(e.file);
+	return status;
+}

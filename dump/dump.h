@@ -1,0 +1,126 @@
+/*
+ * dump.h - what the parts of qcow2-dump share.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef DUMP_H
+#define DUMP_H
+
+#include "cli/cli.h"
+#include "q2.h"
+
+#define FORMAT_WORDS "qcow2|raw"
+#define OUTPUT_WORDS "raw|qcow2"
+#define PREALLOCATE_WORDS "off|falloc|full"
+#define COMPAT_WORDS "1.1|0.10"
+
+/* Set by the option table. */
+struct options {
+	/* What is read. */
+	int format;	/* enum q2_guest_format */
+	int other_format;
+	struct q2_cli_list allow;
+	struct q2_cli_list secrets; /* FILE or LAYER=FILE */
+	int allow_any;
+	int allow_probe;
+	int backing_format; /* of FORMAT_WORDS, or -1 */
+	const char *data_file;
+	const char *snapshot;
+	uint64_t layer; /* UINT64_MAX: all */
+	const char *range;
+
+	/* What is done. */
+	int digest;
+	const char *ranges;
+	const char *check_digest;
+	int compare;
+
+	/* What is changed in place. */
+	int absorb;
+	int commit;
+	const char *base;
+	struct q2_cli_list siblings;
+	int keep_top;
+	int mark_bitmaps;
+	int dry_run;
+
+	/* What is written. */
+	int output; /* enum q2_dump_format */
+	int preallocate;
+	int assume_zeroed;
+	uint64_t cluster_size;
+	uint64_t refcount_bits;
+	int extended_l2;
+	const char *compress; /* METHOD or METHOD:LEVEL */
+	int compat;
+	uint64_t keep_backing;
+	int drop_bitmaps;
+
+	/* How. */
+	int force;
+	int resume;
+	int no_sync;
+	int verify;
+	int plaintext;
+	int salvage;
+	const char *map;
+	uint64_t threads;
+	uint64_t rate;
+	int progress_fd; /* -1 for none */
+	int quiet;
+};
+
+/* One run of the tool. */
+struct dump {
+	const struct q2_cli_tool *tool;
+	const struct options *options;
+	struct q2_cli_output out;
+	struct q2_cli_progress progress;
+	struct secret *secrets; /* what was read from files */
+	size_t n_secrets;
+	struct mapfile *map; /* NULL for none */
+	struct q2_cli_output ranges; /* of --ranges */
+	struct expected *expected;   /* of --check-digest */
+	bool different;		     /* and what came out */
+};
+
+/* Opens an image as the options say.  On failure it has complained, and returns
+ * an exit status; 0 otherwise. */
+int dump_open(struct dump *dump, const char *path, int format,
+	      struct q2_guest **guest);
+
+/* Options common to all that go over a disk. */
+struct q2_read_opts dump_scan(struct dump *dump);
+
+/* Complains about `about`; the exit status that goes with it. */
+int dump_failed(struct dump *dump, const char *about, enum q2_status st,
+		const struct q2_err *err);
+
+/* The verbs; each returns an exit status. */
+int dump_export(struct dump *dump, const char *image, const char *out);
+int dump_digest(struct dump *dump, const char *image);
+int dump_check_digest(struct dump *dump, const char *image);
+int dump_compare(struct dump *dump, const char *a, const char *b);
+
+/* "START+LENGTH", two sizes, or "START"; false if it is none. */
+bool dump_range(const char *text, uint64_t *start, uint64_t *length);
+
+/* Reads the files of --secret; 0 or an exit status.  dump_forget() wipes what
+ * was read. */
+int dump_read_secrets(struct dump *dump);
+void dump_forget(struct dump *dump);
+
+/* The map of --salvage: begin, add ranges in order, complete, and in any case
+ * close it.  Exit statuses. */
+int dump_map_open(struct dump *dump);
+void dump_map_add(struct dump *dump, enum q2_range_kind kind, uint64_t guest,
+		  uint64_t length, const char *why);
+int dump_map_end(struct dump *dump);
+void dump_map_close(struct dump *dump);
+
+/* --absorb and --commit.  A message if options do not go together with them, or
+ * NULL; and the work, which returns an exit status. */
+const char *dump_inplace_wrong(const struct options *o);
+int dump_inplace(struct dump *dump, const char *image);
+
+#endif

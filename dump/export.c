@@ -1,0 +1,155 @@
+/*
+ * export.c - writing the disk out.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "dump.h"
+
+/* "zlib", "zstd:19"; false for anything else. */
+static bool parse_compress(const char *text, struct q2_dump_opts *out)
+{
+	const char *colon = strchr(text, ':');
+	size_t n = colon ? (size_t)(colon - text) : strlen(text);
+	uint64_t level = 0;
+
+	if (n == 4 && memcmp(text, "zlib", 4) == 0)
+		out->compress = Q2_COMPRESS_ZLIB;
+	else if (n == 4 && memcmp(text, "zstd", 4) == 0)
+		out->compress = Q2_COMPRESS_ZSTD;
+	else
+		return false;
+	if (colon == NULL)
+		return true;
+	if (!q2_cli_size(colon + 1, &level) || level == 0 || level > 100)
+		return false;
+	out->level = (int)level;
+	return true;
+}
+
+static unsigned flags_of(const struct options *o)
+{
+	unsigned flags = 0;
+
+	flags |= o->force ? Q2_DUMP_FORCE : 0;
+	flags |= o->resume ? Q2_DUMP_RESUME : 0;
+	flags |= o->no_sync ? Q2_DUMP_NO_SYNC : 0;
+	flags |= o->verify ? Q2_DUMP_VERIFY : 0;
+	flags |= o->plaintext ? Q2_DUMP_PLAINTEXT : 0;
+	flags |= o->assume_zeroed ? Q2_DUMP_ZEROED : 0;
+	flags |= o->drop_bitmaps ? Q2_DUMP_DROP_BITMAPS : 0;
+	return flags;
+}
+
+/* Options for one format only make no sense with the other. */
+static const char *misplaced(const struct options *o)
+{
+	bool for_qcow2 = o->cluster_size || o->refcount_bits ||
+			 o->extended_l2 || o->compress || o->compat ||
+			 o->keep_backing || o->drop_bitmaps;
+
+	if (o->output == Q2_DUMP_RAW && for_qcow2)
+		return "that option needs --output-format=qcow2";
+	if (o->output == Q2_DUMP_QCOW2 &&
+	    (o->preallocate || o->resume || o->assume_zeroed))
+		return "that option needs --output-format=raw";
+	return NULL;
+}
+
+/* An exit status if the options make no sense, else -1. */
+static int make_opts(struct dump *dump, struct q2_dump_opts *out)
+{
+	const struct options *o = dump->options;
+	uint64_t cs = o->cluster_size;
+	const char *wrong = misplaced(o);
+
+	if (wrong != NULL)
+		return q2_cli_misuse(dump->tool, wrong, NULL);
+	*out = (struct q2_dump_opts){.format = (enum q2_dump_format)o->output,
+				     .flags = flags_of(o),
+				     .scan = dump_scan(dump),
+				     .length = UINT64_MAX,
+				     .preallocate =
+					(enum q2_preallocate)o->preallocate,
+				     .ext_l2 = o->extended_l2 != 0};
+	if (o->range != NULL &&
+	    !dump_range(o->range, &out->start, &out->length))
+		return q2_cli_misuse(dump->tool, "--range takes two sizes, "
+				     "as in 1M+64K, or one", o->range);
+	if (o->compress != NULL && !parse_compress(o->compress, out))
+		return q2_cli_misuse(dump->tool, "--compress takes zlib or "
+				     "zstd, maybe with a level as in zstd:9",
+				     o->compress);
+	if (cs != 0 && (cs < 512 || cs > (2 << 20) || (cs & (cs - 1)) != 0))
+		return q2_cli_misuse(dump->tool, "--cluster-size takes a "
+				     "power of two from 512 to 2M", NULL);
+	while (cs >> out->cluster_bits > 1)
+		out->cluster_bits++;
+	if (o->refcount_bits > 64 || o->keep_backing > UINT32_MAX)
+		return q2_cli_misuse(dump->tool, "a number is out of range",
+				     NULL);
+	out->refcount_bits = (unsigned)o->refcount_bits;
+	out->keep_backing = (uint32_t)o->keep_backing;
+	if (o->output == Q2_DUMP_QCOW2)
+		out->version = o->compat ? 2 : 3;
+	return -1;
+}
+
+static void say_lost(struct dump *dump, const char *image,
+		     const struct q2_dump_result *r)
+{
+	char text[120];
+
+	snprintf(text, sizeof(text),
+		 "%llu bytes could not be read, and are zeros in the result",
+		 (unsigned long long)r->lost);
+	q2_cli_complain(dump->tool, image, text);
+}
+
+static int write_out(struct dump *dump, struct q2_guest *guest,
+		     const char *image, const char *out,
+		     const struct q2_dump_opts *opts)
+{
+	struct q2_dump_result result;
+	struct q2_err err = {0};
+	enum q2_status st;
+	int status = 0;
+
+	if (opts->format == Q2_DUMP_RAW && q2_guest_bitmaps(guest) != 0 &&
+	    !dump->options->quiet)
+		q2_cli_complain(dump->tool, image, "its bitmaps are not in "
+				"the result: a raw image has none");
+	st = q2_dump(guest, out, opts, &result, &err);
+	q2_cli_progress_clear(&dump->progress);
+	if (st != Q2_OK)
+		return dump_failed(dump, st == Q2_E_REFUSED ? image : out, st,
+				   &err);
+	if (result.lost != 0) {
+		say_lost(dump, image, &result);
+		status = Q2_EXIT_PROBLEMS;
+	}
+	return status | dump_map_end(dump);
+}
+
+int dump_export(struct dump *dump, const char *image, const char *out)
+{
+	struct q2_dump_opts opts;
+	struct q2_guest *guest;
+	int status = dump_map_open(dump);
+
+	if (status == 0) {
+		status = make_opts(dump, &opts);
+		if (status < 0)
+			status = dump_open(dump, image, dump->options->format,
+					   &guest);
+	}
+	if (status == 0) {
+		status = write_out(dump, guest, image, out, &opts);
+		q2_guest_close(guest);
+	}
+	dump_map_close(dump);
+	return status;
+}

@@ -1,0 +1,138 @@
+/*
+ * mapfile.c - what was read and what was lost, in the form of ddrescue's maps.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * "+" is what was read, "-" what could not be.  Lines that start with # are
+ * comments to ddrescue: here they tell zeros from data, and why something is lost.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "dump.h"
+
+struct mapfile {
+	struct q2_cli_output out;
+	const char *path;
+	bool any; /* the members below hold a range */
+	enum q2_range_kind kind;
+	uint64_t start;
+	uint64_t end;
+	char why[240];
+};
+
+int dump_map_open(struct dump *dump)
+{
+	const char *path = dump->options->map;
+	struct mapfile *m;
+	int fd;
+
+	if (path == NULL)
+		return 0;
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC |
+			(dump->options->force ? O_TRUNC : O_EXCL), 0666);
+	if (fd < 0) {
+		q2_cli_complain(dump->tool, path, strerror(errno));
+		return Q2_EXIT_FAILED;
+	}
+	m = calloc(1, sizeof(*m));
+	if (m == NULL) {
+		close(fd);
+		q2_cli_complain(dump->tool, path, strerror(ENOMEM));
+		return Q2_EXIT_FAILED;
+	}
+	m->path = path;
+	q2_cli_output_open(&m->out, fd);
+	dump->map = m;
+	return 0;
+}
+
+static void put(struct mapfile *m, const struct q2_buf *b)
+{
+	(void)q2_cli_output_add(&m->out, b->at, b->n);
+}
+
+static void put_head(struct mapfile *m, uint64_t end)
+{
+	struct q2_buf b = {0};
+
+	q2_buf_format(&b, "# Mapfile of qcow2-dump: what was read of a disk\n"
+		      "# current_pos  current_status  current_pass\n"
+		      "0x%08llX     +               1\n"
+		      "#      pos        size  status\n",
+		      (unsigned long long)end);
+	put(m, &b);
+	q2_buf_free(&b);
+}
+
+static void put_range(struct mapfile *m)
+{
+	struct q2_buf b = {0};
+
+	if (!m->any)
+		return;
+	if (m->kind == Q2_RANGE_ZERO)
+		q2_buf_text(&b, "# zeros:\n");
+	if (m->kind == Q2_RANGE_LOST) {
+		q2_buf_text(&b, "# lost: ");
+		q2_buf_escape(&b, m->why, strlen(m->why));
+		q2_buf_char(&b, '\n');
+	}
+	q2_buf_format(&b, "0x%08llX  0x%08llX  %c\n",
+		      (unsigned long long)m->start,
+		      (unsigned long long)(m->end - m->start),
+		      m->kind == Q2_RANGE_LOST ? '-' : '+');
+	put(m, &b);
+	q2_buf_free(&b);
+}
+
+void dump_map_add(struct dump *dump, enum q2_range_kind kind, uint64_t guest,
+		  uint64_t length, const char *why)
+{
+	struct mapfile *m = dump->map;
+	const char *text = why ? why : "";
+
+	if (m->any && m->kind == kind && m->end == guest &&
+	    strncmp(m->why, text, sizeof(m->why) - 1) == 0) {
+		m->end += length;
+		return;
+	}
+	if (!m->any)
+		put_head(m, guest);
+	put_range(m);
+	m->any = true;
+	m->kind = kind;
+	m->start = guest;
+	m->end = guest + length;
+	strncpy(m->why, text, sizeof(m->why) - 1);
+}
+
+int dump_map_end(struct dump *dump)
+{
+	struct mapfile *m = dump->map;
+
+	if (m == NULL)
+		return 0;
+	put_range(m);
+	if (q2_cli_output_commit(&m->out) == 0)
+		return 0;
+	q2_cli_complain(dump->tool, m->path, strerror(m->out.error));
+	return Q2_EXIT_FAILED;
+}
+
+void dump_map_close(struct dump *dump)
+{
+	struct mapfile *m = dump->map;
+	int error;
+
+	if (m == NULL)
+		return;
+	error = q2_cli_output_close(&m->out);
+	if (error != 0)
+		q2_cli_complain(dump->tool, m->path, strerror(error));
+	free(m);
+	dump->map = NULL;
+}
