@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# corpus.sh - builds the images of corpus/ from their recipes.
+#
+# SPDX-License-Identifier: MIT
+#
+# usage: corpus.sh build Q2MK OUT       OUT/KIND/ID.qcow2 and OUT/MANIFEST.json
+#        corpus.sh verify BUILD OUT     our verdicts, and qemu-img's, as expected;
+#                                       prints "corpus: N passed, N failed"
+# What a fuzzer found and no recipe can say is there as ID.qcow2 with a file
+# ID.cause in the form of a recipe's head.
+# A recipe starts with "# class C", "# expect VERDICT", "# from TEXT", and perhaps
+# "# qemu STATUS": what qemu-img check returns.  "# open TARGET...": fuzz targets
+# that it still fails in; they have to fail, so that the line goes when they do not.
+set -u
+root=$(cd "$(dirname "$0")/.." && pwd)
+
+field() { # recipe name
+	sed -n "s/^# $2 //p" "$1" | head -n 1
+}
+
+build() { # q2mk out
+	local q2mk=$1 out=$2 recipe kind id image
+	q2mk=$(cd "$(dirname "$q2mk")" && pwd)/$(basename "$q2mk")
+	rm -rf "$out"
+	mkdir -p "$out"
+	for recipe in "$root"/corpus/*/*.recipe "$root"/corpus/*/*.cause; do
+		[ -e "$recipe" ] || continue
+		kind=$(basename "$(dirname "$recipe")")
+		id=$(basename "${recipe%.*}")
+		image=$kind/$id.qcow2
+		mkdir -p "$out/$kind"
+		case $recipe in
+		*.cause) cp "${recipe%.cause}.qcow2" "$out/$image" ;;
+		*) (cd "$out/$kind" && "$q2mk" "$recipe" "$id.qcow2") || return 1 ;;
+		esac
+		jq -n -c --arg id "$id" --arg kind "$kind" --arg file "$image" \
+			--arg class "$(field "$recipe" class)" --arg expect "$(field "$recipe" expect)" \
+			--arg open "$(field "$recipe" open)" --arg qemu "$(field "$recipe" qemu)" --arg from "$(field "$recipe" from)" \
+			--arg sha "$(head -c 64M "$out/$image" | sha256sum | cut -d' ' -f1)" \
+			--argjson bytes "$(stat -c %s "$out/$image")" \
+			--argjson canary "$(if grep -q Q2-CANARY "$recipe"; then echo true; else echo false; fi)" \
+			'{id: $id, kind: $kind, file: $file, bytes: $bytes, sha256: $sha, class: $class,
+			expect: ({check: $expect} + if $qemu == "" then {} else {"qemu-img": ($qemu | tonumber)} end),
+			never_open: (if $canary then ["Q2-CANARY-DO-NOT-OPEN"] else [] end),
+			limits: {rss_mb: 512, seconds: 20}, provenance: $from, licence: "MIT"}
+			+ if $open == "" then {} else {open: ($open | split(" "))} end' || return 1
+	done >"$out/lines" || return 1
+	jq -s --tab '{schema_version: 1, images: .}' "$out/lines" >"$out/MANIFEST.json" && rm "$out/lines"
+}
+
+verify() { # build out
+	local fsck=$1/bin/qcow2-fsck out=$2 passed=0 failed=0 tmp id file expect qemu got ok
+	fsck=$(cd "$1" && pwd)/bin/qcow2-fsck
+	tmp=$(mktemp -d)
+	while IFS=$'\t' read -r id file expect qemu; do
+		ok=1
+		got=$(cd "$out" && "$fsck" --output=json "$file" 2>/dev/null | jq -r '.images[0].verdict')
+		[ "$got" = "$expect" ] || { echo "corpus: $id: verdict $got, not $expect" >&2; ok=0; }
+		if [ "$qemu" != - ] && command -v qemu-img >/dev/null; then
+			qemu-img check -f qcow2 "$out/$file" >/dev/null 2>&1
+			got=$?
+			[ $got = "$qemu" ] || { echo "corpus: $id: qemu-img check returns $got, not $qemu" >&2; ok=0; }
+		fi
+		if [ $ok = 1 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+	done < <(jq -r '.images[] | [.id, .file, .expect.check, .expect["qemu-img"] // "-"] | @tsv' "$out/MANIFEST.json")
+	rm -rf "$tmp"
+	echo "corpus: $passed passed, $failed failed"
+	[ $failed = 0 ] && [ $passed -gt 0 ]
+}
+
+case ${1:-} in
+build) build "$2" "$3" ;;
+verify) verify "$2" "$3" ;;
+*)
+	sed -n 's/^# \{0,1\}//; 6,16p' "$0"
+	exit 2
+	;;
+esac

@@ -1,0 +1,366 @@
+/*
+ * drv_main.c - the driver that needs no fuzzer: replays files, runs the generator.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "mutator/q2mut.h"
+#include "q2fuzz.h"
+
+#define ROOM (2 * Q2MUT_MAX)
+#define LARGEST (64 << 20)
+#define FAULTS 4096u /* of each kind that are tried with one input */
+
+static struct {
+	const struct q2f_target *only; /* NULL: all of them */
+	bool faults;
+	const char *save; /* where a failing input goes; NULL: nowhere */
+	bool trim;
+	unsigned seconds; /* for one input */
+	uint64_t inputs;
+} opt = {.seconds = 20};
+
+/* The input under way, for what is said when it fails. */
+static char now[512];
+static const uint8_t *now_data;
+static size_t now_size;
+
+static void report(void)
+{
+	fprintf(stderr, "q2fuzz: input: %s\n", now);
+	if (opt.save && now_data) {
+		FILE *f = fopen(opt.save, "wb");
+
+		if (f) {
+			fwrite(now_data, 1, now_size, f);
+			fclose(f);
+			fprintf(stderr, "q2fuzz: saved as %s\n", opt.save);
+		}
+	}
+}
+
+static void on_violation(const char *oracle)
+{
+	(void)oracle;
+	report();
+}
+
+static void on_signal(int sig)
+{
+	fprintf(stderr, "q2fuzz: %s\n",
+		sig == SIGALRM ? "violation of I-10: it does not end" :
+				 "signal");
+	report();
+	signal(sig, SIG_DFL);
+	raise(sig == SIGALRM ? SIGABRT : sig);
+}
+
+static void run_targets(const uint8_t *data, size_t size)
+{
+	now_data = data;
+	now_size = size;
+	for (const struct q2f_target *t = q2f_targets; t->name; t++) {
+		if (opt.only && t != opt.only)
+			continue;
+		alarm(opt.seconds);
+		t->run(data, size);
+		opt.inputs++;
+	}
+	alarm(0);
+}
+
+/* The input with each fault in turn, until one is not reached any more. */
+static void run_faults(const uint8_t *data, size_t size)
+{
+	struct q2f_input in = q2f_split(data, size);
+	uint8_t *buf = malloc(in.size + Q2F_TRAILER);
+	size_t name = strlen(now);
+
+	if (buf == NULL)
+		abort();
+	memcpy(buf, in.image, in.size);
+	for (unsigned kind = 0; kind < 3; kind++)
+		for (uint32_t k = 1; k <= FAULTS; k++) {
+			struct q2f_control ctl = in.ctl;
+
+			ctl.fail_alloc = kind == 0 ? k : 0;
+			ctl.fail_read = kind == 1 ? k : 0;
+			ctl.fail_write = kind == 2 ? k : 0;
+			q2f_trailer(buf + in.size, &ctl);
+			snprintf(now + name, sizeof(now) - name,
+				 " with fault %u of kind %u", k, kind);
+			q2f_fault_reached = false;
+			run_targets(buf, in.size + Q2F_TRAILER);
+			if (!q2f_fault_reached)
+				break;
+		}
+	now[name] = 0;
+	free(buf);
+}
+
+static void run_one(const uint8_t *data, size_t size)
+{
+	run_targets(data, size);
+	if (opt.faults)
+		run_faults(data, size);
+}
+
+/* Where the data of a file ends; behind it there may be a hole. */
+static off_t data_end(int fd, off_t size)
+{
+	off_t end = 0, at = lseek(fd, 0, SEEK_DATA);
+
+	while (at >= 0 && at < size) {
+		end = lseek(fd, at, SEEK_HOLE);
+		at = lseek(fd, end, SEEK_DATA);
+	}
+	lseek(fd, 0, SEEK_SET);
+	return end;
+}
+
+static int run_file(const char *path)
+{
+	int fd = open(path, O_RDONLY);
+	struct q2f_control ctl = {0};
+	size_t room, n;
+	uint8_t *data;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) != 0) {
+		fprintf(stderr, "q2fuzz: %s: %s\n", path, strerror(errno));
+		return 2;
+	}
+	/* Of a sparse file that claims the world, only what is there. */
+	n = (size_t)st.st_size;
+	if (st.st_size > LARGEST) {
+		n = (size_t)data_end(fd, st.st_size);
+		ctl.hole = (uint64_t)st.st_size - n;
+	}
+	if (n > LARGEST) {
+		fprintf(stderr, "q2fuzz: %s: too large\n", path);
+		close(fd);
+		return 2;
+	}
+	/* Exactly as long as the file: what is read past it shows. */
+	room = n + (ctl.hole ? Q2F_TRAILER : 0);
+	data = malloc(room ? room : 1);
+	if (data == NULL || read(fd, data, n) != (ssize_t)n)
+		abort();
+	close(fd);
+	if (ctl.hole)
+		q2f_trailer(data + n, &ctl);
+	snprintf(now, sizeof(now), "%s", path);
+	run_one(data, room);
+	free(data);
+	return 0;
+}
+
+static int run_path(const char *path)
+{
+	struct dirent **names;
+	struct stat st;
+	int n, status = 0;
+
+	if (stat(path, &st) != 0) {
+		fprintf(stderr, "q2fuzz: %s: %s\n", path, strerror(errno));
+		return 2;
+	}
+	if (!S_ISDIR(st.st_mode))
+		return run_file(path);
+	n = scandir(path, &names, NULL, alphasort);
+	for (int i = 0; i < n; i++) {
+		char child[4096];
+		const char *dot = strrchr(names[i]->d_name, '.');
+
+		snprintf(child, sizeof(child), "%s/%s", path,
+			 names[i]->d_name);
+		/* Folders of a corpus hold notes beside images. */
+		if (names[i]->d_name[0] != '.' &&
+		    (!dot || (strcmp(dot, ".json") && strcmp(dot, ".md") &&
+			      strcmp(dot, ".txt"))))
+			status |= run_path(child);
+		free(names[i]);
+	}
+	if (n >= 0)
+		free(names);
+	return status;
+}
+
+static void run_generator(uint64_t seed, uint64_t count, uint32_t profile)
+{
+	uint8_t *room = malloc(ROOM);
+
+	if (room == NULL)
+		abort();
+	for (uint64_t i = 0; i < count; i++) {
+		size_t n = q2mut_generate(room, ROOM, seed + i, profile);
+		uint8_t *exact = malloc(n + Q2F_TRAILER);
+
+		if (exact == NULL)
+			abort();
+		memcpy(exact, room, n);
+		snprintf(now, sizeof(now), "q2gen --seed %llu --count 1 --profile %u (%s)",
+			 (unsigned long long)(seed + i), profile, q2mut_last());
+		run_one(exact, n);
+		free(exact);
+	}
+	free(room);
+}
+
+/* What the oracle says of an input, in a child; "" if nothing. */
+static void ask(const uint8_t *data, size_t n, char *said, size_t room)
+{
+	int pipes[2], status;
+	size_t got = 0;
+	ssize_t k;
+	pid_t pid;
+
+	if (pipe(pipes) != 0 || (pid = fork()) < 0)
+		abort();
+	if (pid == 0) {
+		dup2(pipes[1], 2);
+		close(pipes[0]);
+		close(pipes[1]);
+		q2f_on_violation = NULL;
+		opt.save = NULL;
+		run_one(data, n);
+		_exit(0);
+	}
+	close(pipes[1]);
+	while (got + 1 < room &&
+	       (k = read(pipes[0], said + got, room - got - 1)) > 0)
+		got += (size_t)k;
+	close(pipes[0]);
+	waitpid(pid, &status, 0);
+	said[got] = 0;
+	if (status == 0)
+		said[0] = 0;
+	else if (got == 0)
+		snprintf(said, room, "status %d", status);
+	/* The oracle's name is what counts, not its numbers. */
+	said[strcspn(said, ":")] = 0;
+}
+
+/* Makes a failing file smaller for as long as it fails in the same way. */
+static int trim_file(const char *path)
+{
+	static uint8_t now_bytes[ROOM], next[ROOM];
+	char first[256], said[256];
+	FILE *f = fopen(path, "rb");
+	bool smaller = true;
+	size_t n;
+
+	if (f == NULL)
+		return 2;
+	n = fread(now_bytes, 1, sizeof(now_bytes), f);
+	fclose(f);
+	ask(now_bytes, n, first, sizeof(first));
+	if (first[0] == 0) {
+		fprintf(stderr, "q2fuzz: %s does not fail\n", path);
+		return 2;
+	}
+	while (smaller) {
+		smaller = false;
+		for (unsigned i = 0; i < q2mut_trim_steps(n); i++) {
+			size_t m = q2mut_trim(now_bytes, n, next, sizeof(next),
+					      i);
+
+			if (m == 0)
+				continue;
+			ask(next, m, said, sizeof(said));
+			if (strcmp(said, first) != 0)
+				continue;
+			memcpy(now_bytes, next, m);
+			n = m;
+			smaller = true;
+		}
+	}
+	f = fopen(path, "wb");
+	if (f == NULL || fwrite(now_bytes, 1, n, f) != n || fclose(f) != 0)
+		return 2;
+	printf("%s: %zu bytes\n", path, n);
+	return 0;
+}
+
+static int usage(FILE *to)
+{
+	fprintf(to, "usage: q2fuzz TARGET|all [-f] [-S FILE] PATH...\n"
+		    "       q2fuzz TARGET|all [-f] [-S FILE] -n COUNT [-s SEED] [-p PROFILE]\n"
+		    "Runs a fuzz target on files and folders, or on generated images.\n"
+		    "  -f  again with each allocation, read and write failing in turn\n"
+		    "  -k  ORACLE,... known to be broken: counted, no failure\n"
+		    "  -S  store the input that fails\n"
+		    "  -T  seconds that one input may take (20)\n"
+		    "  -t  make failing files smaller, in place\ntargets:\n");
+	for (const struct q2f_target *t = q2f_targets; t->name; t++)
+		fprintf(to, "  %-12s %s\n", t->name, t->what);
+	return to == stdout ? 0 : 2;
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t count = 0, seed = 1;
+	uint32_t profile = 0;
+	int c, status = 0;
+
+	if (argc < 2 || strcmp(argv[1], "--help") == 0)
+		return usage(argc < 2 ? stderr : stdout);
+	opt.only = q2f_target(argv[1]);
+	if (opt.only == NULL && strcmp(argv[1], "all") != 0)
+		return usage(stderr);
+	argv[1] = argv[0];
+	while ((c = getopt(argc - 1, argv + 1, "fk:S:T:n:s:p:t")) != -1)
+		switch (c) {
+		case 'f':
+			opt.faults = true;
+			break;
+		case 'k':
+			q2f_known = optarg;
+			break;
+		case 'T':
+			opt.seconds = (unsigned)strtoul(optarg, NULL, 0);
+			break;
+		case 't':
+			opt.trim = true;
+			break;
+		case 'S':
+			opt.save = optarg;
+			break;
+		case 'n':
+			count = strtoull(optarg, NULL, 0);
+			break;
+		case 's':
+			seed = strtoull(optarg, NULL, 0);
+			break;
+		case 'p':
+			profile = (uint32_t)strtoul(optarg, NULL, 0);
+			break;
+		default:
+			return usage(stderr);
+		}
+	if (count == 0 && optind + 1 >= argc)
+		return usage(stderr);
+	q2f_on_violation = on_violation;
+	signal(SIGALRM, on_signal);
+	signal(SIGSEGV, on_signal);
+	signal(SIGBUS, on_signal);
+	signal(SIGFPE, on_signal);
+	run_generator(seed, count, profile);
+	for (int i = optind + 1; i < argc; i++)
+		status |= opt.trim ? trim_file(argv[i]) : run_path(argv[i]);
+	printf("q2fuzz: %llu runs, %llu known violations\n",
+	       (unsigned long long)opt.inputs,
+	       (unsigned long long)q2f_known_seen);
+	return status;
+}

@@ -1,0 +1,190 @@
+/*
+ * env.c - the input's trailer, violations, and counted allocations.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <malloc.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/endian.h"
+#include "q2fuzz.h"
+
+static const uint8_t magic[5] = {'Q', '2', 'C', 'T', 1};
+
+struct q2f_input q2f_split(const uint8_t *data, size_t size)
+{
+	struct q2f_input in = {.image = data, .size = size};
+	const uint8_t *t;
+
+	if (size < Q2F_TRAILER)
+		return in;
+	t = data + size - Q2F_TRAILER;
+	if (memcmp(t, magic, sizeof(magic)) != 0)
+		return in;
+	in.size -= Q2F_TRAILER;
+	in.ctl = (struct q2f_control){.flags = t[5],
+				      .pick = q2_be16(t + 6),
+				      .fail_alloc = q2_be32(t + 8),
+				      .fail_read = q2_be32(t + 12),
+				      .fail_write = q2_be32(t + 16),
+				      .hole = q2_be64(t + 20)};
+	/* No file is longer than an off_t can say. */
+	if (in.ctl.hole > INT64_MAX - in.size)
+		in.ctl.hole = INT64_MAX - in.size;
+	return in;
+}
+
+static void put(uint8_t *p, unsigned n, uint64_t v)
+{
+	while (n--) {
+		p[n] = (uint8_t)v;
+		v >>= 8;
+	}
+}
+
+void q2f_trailer(uint8_t *out, const struct q2f_control *ctl)
+{
+	memset(out, 0, Q2F_TRAILER);
+	memcpy(out, magic, sizeof(magic));
+	out[5] = (uint8_t)ctl->flags;
+	put(out + 6, 2, ctl->pick);
+	put(out + 8, 4, ctl->fail_alloc);
+	put(out + 12, 4, ctl->fail_read);
+	put(out + 16, 4, ctl->fail_write);
+	put(out + 20, 8, ctl->hole);
+}
+
+uint8_t *q2f_unconst(const uint8_t *p)
+{
+	uint8_t *q;
+
+	memcpy(&q, &p, sizeof(q));
+	return q;
+}
+
+const char *q2f_context = "";
+void (*q2f_on_violation)(const char *oracle);
+
+const char *q2f_known = "";
+uint64_t q2f_known_seen;
+
+static void tell(const char *oracle, const char *format, va_list ap)
+{
+	fprintf(stderr, "violation of %s%s: ", oracle, q2f_context);
+	vfprintf(stderr, format, ap);
+	fputc('\n', stderr);
+	if (q2f_on_violation)
+		q2f_on_violation(oracle);
+}
+
+void q2f_violation(const char *oracle, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	tell(oracle, format, ap);
+	va_end(ap);
+	abort();
+}
+
+bool q2f_open_violation(const char *oracle, const char *format, ...)
+{
+	va_list ap;
+
+	if (strstr(q2f_known, oracle)) {
+		q2f_known_seen++;
+		return true;
+	}
+	va_start(ap, format);
+	tell(oracle, format, ap);
+	va_end(ap);
+	abort();
+}
+
+/* ------------------------------------------------------------- allocations */
+
+struct q2f_heap q2f_heap;
+bool q2f_fault_reached;
+static uint64_t fail_at;
+static bool failed;
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t size);
+void __real_free(void *p);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+void __wrap_free(void *p);
+
+void q2f_heap_watch(uint32_t fail)
+{
+	q2f_heap = (struct q2f_heap){0};
+	fail_at = fail;
+	failed = false;
+}
+
+bool q2f_heap_done(void)
+{
+	fail_at = 0;
+	return failed;
+}
+
+static bool refuse(void)
+{
+	q2f_heap.calls++;
+	if (q2f_heap.calls != fail_at)
+		return false;
+	failed = q2f_fault_reached = true;
+	return true;
+}
+
+static void *count(void *p)
+{
+	if (p == NULL)
+		return NULL;
+	q2f_heap.blocks++;
+	q2f_heap.live += malloc_usable_size(p);
+	if (q2f_heap.live > q2f_heap.peak)
+		q2f_heap.peak = q2f_heap.live;
+	return p;
+}
+
+static void discount(void *p)
+{
+	if (p == NULL)
+		return;
+	q2f_heap.blocks--;
+	q2f_heap.live -= malloc_usable_size(p);
+}
+
+void *__wrap_malloc(size_t size)
+{
+	return refuse() ? NULL : count(__real_malloc(size));
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return refuse() ? NULL : count(__real_calloc(n, size));
+}
+
+void *__wrap_realloc(void *p, size_t size)
+{
+	void *q;
+
+	if (refuse())
+		return NULL;
+	discount(p);
+	q = __real_realloc(p, size);
+	count(q ? q : p);
+	return q;
+}
+
+void __wrap_free(void *p)
+{
+	discount(p);
+	__real_free(p);
+}

@@ -1,0 +1,33 @@
+/*
+ * guest.h - what a guest reads from an image, cluster by cluster.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A reader of its own, for tiny images, that shares nothing with the library.
+ */
+#ifndef Q2F_GUEST_H
+#define Q2F_GUEST_H
+
+#include "q2fuzz.h"
+
+struct q2f_guest {
+	uint64_t cluster_size; /* 0: the image was not read */
+	uint64_t disk;
+	size_t n;
+	/* By guest cluster of the active disk: a digest of what is read, or 0 if
+	 * that is in doubt: a table or cluster is out of the file, unaligned, or
+	 * has another reference. */
+	uint64_t *digest;
+};
+
+/* `strict`: doubt everything that has two references.  Otherwise only what
+ * cannot be read at all is 0. */
+void q2f_guest_read(struct q2f_guest *g, const uint8_t *image, size_t size,
+		    bool strict);
+void q2f_guest_free(struct q2f_guest *g);
+
+/* Violates `oracle` if a cluster that was beyond doubt now reads otherwise. */
+void q2f_guest_compare(const struct q2f_guest *before,
+		       const struct q2f_guest *after, const char *oracle);
+
+#endif

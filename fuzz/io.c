@@ -1,0 +1,116 @@
+/*
+ * io.c - an image in memory that counts how it is read.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The allowance of reads is the fuel of all loops (I-10): it depends on what is
+ * stored, never on what the header or a hole claims.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "io/io.h"
+#include "q2fuzz.h"
+
+/* Tables of the largest sizes that the format allows, over holes, are read in
+ * pieces of 64 KiB: a few thousand reads.  Beyond that, each stored sector may
+ * be read some times over. */
+#define READS_FREE 65536u
+#define READS_A_SECTOR 256u
+#define BYTES_FREE (UINT64_C(512) << 20)
+#define BYTES_A_BYTE 256u
+
+struct q2f_io {
+	struct q2_io io;
+	const uint8_t *data;
+	uint64_t stored;
+	uint64_t reads;
+	uint64_t bytes;
+	uint64_t fail_read;
+	bool failed;
+};
+
+static void burn(struct q2f_io *m, size_t len)
+{
+	m->reads++;
+	m->bytes += len;
+	if (m->reads > READS_FREE + READS_A_SECTOR * (m->stored / 512 + 1))
+		q2f_violation("I-10", "%llu reads of %llu stored bytes",
+			      (unsigned long long)m->reads,
+			      (unsigned long long)m->stored);
+	if (m->bytes > BYTES_FREE + BYTES_A_BYTE * m->stored)
+		q2f_violation("I-10", "%llu bytes read of %llu stored ones",
+			      (unsigned long long)m->bytes,
+			      (unsigned long long)m->stored);
+}
+
+static enum q2_status io_pread(struct q2_io *io, void *buf, size_t len,
+			       uint64_t off, struct q2_err *err)
+{
+	struct q2f_io *m = (struct q2f_io *)io;
+	uint64_t there = off < m->stored ? m->stored - off : 0;
+	size_t n = there < len ? (size_t)there : len;
+
+	if (off > io->size || len > io->size - off)
+		q2f_violation("I-4", "a read of %zu bytes at %llu", len,
+			      (unsigned long long)off);
+	burn(m, len);
+	if (m->reads == m->fail_read) {
+		m->failed = q2f_fault_reached = true;
+		return q2_fail(err, Q2_E_IO, 5, off, "a read was made to fail");
+	}
+	if (n)
+		memcpy(buf, m->data + off, n);
+	memset((uint8_t *)buf + n, 0, len - n);
+	return Q2_OK;
+}
+
+static struct q2_range io_data(struct q2_io *io, uint64_t off)
+{
+	const struct q2f_io *m = (const struct q2f_io *)io;
+
+	if (off >= m->stored)
+		return (struct q2_range){io->size, 0};
+	return (struct q2_range){off, m->stored - off};
+}
+
+static void io_close(struct q2_io *io)
+{
+	free(io);
+}
+
+static const struct q2_io_ops ops = {
+	.pread = io_pread,
+	.close = io_close,
+	.data = io_data,
+};
+
+struct q2_io *q2f_io_new(const struct q2f_input *in)
+{
+	struct q2f_io *m = calloc(1, sizeof(*m));
+
+	if (m == NULL)
+		abort();
+	m->io.ops = &ops;
+	m->io.size = in->size + in->ctl.hole;
+	m->io.stored = m->stored = in->size;
+	m->data = in->image;
+	m->fail_read = in->ctl.fail_read;
+	return &m->io;
+}
+
+bool q2f_io_failed(const struct q2_io *io)
+{
+	return ((const struct q2f_io *)io)->failed;
+}
+
+uint64_t q2f_io_reads(const struct q2_io *io)
+{
+	return ((const struct q2f_io *)io)->reads;
+}
+
+uint64_t q2f_io_bytes(const struct q2_io *io)
+{
+	return ((const struct q2f_io *)io)->bytes;
+}

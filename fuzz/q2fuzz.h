@@ -1,0 +1,142 @@
+/*
+ * q2fuzz.h - what the fuzz targets and their drivers share.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A target is one function that takes any bytes, works in memory and touches no
+ * file.  A plain image is a valid input: what a target is to do besides stands
+ * in an optional trailer of 32 bytes, which is taken off before the image is
+ * looked at.  A broken promise (an oracle) ends in q2f_violation().
+ */
+#ifndef Q2FUZZ_H
+#define Q2FUZZ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "q2.h"
+
+/* ----------------------------------------------------------------- targets */
+typedef int q2f_fn(const uint8_t *data, size_t size);
+
+struct q2f_target {
+	const char *name;
+	q2f_fn *run; /* returns 0; violations do not return */
+	const char *what;
+};
+
+/* In a fixed order, until name is NULL. */
+extern const struct q2f_target q2f_targets[];
+const struct q2f_target *q2f_target(const char *name);
+
+q2f_fn q2f_open, q2f_walk, q2f_check, q2f_snapshot, q2f_bitmap, q2f_compressed,
+	q2f_repair, q2f_crash_repair, q2f_plan;
+
+/* ------------------------------------------------------------------- input */
+#define Q2F_TRAILER 32u
+
+enum q2f_flag {
+	Q2F_DATA = 1 << 0, /* inflate compressed clusters */
+	Q2F_FULL = 1 << 1, /* locate every finding */
+	Q2F_ALL = 1 << 2   /* repair: also what is not safe */
+};
+
+/* The trailer, big-endian: "Q2CT", version 1, flags, u16 pick, u32 fail_alloc,
+ * u32 fail_read, u32 fail_write, u64 hole, 4 bytes 0. */
+struct q2f_control {
+	unsigned flags;
+	unsigned pick;	     /* the target's choice, such as how many writes */
+	uint32_t fail_alloc; /* this allocation fails, from 1 on; 0: none */
+	uint32_t fail_read;
+	uint32_t fail_write;
+	uint64_t hole; /* so many zeros follow the image and are not stored */
+};
+
+struct q2f_input {
+	const uint8_t *image;
+	size_t size;
+	struct q2f_control ctl;
+};
+
+struct q2f_input q2f_split(const uint8_t *data, size_t size);
+
+/* Writes the trailer's Q2F_TRAILER bytes. */
+void q2f_trailer(uint8_t *out, const struct q2f_control *ctl);
+
+/* zlib's next_in is not const, though nothing is written there. */
+uint8_t *q2f_unconst(const uint8_t *p);
+
+/* ----------------------------------------------------------------- oracles */
+
+/* Tells which promise was broken, and how, then aborts. */
+void q2f_violation(const char *oracle, const char *format, ...)
+	__attribute__((noreturn, format(printf, 2, 3)));
+
+/* The same for a promise that is known to be broken here and there: if the driver
+ * was told so (q2f_known), it is counted, and true returned.  Otherwise this does
+ * not return. */
+bool q2f_open_violation(const char *oracle, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+extern const char *q2f_known; /* names of oracles; "" */
+extern uint64_t q2f_known_seen;
+
+/* What the target is at, if it does several things; "" or " (...)". */
+extern const char *q2f_context;
+
+/* Called first by q2f_violation(): the driver tells which input it was. */
+extern void (*q2f_on_violation)(const char *oracle);
+
+/* Set when a fault that the trailer asks for did happen. */
+extern bool q2f_fault_reached;
+
+/* Allocations made by this program's own code: the linker sends them here. */
+struct q2f_heap {
+	uint64_t calls;
+	uint64_t blocks; /* not yet freed */
+	uint64_t live;	 /* bytes, as the allocator rounds them */
+	uint64_t peak;
+};
+extern struct q2f_heap q2f_heap;
+
+/* Starts to count anew; the `fail`-th allocation from now on fails (0: none). */
+void q2f_heap_watch(uint32_t fail);
+/* Stops failing; true if the chosen allocation was reached. */
+bool q2f_heap_done(void);
+
+/* An image in memory that is only read: counted, faulty if asked for, with a
+ * hole behind it.  Violates I-10 if it is read more than its size explains. */
+struct q2f_io;
+struct q2_io *q2f_io_new(const struct q2f_input *in);
+/* True if a read was made to fail. */
+bool q2f_io_failed(const struct q2_io *io);
+/* Reads so far, and their bytes. */
+uint64_t q2f_io_reads(const struct q2_io *io);
+uint64_t q2f_io_bytes(const struct q2_io *io);
+
+/* ------------------------------------------------------------------- check */
+
+/* What one check said, as far as two checks can be compared. */
+struct q2f_said {
+	enum q2_status status;
+	struct q2_check_result result;
+	uint64_t digest; /* of all findings in order */
+	uint64_t findings;
+	uint64_t corrupt; /* findings of that severity */
+	uint64_t advice;
+	uint64_t unreadable; /* findings UNREADABLE */
+	/* Called for each finding besides; may be NULL. */
+	void (*also)(void *ctx, const struct q2_finding *f);
+	void *ctx;
+};
+
+/* Checks the image; q2f_said.also and ctx are the caller's, the rest is set. */
+void q2f_run_check(struct q2_io *io, unsigned flags, struct q2f_said *said);
+
+/* Judges one check by itself (C-1: counts, fields and verdict agree). */
+void q2f_judge_check(const struct q2f_said *said);
+
+/* A check of `in` under all oracles; *said may be NULL. */
+void q2f_check_input(const struct q2f_input *in, struct q2f_said *said);
+
+#endif

@@ -1,0 +1,218 @@
+/*
+ * t_check.c - target check: a whole check, under all its oracles.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * C-1 counts, fields and verdict agree; C-2 the same findings twice; C-3 not one
+ * byte of the image changes; C-4 what could not be read or allocated is never
+ * called clean; C-5 the reference checker agrees; D-1 memory follows what is
+ * stored; I-7 nothing is left behind; I-10 fuel (io.c).
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "io/io.h"
+#include "q2fuzz.h"
+#include "refcheck.h"
+
+/* What a check may allocate besides 64 bytes for each stored byte: read-ahead,
+ * windows over records, and what is believed of claims over holes. */
+#define HEAP_FREE (UINT64_C(24) << 20)
+#define HEAP_A_BYTE 64u
+
+struct listener {
+	struct q2f_said *said;
+	uint64_t leaks;
+};
+
+static uint64_t digest(uint64_t seed, const struct q2_finding *f)
+{
+	const uint64_t v[] = {
+		f->problem->number, f->fields,
+		f->fields & Q2_F_KIND ? (uint64_t)f->kind : 0,
+		f->fields & Q2_F_TREE ? f->tree : 0,
+		f->fields & Q2_F_L1 ? f->l1 : 0,
+		f->fields & Q2_F_L2 ? f->l2 : 0,
+		f->fields & Q2_F_INDEX ? f->index : 0,
+		f->fields & Q2_F_HOST ? f->host : 0,
+		f->fields & Q2_F_GUEST ? f->guest : 0,
+		f->fields & Q2_F_LENGTH ? f->length : 0,
+		f->fields & Q2_F_OTHER ? f->other : 0,
+		f->fields & Q2_F_FOUND ? f->found : 0,
+		f->fields & Q2_F_EXPECTED ? f->expected : 0,
+		f->fields & Q2_F_COUNT ? f->count : 0,
+	};
+
+	seed = 31 * seed + q2_hash(v, sizeof(v));
+	if (f->fields & Q2_F_TEXT)
+		seed = 31 * seed + q2_hash(f->text, f->text_len);
+	return seed;
+}
+
+static void on_found(void *ctx, const struct q2_finding *f)
+{
+	struct listener *l = ctx;
+	struct q2f_said *s = l->said;
+
+	if (f->problem == NULL || (f->fields & ~f->problem->fields))
+		q2f_violation("C-1", "a finding has fields that its problem lacks");
+	if ((f->fields & Q2_F_TEXT) && f->text_len > sizeof(f->text))
+		q2f_violation("I-6", "a finding's text of %u bytes",
+			      f->text_len);
+	s->digest = digest(s->digest, f);
+	s->findings++;
+	s->corrupt += f->problem->severity == Q2_CORRUPT;
+	s->advice += f->problem->severity == Q2_ADVICE;
+	s->unreadable += f->problem->number == 901;
+	if (f->problem->severity == Q2_LEAK)
+		l->leaks += f->problem->number == 801 ? f->count : 1;
+	if (s->also)
+		s->also(s->ctx, f);
+}
+
+void q2f_run_check(struct q2_io *io, unsigned flags, struct q2f_said *said)
+{
+	struct listener l = {.said = said};
+	struct q2_check_opts opts = {
+		.flags = (flags & Q2F_DATA ? Q2_CHECK_DATA : 0) |
+			 (flags & Q2F_FULL ? Q2_CHECK_FULL : 0),
+		.found = on_found,
+		.ctx = &l,
+	};
+	struct q2_err err = {0};
+
+	said->digest = said->findings = said->corrupt = said->advice = 0;
+	said->unreadable = 0;
+	said->status = q2_check(io, &opts, &said->result, &err);
+	if (said->status != Q2_OK && err.code == Q2_OK)
+		q2f_violation("C-1", "status %d without a cause",
+			      (int)said->status);
+	if (l.leaks != said->result.leaks)
+		q2f_violation("C-1", "%llu leaks counted, %llu reported",
+			      (unsigned long long)said->result.leaks,
+			      (unsigned long long)l.leaks);
+}
+
+void q2f_judge_check(const struct q2f_said *s)
+{
+	const struct q2_check_result *r = &s->result;
+	enum q2_verdict v = r->verdict;
+
+	if (s->corrupt != r->corruptions || s->advice != r->advice)
+		q2f_violation("C-1", "%llu corruptions counted, %llu reported",
+			      (unsigned long long)r->corruptions,
+			      (unsigned long long)s->corrupt);
+	if ((v == Q2_CLEAN && (r->corruptions || r->leaks)) ||
+	    (v == Q2_LEAKS && (r->corruptions || r->leaks == 0)) ||
+	    (v == Q2_CORRUPTED && r->corruptions == 0))
+		q2f_violation("C-1", "verdict %s with %llu corruptions, %llu leaks",
+			      q2_verdict_text(v),
+			      (unsigned long long)r->corruptions,
+			      (unsigned long long)r->leaks);
+	if (v == Q2_CLEAN && (s->status != Q2_OK || r->check_errors))
+		q2f_violation("C-4", "clean, with status %d and %llu errors",
+			      (int)s->status,
+			      (unsigned long long)r->check_errors);
+	if (v == Q2_UNREADABLE && s->status == Q2_OK && !r->is_raw &&
+	    r->corruptions == 0)
+		q2f_violation("C-1", "unreadable, and nothing says why");
+	if (r->allocated_clusters && v == Q2_UNREADABLE && s->status == Q2_OK)
+		q2f_violation("C-1", "unreadable, but clusters were counted");
+}
+
+static void judge_memory(const struct q2f_input *in,
+			 const struct q2f_said *s)
+{
+	uint64_t most = HEAP_FREE + HEAP_A_BYTE * in->size;
+
+	if (q2f_heap.peak > most)
+		q2f_violation("D-1", "%llu bytes of heap for %zu stored ones",
+			      (unsigned long long)q2f_heap.peak, in->size);
+	if (q2f_heap.blocks)
+		q2f_violation("I-7", "%llu blocks are left behind",
+			      (unsigned long long)q2f_heap.blocks);
+	if (in->ctl.fail_alloc == 0 && s->result.peak_memory > q2f_heap.peak)
+		q2f_violation("D-1", "a peak of %llu was told, of %llu",
+			      (unsigned long long)s->result.peak_memory,
+			      (unsigned long long)q2f_heap.peak);
+}
+
+/* One check with everything freed at its end. */
+static void once(const struct q2f_input *in, struct q2f_said *s, bool *failed)
+{
+	struct q2_io *io = q2f_io_new(in);
+
+	q2f_heap_watch(in->ctl.fail_alloc);
+	q2f_run_check(io, in->ctl.flags, s);
+	*failed = q2f_heap_done();
+	judge_memory(in, s);
+	*failed |= q2f_io_failed(io);
+	q2f_heap_watch(0);
+	q2f_heap.blocks = 1; /* the io */
+	q2_io_close(io);
+}
+
+/* The same input with a fault: it may not look better than without. */
+static void with_fault(const struct q2f_input *in, const struct q2f_said *sound)
+{
+	struct q2f_said s = {0};
+	bool failed;
+
+	once(in, &s, &failed);
+	q2f_judge_check(&s);
+	if (!failed) {
+		if (s.digest != sound->digest)
+			q2f_violation("C-2", "a fault that did not happen changes the findings");
+		return;
+	}
+	/* What was not read may be a finding's text, or a sample; but then
+	 * no verdict may rest on it. */
+	if (s.status == Q2_OK && s.unreadable == 0 && !s.result.partial &&
+	    s.result.verdict < sound->result.verdict)
+		q2f_violation("C-4", "verdict %s instead of %s after a fault",
+			      q2_verdict_text(s.result.verdict),
+			      q2_verdict_text(sound->result.verdict));
+}
+
+void q2f_check_input(const struct q2f_input *in, struct q2f_said *said)
+{
+	struct q2f_input sound = *in;
+	struct q2f_said a = {0}, b = {0};
+	struct q2f_refcheck *ref = q2f_refcheck_new(&sound);
+	uint64_t before = q2_hash(in->image, in->size);
+	bool failed;
+
+	sound.ctl.fail_alloc = sound.ctl.fail_read = 0;
+	if (said) {
+		a.also = said->also;
+		a.ctx = said->ctx;
+	}
+	if (ref && !a.also) {
+		a.also = q2f_refcheck_found;
+		a.ctx = ref;
+	}
+	once(&sound, &a, &failed);
+	q2f_judge_check(&a);
+	once(&sound, &b, &failed);
+	if (a.digest != b.digest || a.findings != b.findings ||
+	    a.status != b.status || a.result.verdict != b.result.verdict)
+		q2f_violation("C-2", "two checks say two things");
+	if (ref)
+		q2f_refcheck_compare(ref, &a);
+	if (in->ctl.fail_alloc || in->ctl.fail_read)
+		with_fault(in, &a);
+	if (q2_hash(in->image, in->size) != before)
+		q2f_violation("C-3", "a check changed the image");
+	q2f_refcheck_free(ref);
+	if (said)
+		*said = a;
+}
+
+int q2f_check(const uint8_t *data, size_t size)
+{
+	struct q2f_input in = q2f_split(data, size);
+
+	q2f_check_input(&in, NULL);
+	return 0;
+}

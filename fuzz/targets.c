@@ -1,0 +1,29 @@
+/*
+ * targets.c - the list of the targets.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <string.h>
+
+#include "q2fuzz.h"
+
+const struct q2f_target q2f_targets[] = {
+	{"open", q2f_open, "header, geometry, extensions"},
+	{"walk", q2f_walk, "L1 and L2 tables"},
+	{"check", q2f_check, "a whole check, and the reference checker"},
+	{"snapshot", q2f_snapshot, "snapshot records"},
+	{"bitmap", q2f_bitmap, "bitmap records"},
+	{"compressed", q2f_compressed, "compressed clusters"},
+	{"repair", q2f_repair, "plan, apply, check, plan again, undo"},
+	{"crash-repair", q2f_crash_repair, "repairs that stop after any write"},
+	{"plan", q2f_plan, "stored plans"},
+	{NULL, NULL, NULL},
+};
+
+const struct q2f_target *q2f_target(const char *name)
+{
+	for (size_t i = 0; q2f_targets[i].name; i++)
+		if (strcmp(q2f_targets[i].name, name) == 0)
+			return &q2f_targets[i];
+	return NULL;
+}
