@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# bitflip.sh - flips every bit of the metadata of images that qemu-img made, repairs,
+# and holds the share that reads as before against what was promised.
+#
+# SPDX-License-Identifier: MIT
+#
+# usage: bitflip.sh BUILD_DIR [table]
+#
+# Prints "bitflip: N passed, N failed".  With "table", the table as well.
+set -u
+
+build=$(cd "$1" && pwd)
+mode=${2:-}
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+cd "$tmp" || exit 1
+passed=0
+failed=0
+
+verdict() { # what bad
+	if [ "$2" = 0 ]; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "bitflip: $1" >&2
+	fi
+}
+
+io() { # image commands...
+	local image=$1 args=()
+	shift
+	for command in "$@"; do args+=(-c "$command"); done
+	qemu-io "${args[@]}" "$image" >/dev/null
+}
+
+make_images() {
+	qemu-img create -q -f qcow2 plain.qcow2 1G
+	io plain.qcow2 'write -P 1 0 256k' 'write -P 2 100M 128k' 'write -P 7 600M 192k' 'write -z 700M 64k'
+	qemu-img create -q -f qcow2 -o cluster_size=4k small.qcow2 4M
+	io small.qcow2 'write -P 1 0 40k' 'write -P 2 100k 12k' 'write -P 7 600k 20k' 'write -P 9 3M 64k'
+	qemu-img create -q -f qcow2 -o cluster_size=4k snapshots.qcow2 1M
+	io snapshots.qcow2 'write -P 1 0 40k' 'write -P 2 100k 12k'
+	qemu-img snapshot -c one snapshots.qcow2
+	io snapshots.qcow2 'write -P 3 8k 8k' 'write -P 9 700k 30k'
+	qemu-img snapshot -c two snapshots.qcow2
+	io snapshots.qcow2 'write -P 4 16k 4k'
+	seq 1 40000 | head -c 262144 >text.raw
+	qemu-img convert -c -f raw -O qcow2 -o cluster_size=4k text.raw compressed.qcow2
+	qemu-img create -q -f qcow2 -o cluster_size=16k,extended_l2=on extended.qcow2 1M
+	io extended.qcow2 'write -P 1 0 64k' 'write -P 2 100k 2k' 'write -P 3 200k 48k' 'write -z 210k 1k'
+	qemu-img create -q -f qcow2 -o cluster_size=4k bitmaps.qcow2 2M
+	io bitmaps.qcow2 'write -P 1 0 64k'
+	qemu-img bitmap --add -g 4k bitmaps.qcow2 first
+	qemu-img bitmap --add -g 64k bitmaps.qcow2 second
+	io bitmaps.qcow2 'write -P 2 256k 32k'
+	qemu-img snapshot -c one bitmaps.qcow2
+	io bitmaps.qcow2 'write -P 3 16k 8k'
+}
+
+# Stored results are what we say they are: clean for qemu-img, too, and readable.
+ask_qemu() { # folder
+	local image bad=0 n=0
+	for image in "$1"/*.qcow2; do
+		[ -e "$image" ] || continue
+		n=$((n + 1))
+		timeout 20 qemu-img check -q -f qcow2 "$image" >/dev/null 2>&1 || {
+			bad=$((bad + 1))
+			echo "bitflip: qemu-img check objects to $(basename "$image")" >&2
+		}
+		timeout 20 qemu-img convert -f qcow2 -O raw "$image" out.raw 2>/dev/null || {
+			bad=$((bad + 1))
+			echo "bitflip: qemu-img convert cannot read $(basename "$image")" >&2
+		}
+	done
+	verdict "$1: $bad of $n results are bad for qemu-img" "$bad"
+}
+
+one() { # name
+	mkdir -p "stored-$1"
+	${WRAP:-} "$build/tests/bitflip" "$1.qcow2" -d "stored-$1" -e 97 >"$1.out" 2>"$1.err" ||
+		echo "failed 1 0 1 0 1 1" >>"$1.out"
+	cat "$1.err" >&2
+}
+
+# The promise, over all images: 97 % of L1, L2 and refcount structures and 85 % of
+# the header read as before; nothing intact is erased; all ends clean.  The bitmaps
+# of subclusters and of changed blocks have no redundancy: they are only listed.
+promise() {
+	cat ./*.out | awk '
+		$1 == "failed" {print "bitflip did not end"; bad = 1}
+		{flips[$1] += $2; same[$1] += $3; erased += $6; unclean += $7}
+		$1 ~ /^(L1|snapshot-L1|L2|refcount-table|refcount-block)$/ {f += $2; s += $3}
+		END {
+			if (f < 9000) {print "only " f " flips of tables"; bad = 1}
+			if (s < 0.97 * f) {print s " of " f " flips of tables read as before"; bad = 1}
+			if (same["header"] < 0.85 * flips["header"]) {print "header: " same["header"]; bad = 1}
+			if (erased) {print erased " times intact data was freed"; bad = 1}
+			if (unclean) {print unclean " results are not clean"; bad = 1}
+			exit bad
+		}' >promise.txt
+	status=$?
+	verdict "$(cat promise.txt)" $status
+}
+
+
+make_images || exit 1
+images=(plain small snapshots compressed extended bitmaps)
+for name in "${images[@]}"; do
+	while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+	one "$name" &
+done
+wait
+for name in "${images[@]}"; do ask_qemu "stored-$name"; done
+promise
+if [ "$mode" = table ]; then
+	echo "structure flips same differs admitted erased unclean"
+	cat ./*.out | awk '{for (i = 2; i <= 7; i++) t[$1, i] += $i; n[$1] = 1}
+		END {for (k in n) print k, t[k, 2], t[k, 3], t[k, 4], t[k, 5], t[k, 6], t[k, 7]}' | sort
+fi
+echo "bitflip: $passed passed, $failed failed"
+[ $failed = 0 ] && [ $passed -gt 0 ]

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# cases.sh - repairs every golden case: what must hold of any repair, and what
+# qemu-img says of the result.
+#
+# SPDX-License-Identifier: MIT
+#
+# usage: cases.sh BUILD_DIR [CASE...]     prints "repair-cases: N passed, N failed"
+#
+# A case may have a file expect.repair with lines "left ID": what is left although the
+# catalogue has a repair for it, with the reason as a comment; and "qemu no": the
+# result is nothing that qemu-img can check (a key or another file would be needed).
+set -u
+
+build=$(cd "$1" && pwd)
+shift
+cd "$(dirname "$0")/../cases" || exit 1
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+passed=0
+failed=0
+
+complain() { # case text
+	echo "repair case $1: $2" >&2
+	ok=0
+}
+
+# After a repair that calls itself complete, qemu-img has nothing to object to.
+ask_qemu() { # case
+	local status said
+	cp --sparse=always "$tmp/image.qcow2" "$tmp/fixed.qcow2"
+	said=$(cd "$tmp" && ${WRAP:-} "$build/bin/qcow2-fsck" -y --no-journal fixed.qcow2 2>&1)
+	status=$?
+	[ $status = 0 ] || [ $status = 1 ] || return
+	said=$(cd "$tmp" && timeout 20 qemu-img check -f qcow2 fixed.qcow2 2>&1) && return
+	status=$?
+	case $said in
+	*'requires'*'encrypt.key-secret'* | *'key'*'secret'* | *'Could not open'*'No such file'* | \
+		*'data-file'* | *'backing file'*) return ;;
+	esac
+	complain "$1" "qemu-img check exits with $status: $(echo "$said" | tail -n 3 | head -c 300)"
+}
+
+run_case() { # case
+	local name=$1 known
+	ok=1
+	rm -rf "${tmp:?}"/*
+	"$build/tests/q2mk" "$name/recipe" "$tmp/image.qcow2" 2>"$tmp/err" || {
+		complain "$name" "recipe: $(cat "$tmp/err")"
+		return
+	}
+	known=$(sed -n 's/^left //p' "$name/expect.repair" 2>/dev/null | tr '\n' ,)
+	${WRAP:-} "$build/tests/fixpoint" -c "${CRASHES:-60}" -l "$known" "$tmp/image.qcow2" >/dev/null 2>"$tmp/err" ||
+		complain "$name" "$(sed 's/^[^:]*: //' "$tmp/err" | head -c 400)"
+	[ "$(stat -c %s "$tmp/image.qcow2")" -gt 4000000000 ] ||
+		grep -qs '^qemu no' "$name/expect.repair" || ask_qemu "$name"
+}
+
+# All of them: one process for each processor, every n-th case each.
+if [ $# = 0 ]; then
+	all=([0-9]*/)
+	jobs=$(nproc)
+	for ((j = 0; j < jobs; j++)); do
+		mine=()
+		for ((i = j; i < ${#all[@]}; i += jobs)); do mine+=("${all[i]}"); done
+		bash ../repair/cases.sh "$build" "${mine[@]}" >"$tmp.$j" &
+	done
+	wait
+	for ((j = 0; j < jobs; j++)); do
+		read -r _ p _ f _ < <(tail -n 1 "$tmp.$j")
+		passed=$((passed + ${p:-0}))
+		failed=$((failed + ${f:-1}))
+		rm -f "$tmp.$j"
+	done
+	[ $((passed + failed)) -ge ${#all[@]} ] || failed=$((failed + 1))
+fi
+for name in "$@"; do
+	name=${name%/}
+	run_case "$name"
+	if [ $ok = 1 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+done
+echo "repair-cases: $passed passed, $failed failed"
+[ $failed = 0 ] && [ $passed -gt 0 ]

@@ -1,0 +1,322 @@
+/*
+ * fixpoint.c - what must hold of the repair of any image.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * usage: fixpoint [-c CRASHES] [-l IDS] IMAGE...
+ *
+ * -l: problems that are known to be left, separated by commas.
+ *
+ * For each image, in memory above the file, which is never written:
+ *  - after everything is repaired, what is left has no repair in the catalogue;
+ *  - a second plan is empty;
+ *  - the safe repair changes no byte that a guest reads, and frees no data;
+ *  - undone, every byte and the length are as before;
+ *  - wherever writing stops, torn between any two sectors, redo leads to the
+ *    repaired image and undo to the old one, and each guest cluster reads as in one
+ *    of the two.  At most CRASHES such places are tried for an image, 400 if not
+ *    said otherwise; 0: none.
+ * Prints what does not hold, and "fixpoint: N passed, N failed".
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "repair/plan.h"
+#include "../support/testview.h"
+
+#define SECTOR 512u
+
+struct leftovers {
+	char text[400];
+	unsigned n;
+};
+
+static unsigned crashes_max = 400;
+static const char *known = "";
+static const char *name;
+static bool held;
+
+static void complain(const char *what, const char *more)
+{
+	fprintf(stderr, "%s: %s%s%s\n", name, what, *more ? ": " : "", more);
+	held = false;
+}
+
+static struct q2_io *above(struct q2_io *base, struct q2_budget *budget)
+{
+	struct q2_io *io;
+
+	if (q2_io_overlay(base, budget, &io, NULL) != Q2_OK)
+		die("no memory");
+	return io;
+}
+
+static struct q2_plan *plan(struct q2_io *io, unsigned flags,
+			    struct q2_plan_result *res)
+{
+	const struct q2_plan_opts opts = {.flags = flags};
+	struct q2_plan *p;
+	struct q2_err err = {0};
+
+	if (q2_plan_make(io, &opts, &p, res, &err) != Q2_OK) {
+		complain("no plan", err.text);
+		return NULL;
+	}
+	return p;
+}
+
+static void on_found(void *ctx, const struct q2_finding *f)
+{
+	struct leftovers *l = ctx;
+
+	if (f->problem->severity == Q2_ADVICE ||
+	    f->problem->fix == Q2_FIX_NONE || strstr(known, f->problem->id))
+		return;
+	if (l->n++ < 8 && strstr(l->text, f->problem->id) == NULL)
+		snprintf(l->text + strlen(l->text),
+			 sizeof(l->text) - strlen(l->text), " %s",
+			 f->problem->id);
+}
+
+/* What is left that the catalogue has a repair for. */
+static void judge_rest(struct q2_io *io)
+{
+	struct leftovers l = {0};
+	const struct q2_check_opts opts = {.found = on_found, .ctx = &l};
+	struct q2_check_result res;
+
+	if (q2_check(io, &opts, &res, NULL) != Q2_OK)
+		complain("the check after it failed", "");
+	else if (l.n)
+		complain("left", l.text);
+}
+
+/* Whether the two hold the same, as far as the plan writes. */
+static bool same(const struct q2_plan *p, struct q2_io *a, struct q2_io *b)
+{
+	static uint8_t x[65536], y[65536];
+
+	if (a->size != b->size)
+		return false;
+	for (size_t i = 0; i < p->edits.n; i++) {
+		const struct q2_edit *e = &p->edits.at[i];
+
+		for (uint64_t at = 0; at < e->len; at += sizeof(x)) {
+			size_t n = (size_t)q2_min(sizeof(x), e->len - at);
+
+			if (q2_pread_zero(a, x, n, e->offset + at, NULL) !=
+				    Q2_OK ||
+			    q2_pread_zero(b, y, n, e->offset + at, NULL) !=
+				    Q2_OK || memcmp(x, y, n))
+				return false;
+		}
+	}
+	return true;
+}
+
+struct views {
+	struct view at[VIEWS];
+	size_t n;
+	bool opens;
+	struct q2_check_result res;
+};
+
+static void look(struct q2_io *io, struct views *v)
+{
+	memset(v, 0, sizeof(*v));
+	v->opens = view_all(io, v->at, &v->n, NULL, &v->res, NULL, 0);
+}
+
+/* Whether each cluster reads as in one of the two. */
+static bool between(const struct views *now, const struct views *a,
+		    const struct views *b)
+{
+	size_t n = a->n < now->n ? a->n : now->n;
+
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < now->at[i].n; k++) {
+			uint64_t v = now->at[i].at[k];
+
+			if (v == VIEW_ANY || (k < a->at[i].n &&
+					      a->at[i].at[k] <= VIEW_ANY) ||
+			    (k < a->at[i].n && a->at[i].at[k] == v) ||
+			    (i < b->n && k < b->at[i].n && b->at[i].at[k] == v))
+				continue;
+			return false;
+		}
+	return true;
+}
+
+/* Writes the first `edits` edits, and of the next one the first `torn` bytes. */
+static void write_part(const struct q2_plan *p, struct q2_io *io, size_t edits,
+		       size_t torn)
+{
+	if (p->new_size > p->old_size && q2_resize(io, p->new_size, NULL) != Q2_OK)
+		die("cannot grow");
+	for (size_t i = 0; i <= edits && i < p->edits.n; i++) {
+		const struct q2_edit *e = &p->edits.at[i];
+		size_t n = i < edits ? e->len : torn;
+
+		if (n && q2_pwrite(io, e->after, n, e->offset, NULL) != Q2_OK)
+			die("cannot write");
+	}
+}
+
+static void crash_at(const struct q2_plan *p, struct q2_io *base,
+		     struct q2_io *done, size_t edits, size_t torn,
+		     const struct views *before, const struct views *after)
+{
+	static const struct q2_apply_opts opts;
+	struct q2_budget budget = {0};
+	struct q2_io *io = above(base, &budget), *again;
+	struct views now;
+	struct q2_err err = {0};
+	char where[64];
+
+	snprintf(where, sizeof(where), "after %zu writes and %zu bytes", edits,
+		 torn);
+	write_part(p, io, edits, torn);
+	if (before->opens) {
+		look(io, &now);
+		if (!now.opens || !between(&now, before, after))
+			complain("a crash makes it worse", where);
+		view_free(now.at, now.n);
+	}
+	again = above(io, &budget);
+	if (q2_plan_redo(p, again, &opts, &err) != Q2_OK)
+		complain("redo fails", err.text);
+	else if (!same(p, again, done))
+		complain("redo leads elsewhere", where);
+	q2_io_close(again);
+	err = (struct q2_err){0};
+	if (q2_plan_undo(p, io, &opts, &err) != Q2_OK)
+		complain("undo fails", err.text);
+	else if (!same(p, io, base))
+		complain("undo leads elsewhere", where);
+	q2_io_close(io);
+}
+
+/* Every place where writing can stop, or so many of them, evenly. */
+static void crash_everywhere(const struct q2_plan *p, struct q2_io *base,
+			     struct q2_io *done)
+{
+	struct views before, after;
+	size_t places = 0, seen = 0, step;
+
+	for (size_t i = 0; i < p->edits.n; i++)
+		places += 1 + p->edits.at[i].len / SECTOR;
+	step = crashes_max ? places / crashes_max + 1 : 0;
+	if (step == 0)
+		return;
+	look(base, &before);
+	look(done, &after);
+	for (size_t i = 0; i < p->edits.n && held; i++) {
+		const struct q2_edit *e = &p->edits.at[i];
+		size_t torn = 0;
+
+		/* A write stops between sectors of the medium. */
+		do {
+			if (seen++ % step == 0)
+				crash_at(p, base, done, i, torn, &before,
+					 &after);
+			torn += torn ? SECTOR : SECTOR - e->offset % SECTOR;
+		} while (torn < e->len && held);
+	}
+	view_free(before.at, before.n);
+	view_free(after.at, after.n);
+}
+
+static void repair_all(struct q2_io *base)
+{
+	static const struct q2_apply_opts opts;
+	struct q2_budget budget = {0};
+	struct q2_io *io = above(base, &budget);
+	struct q2_plan_result res;
+	struct q2_plan *p = plan(base, Q2_PLAN_ALL, &res), *second;
+	struct q2_err err = {0};
+
+	if (p == NULL)
+		goto out;
+	if (res.not_converged)
+		complain("the rehearsal does not converge", "");
+	if (q2_plan_apply(p, io, &opts, &err) != Q2_OK) {
+		complain("apply fails", err.text);
+		goto out;
+	}
+	if (res.after.verdict != Q2_UNREADABLE)
+		judge_rest(io);
+	second = plan(io, Q2_PLAN_ALL, &res);
+	if (second && q2_plan_edits(second))
+		complain("a second plan is not empty", "");
+	q2_plan_free(second);
+	crash_everywhere(p, base, io);
+	if (q2_plan_undo(p, io, &opts, &err) != Q2_OK)
+		complain("undo fails", err.text);
+	else if (!same(p, io, base))
+		complain("undo does not give back every byte", "");
+out:
+	q2_plan_free(p);
+	q2_io_close(io);
+}
+
+/* Nothing that a guest reads may change. */
+static void repair_safely(struct q2_io *base)
+{
+	static const struct q2_apply_opts opts;
+	struct q2_budget budget = {0};
+	struct q2_io *io = above(base, &budget);
+	struct q2_plan_result res;
+	struct q2_plan *p = plan(base, 0, &res);
+	struct views before, after;
+
+	if (p && q2_plan_apply(p, io, &opts, NULL) != Q2_OK)
+		complain("applying the safe repair fails", "");
+	look(base, &before);
+	look(io, &after);
+	if (before.opens && (!after.opens || after.n < before.n))
+		complain("the safe repair loses a disk", "");
+	for (size_t i = 0; i < before.n && i < after.n && held; i++)
+		for (size_t k = 0; k < before.at[i].n && k < after.at[i].n; k++)
+			/* What was an error may become anything. */
+			if (before.at[i].at[k] > VIEW_ANY &&
+			    before.at[i].at[k] != after.at[i].at[k]) {
+				complain("the safe repair changes what a guest "
+					 "reads", "");
+				break;
+			}
+	view_free(before.at, before.n);
+	view_free(after.at, after.n);
+	q2_plan_free(p);
+	q2_io_close(io);
+}
+
+int main(int argc, char *argv[])
+{
+	unsigned passed = 0, failed = 0;
+	int c;
+
+	while ((c = getopt(argc, argv, "c:l:")) != -1)
+		if (c == 'c')
+			crashes_max = (unsigned)atoi(optarg);
+		else if (c == 'l')
+			known = optarg;
+		else
+			return 2;
+	for (int i = optind; i < argc; i++) {
+		struct q2_io *base;
+
+		name = argv[i];
+		held = true;
+		if (q2_io_open(name, &base, NULL) != Q2_OK)
+			die("cannot open an image");
+		repair_all(base);
+		repair_safely(base);
+		q2_io_close(base);
+		passed += held;
+		failed += !held;
+	}
+	printf("fixpoint: %u passed, %u failed\n", passed, failed);
+	return failed != 0;
+}

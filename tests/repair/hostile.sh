@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# hostile.sh - damage that tempts a repair to do harm: pointers onto intact data, one
+# field that makes all others look wrong, evidence that is easily thrown away.
+#
+# SPDX-License-Identifier: MIT
+#
+# usage: hostile.sh BUILD_DIR           prints "hostile: N passed, N failed"
+set -u
+export LC_ALL=C
+
+build=$(cd "${1:?usage: hostile.sh BUILD_DIR}" && pwd)
+fsck=$build/bin/qcow2-fsck
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+cd "$tmp" || exit 1
+passed=0
+failed=0
+
+check() { # name command...
+	local name=$1
+	shift
+	if "$@" >out 2>&1; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "hostile: $name: $(tail -n 3 out | head -c 300)" >&2
+	fi
+}
+
+u64() { # file offset
+	echo $((16#$(xxd -p -s "$2" -l 8 "$1")))
+}
+put64() { # file offset value
+	printf '%016x' "$3" | xxd -r -p | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+put8() { # file offset value
+	printf '%02x' "$3" | xxd -r -p | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+repair() { # option; of d.qcow2 into r.qcow2, or what is left of that
+	cp d.qcow2 r.qcow2
+	${WRAP:-} "$fsck" "$1" --no-journal r.qcow2
+	[ $? -lt 8 ]
+}
+same_disk() { # the snapshot too, if there is one
+	qemu-img compare -f qcow2 -F qcow2 "${1:-d}.qcow2" r.qcow2
+}
+untouched() {
+	cmp d.qcow2 r.qcow2
+}
+entry() { # L2 entry of the active disk: its offset in the file
+	echo $(($(u64 o.qcow2 "$(u64 o.qcow2 40)") & 0xfffffffffffe00 | 8 * $1))
+}
+host() { # guest cluster
+	echo $(($(u64 o.qcow2 "$(entry "$1")") & 0xfffffffffffe00))
+}
+
+qemu-img create -q -f qcow2 o.qcow2 64M || exit 1
+qemu-io -f qcow2 -c 'write -P 1 0 1M' -c 'write -P 2 2M 64k' o.qcow2 >io || exit 1
+qemu-img snapshot -c one o.qcow2 || exit 1
+qemu-io -f qcow2 -c 'write -P 7 30M 64k' o.qcow2 >io || exit 1
+data=$(host 3)
+l1=$(u64 o.qcow2 40)
+snapshot=$(u64 o.qcow2 64)
+
+# A cautious repair leaves what a wrong pointer leads to.
+for field in "refcount table:48:$data" "L1 table:40:$data" "L1 entry:$l1:$data" \
+	"snapshot's L1:$snapshot:$data" "snapshot's L1 entry:$(u64 o.qcow2 "$snapshot"):$data"; do
+	IFS=: read -r name at value <<<"$field"
+	cp o.qcow2 d.qcow2
+	put64 d.qcow2 "$at" "$value"
+	check "$name on data, -p" repair -p
+	check "$name on data, -p: the data is as it was" \
+		cmp -n 65536 -i "$data" o.qcow2 r.qcow2
+	case $name in "refcount table" | snapshot*)
+		check "$name on data, -y" repair -y
+		check "$name on data, -y: the disk is as it was" same_disk o
+		;;
+	esac
+done
+
+# The active table of an image with snapshots names nothing that only it has.
+cp o.qcow2 d.qcow2
+put64 d.qcow2 "$l1" 0
+check "an L1 entry lost, -p" repair -p
+check "an L1 entry lost, -p: nothing is lowered" untouched
+check "an L1 entry lost, -y" repair -y
+check "an L1 entry lost, -y: the disk is back" same_disk o
+
+# Nonsense past the end of the disk does not make the disk smaller.
+qemu-img create -q -f qcow2 o.qcow2 64M
+qemu-io -f qcow2 -c 'write -P 1 0 1M' o.qcow2 >io
+cp o.qcow2 d.qcow2
+for ((i = 0; i < 512; i += 8)); do
+	put64 d.qcow2 $(($(entry 6592) + i)) 0x6b65726e656c3a20
+done
+check "nonsense past the end, -y" repair -y
+check "nonsense past the end, -y: the disk is as it was" same_disk o
+
+# One field that makes the rest look wrong comes first, or nothing does.
+qemu-img create -q -f qcow2 -o cluster_size=4k o.qcow2 64M
+qemu-io -f qcow2 -c 'write -P 1 0 3M' -c 'write -P 3 17M 512k' -c 'write -P 4 40M 2M' o.qcow2 >io
+cp o.qcow2 d.qcow2
+put8 d.qcow2 23 11
+check "cluster_bits 11, -p" repair -p
+check "cluster_bits 11, -p: untouched" untouched
+check "cluster_bits 11, -y" repair -y
+check "cluster_bits 11, -y: as it was" cmp o.qcow2 r.qcow2
+qemu-img create -q -f qcow2 -o extended_l2=on,cluster_size=16k o.qcow2 64M
+qemu-io -f qcow2 -c 'write -P 1 0 3M' -c 'write -P 3 17M 512k' o.qcow2 >io
+cp o.qcow2 d.qcow2
+put8 d.qcow2 7 2
+check "version 3 read as 2, -p" repair -p
+check "version 3 read as 2, -p: untouched" untouched
+check "version 3 read as 2, -y" repair -y
+check "version 3 read as 2, -y: as it was" same_disk o
+
+echo "hostile: $passed passed, $failed failed"
+[ "$failed" = 0 ]
