@@ -14,12 +14,18 @@ root=$3$4
 # mode:source:destination below PREFIX
 manifest="
 755:$build/bin/qcow2-fsck:sbin/qcow2-fsck
+755:$build/bin/qcow2-map:bin/qcow2-map
+644:map/qcow2-map.1:share/man/man1/qcow2-map.1
+644:map/completion.bash:share/bash-completion/completions/qcow2-map
 644:$build/libq2.a:lib/libq2.a
 755:$build/libq2.so.0:lib/libq2.so.0
 644:$build/q2.pc:lib/pkgconfig/q2.pc
 644:lib/q2.h:include/q2.h
 644:fsck/qcow2-fsck.8:share/man/man8/qcow2-fsck.8
 644:$build/man/q2problems.7:share/man/man7/q2problems.7
+755:$build/bin/qcow2-dump:bin/qcow2-dump
+644:dump/qcow2-dump.1:share/man/man1/qcow2-dump.1
+644:dump/completion.bash:share/bash-completion/completions/qcow2-dump
 644:fsck/completion.bash:share/bash-completion/completions/qcow2-fsck
 "
 
@@ -71,10 +77,13 @@ END
 	LD_LIBRARY_PATH="$stage$root/lib" "$stage/shared"
 	# shellcheck disable=SC2046
 	${CC:-cc} -o "$stage/static" "$stage/try.c" $(pkg-config --cflags q2) \
-		"$stage$root/lib/libq2.a" -lz -ldeflate -lzstd
+		"$stage$root/lib/libq2.a" \
+		$(sed -n 's/^Libs.private: //p' "$stage$root/lib/pkgconfig/q2.pc")
 	"$stage/static"
 	rm -f "$stage/shared" "$stage/static" "$stage/try.c"
 	"$stage$root/sbin/qcow2-fsck" --version >/dev/null
+	"$stage$root/bin/qcow2-dump" --version >/dev/null
+	"$stage$root/bin/qcow2-map" --version >/dev/null
 	sh "$0" uninstall "$build" "$stage" "$root"
 	left=$(find "$stage" ! -type d)
 	[ -z "$left" ] || {

@@ -1,0 +1,58 @@
+/*
+ * faultalloc.c - a library to preload: a chosen allocation fails.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * FAULT_ALLOC  number of the allocation that returns NULL, counted from 1; 0: none
+ * FAULT_COUNT  a file in which the number of allocations is written at exit
+ *
+ * Allocations of other libraries while the program starts count, too.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+/* What the C library calls its own. */
+void *__libc_malloc(size_t n);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *old, size_t n);
+
+static unsigned long count;
+
+static int fails(void)
+{
+	static unsigned long wanted;
+
+	if (count == 0) {
+		const char *text = getenv("FAULT_ALLOC");
+
+		wanted = text ? strtoul(text, NULL, 10) : 0;
+	}
+	return ++count == wanted;
+}
+
+void *malloc(size_t n)
+{
+	return fails() ? NULL : __libc_malloc(n);
+}
+
+void *calloc(size_t n, size_t size)
+{
+	return fails() ? NULL : __libc_calloc(n, size);
+}
+
+void *realloc(void *old, size_t n)
+{
+	return fails() ? NULL : __libc_realloc(old, n);
+}
+
+__attribute__((destructor)) static void tell(void)
+{
+	const char *name = getenv("FAULT_COUNT");
+	unsigned long n = count;
+	FILE *f = name ? fopen(name, "w") : NULL;
+
+	if (f == NULL)
+		return;
+	fprintf(f, "%lu\n", n);
+	fclose(f);
+}
