@@ -1,0 +1,188 @@
+# dump-targets.sh - what is written to: files, devices, streams, full disks.
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash disable=SC2034,SC2154  # set there, used here
+
+test_targets() {
+	exits 0 top.qcow2 new.raw
+	check 'the bytes' cmp want.raw new.raw
+	check 'no temporary file is left' absent new.raw.part
+	# It exists.
+	echo precious >precious
+	exits 8 top.qcow2 precious
+	check 'it exists: said' err_has 'exists'
+	check 'it exists: untouched' grep -qx precious precious
+	exits 0 --force top.qcow2 precious
+	check '--force: the bytes' cmp want.raw precious
+	rm -f precious
+	# The remains of a run that was killed.
+	echo remains >new2.raw.part
+	exits 8 top.qcow2 new2.raw
+	check 'remains: untouched' grep -qx remains new2.raw.part
+	exits 0 --force top.qcow2 new2.raw
+	check 'remains: replaced' cmp want.raw new2.raw
+	rm -f new2.raw
+	# Nothing that is read is written to, by whatever name.
+	ln base.qcow2 hard
+	ln -s base.qcow2 soft
+	for name in top.qcow2 base.qcow2 ./base.qcow2 hard soft; do
+		exits 8 --force top.qcow2 "$name"
+		check "$name is read: said" err_has 'files that are read'
+	done
+	check 'files that are read: untouched' sha256sum --quiet -c hashes
+	rm -f hard soft
+	exits 8 top.qcow2 folder
+	exits 8 top.qcow2 nowhere/new.raw
+	timeout 10 "$dump" top.qcow2 fifo >out 2>err
+	check 'a FIFO: exit 8' test $? -eq 8
+	# Through a symbolic link the file that it names is replaced.
+	echo old >real
+	ln -s real link
+	exits 0 --force top.qcow2 link
+	check 'a link: stays one' test -L link
+	check 'a link: the bytes' cmp want.raw real
+	rm -f link real new.raw
+
+	"$dump" top.qcow2 - 2>err | cmp - want.raw
+	check 'a stream: the bytes' test $? -eq 0
+	"$dump" top.qcow2 - 2>err | head -c 10 >/dev/null
+	check 'a broken pipe: exit 8' test "${PIPESTATUS[0]}" -eq 8
+	"$dump" top.qcow2 - >/dev/full 2>err
+	check 'a full device: exit 8' test $? -eq 8
+	check 'a full device: said' err_has 'No space'
+	"$dump" top.qcow2 - >&- 2>err
+	check 'no standard output: exit 8' test $? -eq 8
+	exits 8 -O qcow2 top.qcow2 -
+	exits 8 --verify top.qcow2 -
+
+	exits 0 --preallocate=falloc top.qcow2 new.raw
+	check 'falloc: the bytes' cmp want.raw new.raw
+	check 'falloc: all blocks' test "$(stat -c %b new.raw)" -ge 8192
+	exits 0 --force --preallocate=full --verify top.qcow2 new.raw
+	check 'full: the bytes' cmp want.raw new.raw
+	check 'full: all blocks' test "$(stat -c %b new.raw)" -ge 8192
+	exits 0 --force --no-sync top.qcow2 new.raw
+	check 'sparse: not all blocks' test "$(stat -c %b new.raw)" -lt 4096
+	rm -f new.raw
+}
+
+# on_loop FILE: sets `loop` to a device with its bytes; false if there is none.
+on_loop() {
+	loop=$(losetup -f --show "$1" 2>/dev/null) || return
+	loops+=("$loop")
+}
+
+test_devices() {
+	local loop
+	tr '\0' '\377' </dev/zero | head -c 5M >disk
+	if ! on_loop disk; then
+		echo 'conduct-dump: no loop devices here, so none is written to' >&2
+		return
+	fi
+	exits 0 --verify top.qcow2 "$loop"
+	check 'a device: the bytes' cmp -n 4194304 "$loop" want.raw
+	check 'a device: what is behind stays' \
+		test "$(tail -c 1048576 "$loop" | tr -d '\377' | wc -c)" -eq 0
+	dd if=/dev/zero of="$loop" bs=1M count=5 status=none
+	exits 0 --assume-zeroed top.qcow2 "$loop"
+	check '--assume-zeroed: the bytes' cmp -n 4194304 "$loop" want.raw
+	exits 0 -O qcow2 -c zlib --verify top.qcow2 "$loop"
+	check 'QCOW2 on a device' qemu-img compare -q -f qcow2 -F qcow2 "$loop" top.qcow2
+	tr '\0' '\377' </dev/zero | head -c 3M >small
+	on_loop small || return
+	exits 8 top.qcow2 "$loop"
+	check 'too small: said' err_has 'too small'
+	check 'too small: untouched' test "$(tr -d '\377' <"$loop" | wc -c)" -eq 0
+}
+
+test_full_disk() {
+	mkdir tiny
+	if ! mount -t tmpfs -o size=512k none tiny 2>/dev/null; then
+		echo 'conduct-dump: nothing can be mounted here, so no disk is full' >&2
+		return
+	fi
+	mounted=$work/tiny
+	for options in '' '--preallocate=falloc' '-O qcow2' '-O qcow2 --cluster-size=2M' '--resume'; do
+		# shellcheck disable=SC2086
+		exits 8 $options top.qcow2 tiny/new
+		check "full disk, $options: said" err_has 'No space'
+		check "full disk, $options: no file" absent tiny/new
+		[[ $options == --resume ]] || check "full disk, $options: nothing left" absent tiny/new.part
+	done
+	rm -f tiny/*
+	umount tiny
+	mounted=
+}
+
+# Where files can share their blocks nothing is copied.
+test_sharing() {
+	mkdir shared
+	truncate -s 320M xfs.disk
+	if ! mkfs.xfs -q -m reflink=1 xfs.disk 2>/dev/null || ! mount -o loop xfs.disk shared 2>/dev/null; then
+		echo 'conduct-dump: no XFS can be mounted here, so no blocks are shared' >&2
+		return
+	fi
+	mounted=$work/shared
+	qemu-img convert -f qcow2 -O qcow2 top.qcow2 shared/plain.qcow2
+	qemu-io -c 'write -P 8 3M 100k' shared/plain.qcow2 >/dev/null
+	qemu-img convert -O raw shared/plain.qcow2 plain.raw
+	exits 0 shared/plain.qcow2 shared/new.raw
+	check 'sharing: the bytes' cmp plain.raw shared/new.raw
+	check 'sharing: blocks are shared' grep -q shared <(filefrag -v shared/new.raw)
+	exits 0 --force --verify shared/plain.qcow2 shared/new.raw
+	check 'sharing, verified: the bytes' cmp plain.raw shared/new.raw
+	exits 0 --force shared/plain.qcow2 new.raw
+	check 'another file system: the bytes' cmp plain.raw new.raw
+	rm -f new.raw plain.raw shared/*
+	umount shared
+	mounted=
+}
+
+# A run that is interrupted, and goes on.
+test_resume() {
+	local pid
+	qemu-img create -q -f qcow2 long.qcow2 96M
+	qemu-io -c 'write -P 1 0 48M' -c 'write -P 2 48M 48M' long.qcow2 >/dev/null
+	qemu-img convert -O raw long.qcow2 long.raw
+	interrupt() {
+		rm -f new.raw*
+		env --default-signal=INT "$dump" --resume --rate=24M long.qcow2 new.raw >out 2>err </dev/null &
+		pid=$!
+		wait_for test -s new.raw.part.journal
+		kill -INT "$pid"
+		wait "$pid"
+		check 'interrupted: exit 32' test $? -eq 32
+		check 'interrupted: no file of that name' absent new.raw
+		check 'interrupted: a temporary one' test -s new.raw.part
+	}
+	interrupt
+	exits 0 --resume --verify long.qcow2 new.raw
+	check 'resumed: the bytes' cmp long.raw new.raw
+	check 'resumed: nothing left' absent new.raw.part new.raw.part.journal
+	# What is done is not done again: a byte changed there stays, and --verify
+	# finds it.
+	interrupt
+	printf x | dd of=new.raw.part bs=1 seek=1000 conv=notrunc status=none
+	cp new.raw.part kept.part
+	cp new.raw.part.journal kept.journal
+	exits 0 --resume long.qcow2 new.raw
+	check 'resumed: not from the start' test "$(cmp -l long.raw new.raw | wc -l)" -eq 1
+	rm -f new.raw
+	mv kept.part new.raw.part
+	mv kept.journal new.raw.part.journal
+	exits 8 --resume --verify long.qcow2 new.raw
+	check 'resumed and verified: said' err_has 'reads back differently'
+	check 'resumed and verified: no file' absent new.raw
+	# The image has changed, or the journal is damaged: all from the start.
+	interrupt
+	printf x | dd of=new.raw.part bs=1 seek=1000 conv=notrunc status=none
+	qemu-io -c 'write -P 3 0 64k' long.qcow2 >/dev/null
+	qemu-img convert -O raw long.qcow2 long.raw
+	exits 0 --resume long.qcow2 new.raw
+	check 'changed: the bytes' cmp long.raw new.raw
+	interrupt
+	printf x | dd of=new.raw.part bs=1 seek=1000 conv=notrunc status=none
+	sed -i 's/[0-9a-f]$/z/' new.raw.part.journal
+	exits 0 --resume long.qcow2 new.raw
+	check 'a damaged journal: the bytes' cmp long.raw new.raw
+	rm -f new.raw long.raw long.qcow2
+}

@@ -1,0 +1,404 @@
+#!/bin/bash
+# map.sh - how qcow2-map conducts itself: options, bad input, damaged images,
+# output that cannot be written, signals; and whether its documentation is
+# complete.
+# SPDX-License-Identifier: MIT
+#
+# usage: map.sh MAP_BINARY
+set -u
+export LC_ALL=C
+unset POSIXLY_CORRECT
+
+map=$(readlink -f "${1:?usage: map.sh MAP_BINARY}")
+sources=$(readlink -f "$(dirname "$0")/../../map")
+work=$(mktemp -d) || exit 1
+trap '[[ $BASHPID != "$$" ]] || rm -rf "$work"' EXIT
+cd "$work" || exit 1
+
+passed=0
+failed=0
+
+# check NAME COMMAND...: the command must succeed.
+check() {
+	local name=$1
+	shift
+	if "$@"; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		printf 'FAILED: %s\n' "$name"
+		sed 's/^/    stdout: /' out 2>/dev/null | head -5
+		sed 's/^/    stderr: /' err 2>/dev/null | head -5
+	fi
+}
+
+# run ARGUMENT...: runs the tool; leaves out, err and $status.
+run() {
+	timeout 30 "$map" "$@" >out 2>err </dev/null
+	status=$?
+}
+
+# exits STATUS ARGUMENT...: the exit status must be this one.
+exits() {
+	local expected=$1 name=${*:2}
+	shift
+	run "$@"
+	check "exit $expected: ${name//$'\n'/ } (was $status)" \
+		test "$status" -eq "$expected"
+}
+
+out_has() { grep -qF -- "$1" out; }
+err_has() { grep -qF -- "$1" err; }
+json() { jq -e "$1" out >/dev/null; }
+ndjson() { jq -es "$1" out >/dev/null; }
+
+# poke FILE OFFSET BYTES: overwrites bytes, which are escapes of printf.
+poke() {
+	# shellcheck disable=SC2059
+	printf "$3" | dd of="$1" bs=1 seek=$(($2)) conv=notrunc status=none
+}
+
+# In these images of qemu-img: the header at cluster 0, the refcount table at
+# 1, its block at 2, the L1 table at 3, the L2 table at 4.
+make_images() {
+	qemu-img create -q -f qcow2 clean.qcow2 8M
+	qemu-io -c 'write -P 1 0 64k' -c 'write -P 2 64k 64k' -c 'write -z 1M 64k' \
+		-c 'write -c -P 3 2M 64k' clean.qcow2 >/dev/null
+	qemu-img snapshot -c first clean.qcow2
+	cp clean.qcow2 corrupt.qcow2
+	l2=$(($(od -An -tx8 --endian=big -j $((0x30000)) -N 8 clean.qcow2 | sed 's/ */0x/') & 0xffffffffffff))
+	poke corrupt.qcow2 $((l2 + 6)) '\2\0'
+	qemu-img create -q -f qcow2 -b clean.qcow2 -F qcow2 over.qcow2 9M
+	mkdir sub
+	qemu-img create -q -f qcow2 -b ../clean.qcow2 -F qcow2 -u sub/out.qcow2 8M
+	qemu-img create -q -f qcow2 -b clean.qcow2 -F qcow2 -u gone.qcow2 8M
+	qemu-img rebase -q -u -f qcow2 -F qcow2 -b nowhere.qcow2 gone.qcow2
+	cp over.qcow2 loop.qcow2
+	qemu-img rebase -q -u -f qcow2 -F qcow2 -b loop.qcow2 loop.qcow2
+	qemu-img create -q -f qcow2 -b nbd://localhost/x -F raw -u remote.qcow2 8M
+	: >empty
+	printf 'Q' >one-byte
+	printf 'QFI\373' >magic-only
+	head -c 65536 "$map" >foreign
+	truncate -s 1T sparse
+	mkdir directory
+	mkfifo fifo
+	sha256sum ./*.qcow2 sub/*.qcow2 empty one-byte magic-only foreign >hashes
+}
+
+# Verbs that take one image.
+image_verbs=(extents layout space snapshots measure lint)
+
+test_usage() {
+	local verb bad
+	exits 0 --help
+	check 'help: on stdout' out_has 'Usage: qcow2-map'
+	exits 0 --version
+	check 'version: one line' grep -qE '^qcow2-map .*[0-9]+\.[0-9]+$' out
+	exits 16
+	check 'no operand: nothing on stdout' test ! -s out
+	exits 0 --list-verbs
+	cp out verbs
+	check 'verbs: extents is one' grep -qx extents verbs
+	while read -r verb; do
+		"$map" --help >out
+		check "$verb: in --help" grep -qE "^  $verb +[a-z]" out
+		exits 0 "$verb" --help
+		check "$verb: its own help" out_has "Usage: qcow2-map $verb "
+		for bad in --nonsense -Z --output= --output=xml --max-memory=1KB -C77 --quiet=1; do
+			exits 16 "$verb" "$bad"
+			check "$verb $bad: nothing on stdout" test ! -s out
+			check "$verb $bad: named on stderr" grep -q '^qcow2-map' err
+		done
+	done <verbs
+	for verb in "${image_verbs[@]}"; do
+		exits 16 "$verb"
+		exits 16 "$verb" clean.qcow2 over.qcow2
+	done
+	exits 16 graph
+	exits 16 audit
+	exits 16 graph --dependants=clean.qcow2 --output=json clean.qcow2
+	exits 16 audit --nagios --output=json clean.qcow2
+	exits 16 --snapshot
+	cp clean.qcow2 extents
+	exits 0 ./extents
+	exits 0 extents extents
+	exits 0 -q -- clean.qcow2
+	rm extents
+	exits 16 measure --size=1G clean.qcow2
+	exits 0 measure --size=1G
+	for bad in refcount_bits=x compat=9 nonsense=1 compat; do
+		exits 16 measure -O qcow2 -o "$bad" clean.qcow2
+	done
+	for bad in cluster_size=3 cluster_size=3k refcount_bits=3 extended_l2=on,cluster_size=4k \
+		compat=0.10,refcount_bits=1; do
+		exits 8 measure -O qcow2 -o "$bad" clean.qcow2
+	done
+}
+
+# As root, permission bits count only without the capabilities to override.
+unreadable() {
+	if [[ $(id -u) -eq 0 ]]; then
+		setpriv --bounding-set=-dac_override,-dac_read_search \
+			--inh-caps=-dac_override,-dac_read_search "$@"
+	else
+		"$@"
+	fi
+}
+
+test_bad_input() {
+	local name verb
+	for verb in "${image_verbs[@]}"; do
+		for name in empty one-byte magic-only foreign sparse missing directory fifo \
+			directory/missing /dev/null ''; do
+			exits 8 "$verb" "$name"
+			check "$verb '$name': on stderr" grep -q "^qcow2-map $verb: $name" err
+			check "$verb '$name': nothing on stdout" test ! -s out
+		done
+		cp clean.qcow2 locked
+		chmod 000 locked
+		unreadable "$map" "$verb" locked >out 2>err
+		check "$verb, no permission: exit 8" test $? -eq 8
+		check "$verb, no permission: the reason" err_has 'Permission denied'
+		rm -f locked
+	done
+	exits 0 --raw foreign
+	exits 8 --raw missing
+	exits 8 --snapshot=nothing clean.qcow2
+	check 'no such snapshot: named' err_has nothing
+	exits 8 --raw --snapshot=first clean.qcow2
+	exits 8 --max-memory=1K clean.qcow2
+}
+
+test_policy() {
+	exits 0 over.qcow2
+	check 'not followed: says so' out_has '--chain'
+	exits 0 --chain over.qcow2
+	check 'followed: its file' out_has clean.qcow2
+	exits 0 gone.qcow2
+	exits 8 --chain gone.qcow2
+	check 'missing base: named' err_has nowhere.qcow2
+	exits 8 --chain sub/out.qcow2
+	check 'outside: the option' err_has "--allow-path=$PWD"
+	exits 0 --chain --allow-path="$PWD" sub/out.qcow2
+	exits 0 --chain --allow-path=/nowhere --allow-path=. sub/out.qcow2
+	exits 0 --chain --allow-any-path sub/out.qcow2
+	exits 8 --chain loop.qcow2
+	check 'loop: called one' err_has loop
+	exits 0 loop.qcow2
+	exits 8 --chain --allow-any-path remote.qcow2
+	check 'URL: not followed' err_has 'only files'
+	exits 0 remote.qcow2
+	cp over.qcow2 probe.qcow2
+	qemu-img rebase -q -u -f qcow2 -b clean.qcow2 -F '' probe.qcow2 2>/dev/null ||
+		qemu-img create -q -f qcow2 -b clean.qcow2 -F qcow2 -u probe.qcow2 8M
+	# Its extension that states the format gets a type that nobody knows.
+	at=$(grep -obUaP '\xe2\x79\x2a\xca' probe.qcow2 | head -n 1 | cut -d: -f1)
+	[[ -z $at ]] || poke probe.qcow2 "$at" '\0\0\1\1'
+	exits 8 --chain probe.qcow2
+	check 'no format: the option' err_has '--allow-probe'
+	exits 0 --chain --allow-probe probe.qcow2
+}
+
+test_damage() {
+	exits 4 corrupt.qcow2
+	check 'damage: shown' grep -q 'unreadable .*L2_UNALIGNED' out
+	check 'damage: goes on' out_has compressed
+	exits 4 --output=json corrupt.qcow2
+	check 'damage: in JSON' json '.extents[0] |
+		.state == "unreadable" and .problem == "L2_UNALIGNED" and .length == 65536'
+	check 'damage: its sum' json '.summary.unreadable.bytes == 65536'
+	exits 4 --output=qemu corrupt.qcow2
+	check 'damage: as qemu' json '.[0] |
+		(.present or .zero or .data | not) and (has("offset") | not)'
+	exits 12 measure -O qcow2 corrupt.qcow2
+	check 'measure: says why' err_has qcow2-fsck
+	exits 0 measure -O raw corrupt.qcow2
+}
+
+test_json() {
+	local name quote='a"b\c' newline=$'a\nb' bytes=$'a\xff\xc0b' esc=$'a\033b'
+	for name in "$quote" "$newline" "$bytes" "$esc"; do
+		cp clean.qcow2 "./$name"
+	done
+	exits 0 --output=json "$quote"
+	check 'JSON: quote' json '.filename == "a\"b\\c" and .schema == 1'
+	exits 0 --output=json "$newline"
+	check 'JSON: newline' json '.layers[0].filename == "a\nb"'
+	exits 0 --output=json "$bytes"
+	check 'JSON: not UTF-8' json '.filename == "a\ufffd\ufffdb"'
+	exits 0 "$esc"
+	check 'text: no control characters' test -z "$(grep -P '\x1b' out)"
+	check 'text: C escapes' out_has 'a\x1bb'
+	rm -f -- "$quote" "$newline" "$bytes" "$esc"
+	exits 0 --output=json clean.qcow2
+	check 'JSON: sums to the disk' json '[.extents[].length] | add == 8388608'
+	check 'JSON: summary agrees' json '[.summary[].bytes] | add == 8388608'
+	exits 0 --output=ndjson clean.qcow2
+	check 'ndjson: a line each' test "$(wc -l <out)" -eq "$(jq -s length out)"
+	check 'ndjson: sums at the end' ndjson '.[-1].summary.data.bytes == 131072'
+	exits 0 measure --output=json -O qcow2 clean.qcow2
+	check 'measure: JSON' json '.schema == 1 and .required > 0 and ."fully-allocated" > .required'
+}
+
+test_survey() {
+	local verb
+	for verb in layout space snapshots; do
+		exits 4 "$verb" corrupt.qcow2
+		check "$verb, damage: named" out_has L2_UNALIGNED
+		exits 4 "$verb" --output=json corrupt.qcow2
+		check "$verb, damage: in JSON" json '.problems.L2_UNALIGNED == 1 and .schema == 1'
+		exits 0 "$verb" --output=json clean.qcow2
+		check "$verb: JSON" json '.filename == "clean.qcow2" and .verdict == "clean"'
+		exits 8 "$verb" --max-memory=20K clean.qcow2
+	done
+	exits 16 layout --host=0 --guest=0 clean.qcow2
+	exits 16 layout --host=0 --output=blocks clean.qcow2
+	exits 0 layout --output=blocks clean.qcow2
+	check 'layout: a picture' grep -q '^ *0  HRr1' out
+	exits 4 layout --output=blocks corrupt.qcow2
+	exits 0 layout --host=0 clean.qcow2
+	check 'layout --host: the header' out_has header
+	exits 8 layout --host=1T clean.qcow2
+	exits 0 layout --guest=0x10000 --output=json clean.qcow2
+	check 'layout --guest: its references' json '.use == "data" and
+		(.references | length) == 2 and (.references | map(.guest == 65536) | all)'
+	exits 0 layout --guest=0x10000 --snapshot=first clean.qcow2
+	exits 8 layout --guest=1M clean.qcow2
+	check 'layout --guest: nowhere' err_has zero
+	exits 8 layout --guest=1G clean.qcow2
+	exits 4 layout --guest=0 corrupt.qcow2
+	exits 0 layout --output=ndjson clean.qcow2
+	check 'layout: a line each' test "$(wc -l <out)" -eq "$(jq -s length out)"
+	exits 16 snapshots --delete=first --delta=first,active clean.qcow2
+	exits 8 snapshots --delete=nothing clean.qcow2
+	check 'snapshots --delete: named' err_has nothing
+	exits 8 snapshots --delta=first clean.qcow2
+	exits 8 snapshots --delta=first,nothing clean.qcow2
+	exits 0 snapshots --delta=first,active --output=json clean.qcow2
+	check 'snapshots --delta: the same' json '.bytes == 0 and .differing == []'
+	exits 0 snapshots --delete=1 --delete=first --output=json clean.qcow2
+	check 'snapshots --delete: once' json '.deleting.ids == ["1"]'
+}
+
+# With a reader that has gone, a full device, and no stdout at all.
+test_output() {
+	local verb
+	for verb in "${image_verbs[@]}" graph audit; do
+		"$map" "$verb" clean.qcow2 >/dev/full 2>err
+		check "full: $verb" test $? -eq 8
+		check "full: $verb, the reason" err_has 'No space left'
+		"$map" "$verb" clean.qcow2 >&- 2>err
+		check "closed: $verb" test $? -eq 8
+		mkfifo pipe
+		exec 7<>pipe
+		exec 8>pipe
+		exec 7>&-
+		"$map" "$verb" clean.qcow2 >&8 2>err
+		check "broken pipe: $verb" test $? -eq 8
+		exec 8>&-
+		rm pipe
+		"$map" "$verb" clean.qcow2 <&- >out 2>&-
+		check "closed stdin and stderr: $verb" test $? -eq 0
+	done
+}
+
+# caught PID: the mask of the signals that the process handles.
+caught() {
+	awk '/^SigCgt/ {mask = $2} END {print "0x0" mask}' \
+		"/proc/$1/status" 2>/dev/null
+}
+
+# hold_and_signal SIGNAL ARGUMENT...: sends the signal while the tool is held
+# up by a pipe for -C that is full; leaves out, err and $status.
+hold_and_signal() {
+	local signal=$1 pid i
+	shift
+	mkfifo held
+	exec 9<>held
+	dd if=/dev/zero of=held bs=4096 oflag=nonblock status=none 2>/dev/null
+	# A shell that is not interactive has its children ignore SIGINT.
+	env --default-signal=INT "$map" -C 9 "$@" >out 2>err </dev/null &
+	pid=$!
+	for ((i = 0; i < 1000; i++)); do
+		if [[ ! /proc/$pid/exe -ef /proc/$$/exe ]] &&
+			((($(caught "$pid") & 0x202) == 0x202)); then
+			break
+		fi
+		sleep 0.02
+	done
+	kill "-$signal" "$pid"
+	timeout 30 tr -d '\0' <held >progress 9>&- &
+	i=$!
+	wait "$pid"
+	status=$?
+	exec 9>&-
+	wait "$i"
+	rm held
+}
+
+test_signals() {
+	local signal
+	for signal in INT TERM HUP; do
+		hold_and_signal $signal clean.qcow2
+		check "SIG$signal: exit 32 (was $status)" test $status -eq 32
+	done
+	hold_and_signal USR1 clean.qcow2
+	check "SIGUSR1: goes on (was $status)" test $status -eq 0
+	check 'SIGUSR1: what it says' grep -qE \
+		'^qcow2-map.*: clean.qcow2: .*[0-9]+ of [0-9]+' err
+	check '-C: lines of three words' test -s progress -a -z \
+		"$(grep -vE '^[^ ]+ [0-9]+ [0-9]+$' progress)"
+}
+
+# What the manual page and completion say of each verb's options.
+test_documents() {
+	local page=$sources/qcow2-map.1 verb
+	grep '^\.It Fl' "$page" | grep -oP 'Fl Fl \K[a-z-]+' | sed 's/^/--/' | sort -u >paged
+	while read -r verb; do
+		check "$verb: has a section" grep -qx ".Ss $verb" "$page"
+		"$map" "$verb" --long-options | sed 's/=.*//' | sort >options
+		check "$verb: has options" test -s options
+		check "$verb: all in the manual page" test -z "$(comm -23 options paged)"
+		"$map" "$verb" --help | grep -oP '^ +(-[A-Za-z], )?\K--[a-z-]+' | sort >help
+		check "$verb: options in --help" diff options help
+		completed "$verb" -- | sed 's/=$//' | sort >offered
+		check "$verb: completion" diff options offered
+	done <verbs
+	while read -r verb; do
+		"$map" "$verb" --long-options | sed 's/=.*//'
+	done <verbs | sort -u >options
+	check 'manual page: no other options' test -z "$(comm -13 options paged)"
+	grep -oP '^\.Ss \K.*' "$page" | sort >sections
+	check 'manual page: no other verbs' diff <(sort verbs) sections
+	completed ext >offered
+	check 'completion: verbs' grep -qx extents offered
+	completed clean >offered
+	check 'completion: files' grep -qx clean.qcow2 offered
+	completed --output = n >offered
+	check 'completion: values' grep -qx ndjson offered
+	check 'manual page: mandoc' test -z "$(mandoc -Tlint -W warning "$page" 2>&1)"
+}
+
+# completed WORD...: what bash would offer for the last word.
+completed() {
+	# shellcheck disable=SC2016
+	bash -c '. "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+		_qcow2_map "$1"; printf "%s\n" "${COMPREPLY[@]}"' \
+		"$sources/completion.bash" "$map" "$@"
+}
+
+make_images
+test_usage
+test_bad_input
+test_policy
+test_damage
+test_survey
+test_json
+test_output
+test_signals
+test_documents
+check 'no input was written to' sha256sum --quiet -c hashes
+
+printf 'map-conduct: %d passed, %d failed\n' "$passed" "$failed"
+test "$failed" -eq 0

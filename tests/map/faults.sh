@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# faults.sh - qcow2-map when reading fails or the file shrinks; and that it opens
+# no file that it was not told to.
+#
+# SPDX-License-Identifier: MIT
+#
+# usage: faults.sh BUILD_DIR            prints "map-faults: N passed, N failed"
+set -u
+export LC_ALL=C
+
+build=$(cd "${1:?usage: faults.sh BUILD_DIR}" && pwd)
+map=$build/bin/qcow2-map
+mk=$build/tests/q2mk
+preload=$build/tests/faultio.so
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+export ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=1
+passed=0
+failed=0
+
+check() { # name command...
+	local name=$1
+	shift
+	if "$@"; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "FAILED: $name" >&2
+		sed 's/^/    /' out err 2>/dev/null | head -n 6 >&2
+	fi
+}
+
+json() { jq -e "$@" out >/dev/null; }
+
+cat >recipe <<'END'
+version 3
+cluster 512
+size 256K
+write 0 64K
+compress 64K 4K text
+snapshot one
+write 0 8K
+write 128K 8K
+bitmap b gran=9 set=0:64K
+END
+"$mk" recipe image.qcow2 || exit 1
+at() { "$mk" -e "$1" recipe; }
+
+eio() { # offset argument...: one unreadable cluster
+	local offset=$1
+	shift
+	LD_PRELOAD=$preload FAULT_FILE=image.qcow2 FAULT_EIO=$offset:512 \
+		timeout 60 "$map" "$@" >out 2>err
+	status=$?
+}
+
+# ----------------------------------------------------------- what cannot be read
+# 64 entries of 512 bytes: an L2 table covers 32 KiB of the guest's disk.
+eio "$(at '@l2[0]')" extents --output=json image.qcow2
+check 'L2 unreadable: exit status' test "$status" = 4
+check 'L2 unreadable: its part of the disk, and no more' json \
+	'[.extents[] | select(.state == "unreadable")] |
+		length == 1 and .[0].start == 0 and .[0].length == 32768 and .[0].problem == "UNREADABLE"'
+check 'L2 unreadable: the map goes on' json '.extents | map(select(.start >= 131072 and .state == "data")) |
+	map(.length) | add == 8192'
+eio "$(at '@l1')" extents --output=json image.qcow2
+check 'L1 unreadable: the whole disk' json '.extents | length == 1 and .[0].length == 262144'
+eio "$(at '@l2[0]')" measure -O qcow2 image.qcow2
+check 'L2 unreadable: nothing is measured' test "$status" = 12 -a ! -s out
+eio "$(at '@l2[0]')" layout --output=json image.qcow2
+check 'L2 unreadable: layout is partial' json '.partial and .problems.UNREADABLE >= 1'
+check 'L2 unreadable: layout says so' test "$status" = 4
+eio "$(at '@l2[0]')" snapshots --output=json image.qcow2
+check 'L2 unreadable: so are the costs' json .partial
+eio 0 extents image.qcow2
+check 'header unreadable: exit status' test "$status" = 8
+for verb in layout space snapshots lint graph audit measure; do
+	eio 0 "$verb" image.qcow2
+	check "header unreadable: $verb" test "$status" = 8
+done
+eio 0 lint --raw image.qcow2
+check 'header unreadable: lint --raw' test "$status" = 8
+# Any one cluster: whatever it is, it ends well.
+for ((cluster = 0; cluster < $(stat -c %s image.qcow2) / 512; cluster += 3)); do
+	for verb in extents layout snapshots; do
+		eio $((cluster * 512)) "$verb" image.qcow2
+		check "cluster $cluster unreadable: $verb ends with $status" test $((status & ~12)) = 0
+	done
+done
+
+# --------------------------------------------------------------- a file that shrinks
+cp image.qcow2 whole.qcow2
+for nth in 1 2 3 4 5 6 8 10 15 20; do
+	for verb in extents layout snapshots graph; do
+		cp whole.qcow2 image.qcow2
+		LD_PRELOAD=$preload FAULT_FILE=image.qcow2 FAULT_CUT=$nth:4096 \
+			timeout 60 "$map" "$verb" image.qcow2 >out 2>err
+		status=$?
+		check "cut at read $nth: $verb ends with $status" test $((status & ~12)) = 0
+	done
+done
+
+# ----------------------------------------------------------------- no other file
+qemu-img create -q -f qcow2 base.qcow2 1M
+qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2
+qemu-img create -q -f qcow2 -o data_file=top.data data.qcow2 1M
+# Opening the shared libraries is not the question.
+opened() {
+	rm -f opens
+	FAULT_FILE=$1 FAULT_OPENS=$dir/opens LD_PRELOAD=$preload timeout 60 "$map" "${@:2}" >out 2>err
+	grep -E 'base\.qcow2|top\.data' opens 2>/dev/null
+}
+for verb in extents layout space snapshots measure lint; do
+	check "$verb opens no base" test -z "$(opened top.qcow2 "$verb" top.qcow2)"
+	check "$verb opens no data file" test -z "$(opened data.qcow2 "$verb" data.qcow2)"
+done
+check '--chain opens the base' test -n "$(opened top.qcow2 extents --chain top.qcow2)"
+
+echo "map-faults: $passed passed, $failed failed"
+[ "$failed" = 0 ]

@@ -1,0 +1,300 @@
+#!/usr/bin/env bash
+# fleet.sh - qcow2-map graph and audit on folders full of images.
+# SPDX-License-Identifier: MIT
+#
+# usage: fleet.sh MAP
+#
+# The sums are held against du and stat, the worst case against images that are
+# really filled, and the metrics against promtool and a node exporter.
+set -u
+export LC_ALL=C TZ=UTC
+
+map=$(readlink -f "${1:?usage: fleet.sh MAP}")
+dir=$(mktemp -d) || exit 1
+exporter=
+trap '[ $BASHPID != $$ ] || { [ -z "$exporter" ] || kill "$exporter"; rm -rf "$dir"; }' EXIT
+cd "$dir" || exit 1
+passed=0
+failed=0
+
+# check NAME COMMAND...: the command must succeed.
+check() {
+	local name=$1
+	shift
+	if "$@"; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "FAILED: $name" >&2
+	fi
+}
+
+run() {
+	timeout 60 "$map" "$@" >"$dir/out" 2>"$dir/err"
+	status=$?
+}
+
+json() { jq -e "$@" "$dir/out" >/dev/null; }
+out_has() { grep -qF -- "$1" "$dir/out"; }
+
+over() { # NAME BASE FORMAT
+	qemu-img create -q -f qcow2 -u -b "$2" -F "$3" "$1" 8M
+}
+
+# ------------------------------------------------- 500 images, shared bases
+fleet() {
+	local i
+	mkdir fleet fleet/a fleet/b
+	qemu-img create -q -f qcow2 -o cluster_size=4k fleet/base.qcow2 8M
+	qemu-io -c 'write -P 1 0 3M' fleet/base.qcow2 >/dev/null
+	truncate -s 5M fleet/base.raw
+	over top1.qcow2 ../base.qcow2 qcow2
+	over top2.qcow2 ../base.raw raw
+	for ((i = 0; i < 249; i++)); do
+		cp top1.qcow2 fleet/a/$i.qcow2
+		cp top2.qcow2 fleet/b/$i.qcow2
+	done
+	rm top1.qcow2 top2.qcow2
+
+	run audit --output=json fleet
+	check 'audit: exit status' test "$status" = 0
+	check 'audit: 500 files' json '.files | length == 500'
+	check 'audit: lengths' json --argjson n "$(find fleet -type f -printf '%s\n' | awk '{s += $1} END {print s}')" \
+		'[.files[].length] | add == $n'
+	check 'audit: allocation as stat has it' json \
+		--argjson n "$(find fleet -type f -printf '%b\n' | awk '{s += $1 * 512} END {print s}')" \
+		'.volumes | map(.allocation) | add == $n'
+	check 'audit: allocation as du has it' json \
+		--argjson n "$(find fleet -type f -print0 | du -c -B1 --files0-from=- | tail -n 1 | cut -f 1)" \
+		'.volumes | map(.allocation) | add == $n'
+	check 'audit: a base that others have does not grow' json '.files[] |
+		select(.filename == "fleet/base.qcow2") | .overlays == 249 and .commitment == .allocation'
+	check 'audit: the sum is that of the files' json \
+		'([.files[].commitment] | add) == (.volumes | map(.commitment) | add)'
+	check 'audit: free space' json --argjson n "$(($(stat -f -c '%a * %S' fleet)))" '.volumes[0].free as $f |
+		($f - $n | fabs) < 1e9'
+	run audit --output=json fleet fleet/a fleet/base.qcow2
+	check 'audit: what is given twice counts once' json '.files | length == 500'
+	run audit --output=ndjson fleet
+	check 'audit: ndjson' test "$(jq -s 'map(select(.filename)) | length' out)" = 500
+	run audit --no-headings -b -o file,allocation fleet
+	check 'audit: the table has a line each' test "$(wc -l <out)" = 500
+	check 'audit: the table in bytes' test "$(awk '{s += $2} END {print s}' out)" = \
+		"$(find fleet -type f -printf '%b\n' | awk '{s += $1 * 512} END {print s}')"
+	run audit --tree fleet
+	check 'audit: a tree' out_has '|-fleet/a/0.qcow2'
+	run graph --dependants fleet/base.raw fleet
+	check 'graph: dependants' test "$(wc -l <out)" = 249
+}
+
+# --------------------------------------------------- the worst case, for real
+worst_case() {
+	local o size after
+	for o in cluster_size=512 cluster_size=4k cluster_size=64k extended_l2=on,cluster_size=16k \
+		cluster_size=4k,refcount_bits=64; do
+		size=6291456
+		qemu-img create -q -f qcow2 -o "$o" full.qcow2 $size
+		run audit --output=json full.qcow2
+		cp out before.json
+		qemu-io -t unsafe -c "write -P 7 0 $size" full.qcow2 >/dev/null
+		after=$(stat -c %s full.qcow2)
+		check "worst case of $o: $after bytes" test "$after" -le "$(jq '.files[0].commitment' before.json)"
+		check "worst case of $o: no more than a tenth too much" \
+			test "$(jq '.files[0].commitment * 10' before.json)" -le $((after * 11 + 655360))
+		run audit --output=json full.qcow2
+		# What it takes is counted in blocks of the file system.
+		check "worst case of $o: the same when full" test "$(jq '.files[0].commitment' out)" -le \
+			"$(jq '.files[0].commitment + 4096' before.json)"
+	done
+	truncate -s 3M sparse.raw
+	run audit --output=json sparse.raw
+	check 'raw: all of it' json '.files[0] | .commitment == 3145728 and .allocation == 0'
+	rm -f full.qcow2 sparse.raw
+}
+
+# -------------------------------------------------------------- odd families
+# has FILE FLAG
+has() {
+	json --arg f "$1" --arg flag "$2" '.files[] | select(.filename == $f) | .flags | index($flag)'
+}
+
+families() {
+	mkdir kin kin/sub elsewhere
+	qemu-img create -q -f qcow2 kin/base.qcow2 8M
+	qemu-img create -q -f qcow2 elsewhere/far.qcow2 8M
+	over kin/one.qcow2 base.qcow2 qcow2
+	over kin/two.qcow2 base.qcow2 qcow2
+	over kin/sub/three.qcow2 ../one.qcow2 qcow2
+	over kin/gone.qcow2 nowhere.qcow2 qcow2
+	over kin/far.qcow2 ../elsewhere/far.qcow2 qcow2
+	over kin/remote.qcow2 nbd://localhost/x raw
+	over kin/wrong.qcow2 base.qcow2 raw
+	over kin/loop-a.qcow2 loop-b.qcow2 qcow2
+	over kin/loop-b.qcow2 loop-link.qcow2 qcow2
+	ln -s loop-a.qcow2 kin/loop-link.qcow2
+	over kin/on-loop.qcow2 loop-a.qcow2 qcow2
+	over kin/self.qcow2 self.qcow2 qcow2 2>/dev/null || {
+		over kin/self.qcow2 x qcow2
+		qemu-img rebase -q -u -f qcow2 -F qcow2 -b self.qcow2 kin/self.qcow2
+	}
+	qemu-img create -q -f qcow2 -u -b base.qcow2 -F qcow2 kin/larger.qcow2 9M
+	ln kin/one.qcow2 kin/same.qcow2
+	touch -d 2001-01-01 kin/two.qcow2
+	printf 'QFI\373\0\0\0\3' >kin/stub.qcow2
+	mkfifo kin/fifo
+
+	run graph --output=json kin
+	check 'graph: broken chains, and a file that is none' test "$status" = 12
+	check 'graph: missing base' has kin/gone.qcow2 missing-base
+	check 'graph: outside' has kin/far.qcow2 outside
+	check 'graph: outside is not opened' json '[.files[].filename] | index("elsewhere/far.qcow2") | not'
+	check 'graph: over a protocol' has kin/remote.qcow2 not-a-file
+	check 'graph: wrong format' has kin/wrong.qcow2 base-format
+	check 'graph: loop by a link' has kin/loop-a.qcow2 loop
+	check 'graph: loop, the other one' has kin/loop-b.qcow2 loop
+	check 'graph: loop of one' has kin/self.qcow2 loop
+	check 'graph: on a loop is not in it' json '.files[] |
+		select(.filename == "kin/on-loop.qcow2") | .flags | index("loop") | not'
+	check 'graph: shared base' has kin/base.qcow2 shared-base
+	check 'graph: smaller base' has kin/larger.qcow2 base-smaller
+	check 'graph: newer base' has kin/two.qcow2 base-newer
+	check 'graph: one file of two names' json '.files[] | select(.inode == '"$(stat -c %i kin/one.qcow2)"') | .paths == 2'
+	check 'graph: a stub' json '.files[] | select(.filename == "kin/stub.qcow2") | .format == "unreadable" and .error'
+	check 'graph: sorted' json '[.files[].filename] | . == sort'
+	run graph kin elsewhere
+	check 'graph: with its folder it is inside' test -z "$(grep 'far.*outside' out)"
+	check 'graph: the tree' out_has '|  `- kin/sub/three.qcow2'
+	check 'graph: every file once' test "$(grep -c '^[|` -]*kin/' out)" = 14
+	run graph --dependants kin/base.qcow2 kin
+	check 'graph: dependants of dependants' out_has kin/sub/three.qcow2
+	run graph --dependants elsewhere/far.qcow2 kin
+	check 'graph: dependants of a stranger' test "$status" != 0
+
+	run audit --output=json kin
+	check 'audit: with loops' json '.files | length == 14'
+	run audit --tree kin
+	check 'audit: a tree with loops' test "$(grep -c '^[|` -]*kin/' out)" = 14
+}
+
+# ------------------------------------------------- names, rights, vanishing
+# As root, permission bits count only without the capabilities to override.
+unreadable() {
+	if [ "$(id -u)" = 0 ]; then
+		setpriv --bounding-set=-dac_override,-dac_read_search \
+			--inh-caps=-dac_override,-dac_read_search "$@"
+	else
+		"$@"
+	fi
+}
+
+odd_files() {
+	local quote='odd/a"b\c.qcow2' newline=$'odd/a\nb.qcow2' bytes=$'odd/a\xffb.qcow2'
+	mkdir odd odd/closed
+	qemu-img create -q -f qcow2 odd/plain.qcow2 1M
+	cp odd/plain.qcow2 "$quote"
+	cp odd/plain.qcow2 "$newline"
+	cp odd/plain.qcow2 "$bytes"
+	run graph --output=json odd
+	check 'names: JSON' json --arg q "$quote" --arg n "$newline" \
+		'[.files[].filename] | index($q) != null and index($n) != null and index("odd/a\ufffdb.qcow2") != null'
+	run graph --output=dot odd
+	check 'names: DOT' out_has 'label="odd/a\"b\\c.qcow2"'
+	check 'names: DOT, a newline' out_has 'label="odd/a\\nb.qcow2"'
+	run audit --output=prom odd
+	check 'names: metrics' out_has 'path="odd/a\"b\\c.qcow2"'
+	check 'names: metrics, a newline' out_has 'path="odd/a\nb.qcow2"'
+	check 'names: metrics, a line each' test "$(grep -c '^qcow2_capacity_bytes{' out)" = 4
+	run graph odd
+	check 'names: text' out_has 'odd/a\nb.qcow2'
+
+	chmod 000 odd/closed odd/plain.qcow2
+	unreadable "$map" graph --output=json odd >out 2>err
+	check 'rights: exit status' test $? = 8
+	check 'rights: the file' json '.files[] | select(.filename == "odd/plain.qcow2") | .error == "cannot open: Permission denied"'
+	check 'rights: the folder' json '.files[] | select(.filename == "odd/closed") | .error'
+	check 'rights: the others' json '[.files[] | select(.format == "qcow2")] | length == 3'
+	chmod 700 odd/closed
+	run graph missing odd/closed
+	check 'a folder without images' test "$status" = 8
+	check 'a path that is none' grep -q '^qcow2-map graph: missing: cannot open' err
+	run audit odd/closed
+	check 'an empty folder' test "$status" = 0
+
+	# Files come and go while the scan is under way.
+	mkdir busy
+	(while :; do
+		cp "$quote" busy/x.qcow2
+		mv busy/x.qcow2 busy/y.qcow2
+		rm busy/y.qcow2
+	done) 2>/dev/null &
+	churn=$!
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		run graph --output=json busy
+		check 'vanishing files: ends' test $((status & ~12)) = 0
+		check 'vanishing files: JSON' json .schema
+	done
+	kill "$churn"
+	wait "$churn" 2>/dev/null
+}
+
+# -------------------------------------------------- limits, and who reads them
+limits() {
+	mkdir small
+	qemu-img create -q -f qcow2 small/a.qcow2 1M
+	run audit --warn=0.0000000001 small
+	check 'limits: ratio' test "$status" = 1
+	run audit --crit=1000000T small
+	check 'limits: headroom' test "$status" = 2
+	run audit --warn=1000000T --crit=1000000T small
+	check 'limits: the worse' test "$status" = 3 -o "$status" = 2
+	run audit --warn=1000 --crit=1K small
+	check 'limits: kept' test "$status" = 0
+	run audit --warn=x small
+	check 'limits: neither' test "$status" = 16
+	run audit --nagios --warn=1000 --crit=10000 small
+	check 'nagios: OK' test "$status" = 0
+	check 'nagios: its line' grep -qE '^QCOW2 OK: 1 files, .*\|ratio=[0-9.]+ free=[0-9]+B growth=[0-9]+B$' out
+	run audit --nagios --warn=0.0000000001 --crit=10000 small
+	check 'nagios: WARNING' test "$status" = 1 -a "$(cut -d: -f1 out)" = 'QCOW2 WARNING'
+	run audit --nagios --crit=0.0000000001 small
+	check 'nagios: CRITICAL' test "$status" = 2 -a "$(cut -d: -f1 out)" = 'QCOW2 CRITICAL'
+	run audit --nagios missing
+	check 'nagios: UNKNOWN' test "$status" = 3 -a "$(cut -d: -f1 out)" = 'QCOW2 UNKNOWN'
+	run audit --to=x small
+	check '--to: not for tables' test "$status" = 16
+	run audit -o nonsense small
+	check 'columns: unknown' test "$status" = 16
+}
+
+metrics() {
+	mkdir collect
+	run audit --output=prom --to=collect/qcow2.prom small odd
+	check '--to: written' test -s collect/qcow2.prom
+	check '--to: nothing else is left' test "$(ls collect)" = qcow2.prom
+	check '--to: readable for all' test "$(stat -c %a collect/qcow2.prom)" = 644
+	run audit --output=prom --to=missing/qcow2.prom small
+	check '--to: no such folder' test "$status" = 8
+	check 'promtool finds nothing wrong' promtool check metrics <collect/qcow2.prom
+	prometheus-node-exporter --web.listen-address=127.0.0.1:19736 --collector.disable-defaults \
+		--collector.textfile --collector.textfile.directory="$dir/collect" >exporter.log 2>&1 &
+	exporter=$!
+	for _ in $(seq 100); do
+		curl -s http://127.0.0.1:19736/metrics >scraped 2>/dev/null && [ -s scraped ] && break
+		sleep 0.1
+	done
+	kill "$exporter"
+	wait "$exporter" 2>/dev/null
+	exporter=
+	check 'a node exporter passes them on' grep -q '^qcow2_commitment_bytes{.*path="small/a.qcow2"' scraped
+	check 'a node exporter takes all names' grep -qF 'path="odd/a\"b\\c.qcow2"' scraped
+	check 'a node exporter finds no error' grep -q '^node_textfile_scrape_error 0' scraped
+}
+
+fleet
+worst_case
+families
+odd_files
+limits
+metrics
+echo "map-fleet: $passed passed, $failed failed"
+[ "$failed" = 0 ]
