@@ -17,7 +17,7 @@
 # run or returned the wrong status.
 #
 # The goals are in goals-*.sh beside this file. Each defines goals_GROUP, which
-# calls the functions of measure.sh; FSCK and FLOOR are the programs.
+# calls the functions of measure.sh; FSCK, MAP, DUMP and FLOOR are the programs.
 #
 # SPDX-License-Identifier: MIT
 set -euo pipefail
@@ -54,9 +54,10 @@ while (($#)); do
 done
 [[ -n $BUILD && $RUNS =~ ^[1-9][0-9]{0,2}$ ]] || usage
 
-FSCK=$BUILD/bin/qcow2-fsck
+FSCK=$BUILD/bin/qcow2-fsck MAP=$BUILD/bin/qcow2-map
+export DUMP=$BUILD/bin/qcow2-dump
 MKBIG=$BUILD/tests/mkbig FLOOR=$BUILD/tests/floor TIMEIT=$BUILD/tests/timeit
-for tool in "$FSCK" "$MKBIG" "$FLOOR" "$TIMEIT"; do
+for tool in "$FSCK" "$MAP" "$DUMP" "$MKBIG" "$FLOOR" "$TIMEIT"; do
 	[[ -x $tool ]] || die "$tool is missing"
 done
 for tool in qemu-img jq awk; do

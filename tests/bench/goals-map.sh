@@ -1,0 +1,75 @@
+# shellcheck shell=bash
+# goals-map.sh - the goals of qcow2-map, for bench.sh: against qemu-img map and
+# measure.
+#
+# SPDX-License-Identifier: MIT
+
+# map_row KEY FIGURE UNIT WHAT REFERENCE LIMIT GOAL
+# A row about two commands: the peer and ours.
+map_row() {
+	row "$4" "$3" "$(figure "$1" 1 "$2")" "$(figure "$1" 2 "$2")" - "$5" "$6" "$7"
+}
+
+map_extents() {
+	local kind=$1 part=$2 key=map-$1
+
+	timed "$key" '0 0' -- qemu-img map --output=json "$IMAGE" ::: \
+		"$MAP" --output=qemu "$IMAGE"
+	map_row "$key" wall s "$kind map: wall" peer \
+		"$(awk -v n="$part" 'BEGIN { printf "%.9f", 1 / n }')" "<= 1/$part of qemu-img"
+	map_row "$key" rss KiB "$kind map: memory" - $((16 * 1024)) '<= 16 MiB'
+}
+
+map_measure() {
+	local kind=$1 key=measure-$1
+
+	timed "$key" '0 0' -- qemu-img measure --output=json -O qcow2 "$IMAGE" ::: \
+		"$MAP" measure --output=qemu -O qcow2 "$IMAGE"
+	map_row "$key" wall s "$kind measure: wall" peer 0.1 '<= 1/10 of qemu-img'
+}
+
+# Two bytes for each host cluster, and 16 MiB. qemu-img has nothing of the kind.
+map_snapshots() {
+	local limit
+
+	timed map-snap1t 0 -- "$MAP" snapshots "$IMAGE"
+	row 'snap1t snapshots: wall' s - "$(figure map-snap1t 1 wall)" - - 0.5 '<= 0.5 s'
+	limit=$(($(fact host_clusters) * 2 / 1024 + 16384))
+	row 'snap1t snapshots: memory' KiB - "$(figure map-snap1t 1 rss)" - - "$limit" \
+		"<= $((limit / 1024)) MiB (2 x clusters + 16)"
+}
+
+# 10,000 small images over one base.
+map_audit() {
+	local folder=$DIR/many
+
+	say 'audit: making 10,000 images'
+	mkdir "$folder"
+	qemu-img create -q -f qcow2 -o cluster_size=512 "$folder/base.qcow2" 1M
+	qemu-img create -q -f qcow2 -o cluster_size=512 -b base.qcow2 -F qcow2 "$folder/top" 1M
+	seq 9999 | sed "s|.*|$folder/top|" | xargs cat |
+		split -a 4 -b "$(stat -c %s "$folder/top")" --additional-suffix=.qcow2 - "$folder/x"
+	rm "$folder/top"
+	timed map-audit 0 -- "$MAP" audit --output=ndjson "$folder"
+	row '10,000 images audit: CPU' s - "$(figure map-audit 1 cpu)" - - 2 '<= 2 s (5,000/s on one core)'
+	rm -rf "$folder"
+}
+
+goals_map() {
+	local kind part
+
+	for kind in seq1t rand64g; do
+		wanted "$kind" || continue
+		part=10
+		[[ $kind == seq1t ]] || part=6
+		image "$kind"
+		map_extents "$kind" "$part"
+		map_measure "$kind"
+		rm -f -- "$IMAGE"
+	done
+	wanted many && map_audit
+	wanted snap1t || return 0
+	image snap1t
+	map_snapshots
+	rm -f -- "$IMAGE"
+}
