@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # demo.sh - the main job on a real image: a disk with a real file system on it is
-# damaged, and the check says what is hurt.
+# damaged, the check says what is hurt, and the repair brings it back.
 #
 # SPDX-License-Identifier: MIT
 #
@@ -79,3 +79,67 @@ say '6. The image was not touched'
 sum=$(sha256sum <damaged.qcow2)
 qcow2-fsck damaged.qcow2 >/dev/null || true
 [ "$sum" = "$(sha256sum <damaged.qcow2)" ] && echo 'its SHA-256 is the same after the check'
+
+say '7. A plan of the repair: what would be written where, and what the guest gets of it'
+show qcow2-fsck -q --plan repair.plan damaged.qcow2
+show qcow2-fsck --show-plan repair.plan
+[ "$sum" = "$(sha256sum <damaged.qcow2)" ] && echo 'still nothing was written to the image'
+
+say '8. Just that plan is applied; a journal is kept'
+show qcow2-fsck --apply repair.plan damaged.qcow2
+
+say '9. The disk holds what it held, to the last byte'
+show qemu-img check damaged.qcow2
+show qemu-img compare -f raw -F qcow2 disk.raw damaged.qcow2
+
+say '10. And all of it can be taken back'
+show qcow2-fsck --undo damaged.qcow2.q2undo damaged.qcow2
+[ "$sum" = "$(sha256sum <damaged.qcow2)" ] && echo 'its SHA-256 is that of the damaged image'
+
+# What qcow2-map shows of the sound disk.
+show_map() {
+	say '12. Where things lie: guest ranges, the file, and what a snapshot costs'
+	printf '$ qcow2-map disk.qcow2 | head -n 6\n'
+	qcow2-map disk.qcow2 | head -n 6
+	printf '$ qcow2-map --output=qemu disk.qcow2 | cmp - <(qemu-img map --output=json disk.qcow2)\n'
+	qcow2-map --output=qemu disk.qcow2 | cmp - <(qemu-img map --output=json disk.qcow2) &&
+		echo 'the same, byte for byte'
+	cp disk.qcow2 kept.qcow2
+	qemu-img snapshot -c before kept.qcow2
+	qemu-io -c 'write -P 7 100M 30M' kept.qcow2 >/dev/null
+	show qcow2-map space kept.qcow2
+	show qcow2-map snapshots kept.qcow2
+	printf '$ qcow2-map layout kept.qcow2 | head -n 8\n'
+	qcow2-map layout kept.qcow2 | head -n 8
+
+	say '13. Many images: who depends on whom, and how much has been promised'
+	mkdir pool
+	mv disk.qcow2 pool/base.qcow2
+	for name in mail web web-test; do
+		qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 pool/$name.qcow2
+	done
+	qemu-img rebase -u -b web.qcow2 -F qcow2 pool/web-test.qcow2
+	show qcow2-map audit --tree -o file,capacity,allocation,commitment,flags pool
+	show qcow2-map graph --dependants=pool/web.qcow2 pool
+}
+
+
+# What qcow2-dump makes of a chain of three layers.
+show_dump() {
+	say '11. Three layers become one file, and digests prove it'
+	qemu-img create -q -f qcow2 -b disk.qcow2 -F qcow2 middle.qcow2
+	qemu-io -c 'write -P 1 10M 5M' middle.qcow2 >/dev/null
+	qemu-img create -q -f qcow2 -b middle.qcow2 -F qcow2 top.qcow2
+	qemu-io -c 'write -P 2 12M 5M' -c 'write -z 100M 10M' top.qcow2 >/dev/null
+	show qcow2-dump --verify top.qcow2 flat.raw
+	show qcow2-dump -O qcow2 -c zstd top.qcow2 flat.qcow2
+	show qcow2-dump --digest top.qcow2
+	show qcow2-dump --digest flat.qcow2
+	show qcow2-dump --digest -f raw flat.raw
+	qemu-img convert -O raw top.qcow2 theirs.raw
+	cmp flat.raw theirs.raw && echo 'and what qemu-img convert writes is the same, byte for byte'
+	ls -lsh flat.raw flat.qcow2
+}
+
+show_dump
+show_map

@@ -3,12 +3,17 @@
 #
 # SPDX-License-Identifier: MIT
 #
-# usage: run.sh BUILD_DIR [PART...]     parts: unit builder cases conduct faults diff
+# usage: run.sh BUILD_DIR [PART...]     the parts are named below; default: all
 set -u
 
 build=$(cd "$1" && pwd)
 shift
-[ $# -gt 0 ] || set -- unit builder cases conduct faults diff
+parts=(unit builder cases conduct faults diff
+	repair repair-cases hostile bitflip rescue
+	conduct-dump dump write writer inplace
+	map-conduct map-images map-survey map-fleet
+	map-lint map-faults fuzz)
+[ $# -gt 0 ] || set -- "${parts[@]}"
 here=$(cd "$(dirname "$0")" && pwd)
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -38,8 +43,25 @@ part() { # name; each prints its own "NAME: N passed, N failed"
 	builder) bash "$here/support/selftest.sh" "$build/tests/q2mk" ;;
 	cases) bash "$here/cases/run.sh" "$build" ;;
 	conduct) bash "$here/conduct/fsck.sh" "$build/bin/qcow2-fsck" ;;
+	repair) bash "$here/conduct/repair.sh" "$build" ;;
+	repair-cases) bash "$here/repair/cases.sh" "$build" ;;
+	hostile) bash "$here/repair/hostile.sh" "$build" ;;
+	rescue) bash "$here/repair/rescue.sh" "$build" ;;
+	bitflip) bash "$here/repair/bitflip.sh" "$build" ;;
 	faults) bash "$here/conduct/faults.sh" "$build" ;;
+	fuzz) bash "$here/../fuzz/check.sh" "$build" ;;
+	conduct-dump) bash "$here/conduct/dump.sh" "$build" ;;
+	dump) bash "$here/dump/run.sh" "$build" ;;
 	diff) bash "$here/diff/run.sh" "$build/bin/qcow2-fsck" ;;
+	write) bash "$here/write/run.sh" "$build" ;;
+	writer) bash "$here/write/single.sh" "$build" ;;
+	inplace) bash "$here/write/inplace.sh" "$build" ;;
+	map-conduct) bash "$here/conduct/map.sh" "$build/bin/qcow2-map" ;;
+	map-images) bash "$here/map/images.sh" "$build/bin/qcow2-map" ;;
+	map-survey) bash "$here/map/survey.sh" "$build" ;;
+	map-fleet) bash "$here/map/fleet.sh" "$build/bin/qcow2-map" ;;
+	map-lint) bash "$here/map/lint.sh" "$build" ;;
+	map-faults) bash "$here/map/faults.sh" "$build" ;;
 	*) echo "run.sh: no part '$1'" >&2 && return 2 ;;
 	esac
 }
