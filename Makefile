@@ -20,23 +20,35 @@ SONAME := libq2.so.0
 
 # --- packages: the one place that knows them ---------------------------------------
 BUILD_DEPS_DEBIAN := gcc libc6-dev pkg-config zlib1g-dev libdeflate-dev \
-	libzstd-dev libxxhash-dev
+	libzstd-dev libxxhash-dev libssl-dev libsmartcols-dev
 TEST_DEPS_DEBIAN := $(BUILD_DEPS_DEBIAN) clang check qemu-utils e2fsprogs jq \
-	mandoc shellcheck codespell git xz-utils util-linux binutils
+	mandoc shellcheck codespell git xz-utils util-linux binutils xxhash \
+	xfsprogs mount libnbd-dev nbdkit curl prometheus prometheus-node-exporter \
+	dosfstools mtools fdisk xxd
 DEPS_FEDORA := gcc glibc-devel pkgconf zlib-devel libdeflate-devel \
-	libzstd-devel xxhash-devel clang check-devel qemu-img e2fsprogs jq \
-	mandoc ShellCheck codespell git xz util-linux binutils
+	libzstd-devel xxhash-devel openssl-devel libsmartcols-devel libnbd-devel \
+	clang check-devel qemu-img e2fsprogs jq mandoc ShellCheck codespell git xz \
+	util-linux binutils xxhash xfsprogs nbdkit curl golang-github-prometheus \
+	node-exporter dosfstools mtools xxd
 DEPS_ALPINE := gcc musl-dev linux-headers pkgconf zlib-dev libdeflate-dev \
-	zstd-dev xxhash-dev clang check-dev qemu-img e2fsprogs jq mandoc \
-	shellcheck codespell git xz util-linux binutils bash
-DEPS_ARCH := gcc pkgconf zlib libdeflate zstd xxhash clang check qemu-img \
-	e2fsprogs jq mandoc shellcheck codespell git xz util-linux binutils
+	zstd-dev xxhash-dev openssl-dev util-linux-dev libnbd-dev clang check-dev \
+	qemu-img e2fsprogs jq mandoc shellcheck codespell git xz util-linux binutils \
+	bash xxhash xfsprogs nbdkit curl prometheus prometheus-node-exporter \
+	dosfstools mtools sfdisk xxd
+DEPS_ARCH := gcc pkgconf zlib libdeflate zstd xxhash openssl libnbd clang check \
+	qemu-img e2fsprogs jq mandoc shellcheck codespell git xz util-linux binutils \
+	xfsprogs nbdkit curl prometheus prometheus-node-exporter \
+	dosfstools mtools xxd
 
 # --- compiling: V=1 shows the commands ------------------------------------------------------------------
-LIBS := zlib libdeflate libzstd libxxhash
+LIBS := zlib libdeflate libzstd libxxhash libcrypto
+MAP_LIBS := smartcols
 MISSING := $(shell for p in $(firstword $(CC)) $(firstword $(PKG_CONFIG)); do \
 	command -v $$p >/dev/null || echo $$p; done; \
-	for l in $(LIBS); do $(PKG_CONFIG) --exists $$l 2>/dev/null || echo $$l; done)
+	for l in $(LIBS) $(MAP_LIBS); do $(PKG_CONFIG) --exists $$l 2>/dev/null || echo $$l; done)
+
+# Optional: images on NBD servers.
+NBD := $(shell $(PKG_CONFIG) --exists libnbd 2>/dev/null && echo libnbd)
 
 Q := $(if $(V),,@)
 run = $(if $(V),,@echo '  $(1)  $@')
@@ -55,17 +67,26 @@ else ifeq ($(VARIANT),tsan)
 VFLAGS := -O1 -g -fsanitize=thread
 else ifeq ($(VARIANT),clang)
 VFLAGS := -O2 -g
+else ifeq ($(VARIANT),afl)
+VFLAGS := -O2 -g
+else ifeq ($(VARIANT),lf)
+VFLAGS := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+	-fno-sanitize-recover=undefined
 else ifeq ($(VARIANT),cov)
 VFLAGS := -O0 -g --coverage
 else
-$(error unknown VARIANT '$(VARIANT)': release, debug, clang, asan, tsan or cov)
+$(error unknown VARIANT '$(VARIANT)': release, debug, clang, asan, tsan, cov, afl or lf)
 endif
 ifdef WERROR
 WARN += -Werror
 endif
 
 LIB_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LIBS) 2>/dev/null)
-LIB_LIBS := $(shell $(PKG_CONFIG) --libs zlib libdeflate libzstd 2>/dev/null)
+LIB_LIBS := $(shell $(PKG_CONFIG) --libs zlib libdeflate libzstd \
+	libcrypto $(NBD) 2>/dev/null) -pthread
+LIB_CFLAGS += $(if $(NBD),-DHAVE_LIBNBD)
+MAP_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(MAP_LIBS) 2>/dev/null)
+MAP_LINK := $(shell $(PKG_CONFIG) --libs $(MAP_LIBS) 2>/dev/null)
 ALL_CFLAGS = $(STD) $(VFLAGS) $(WARN) -fPIC -fvisibility=hidden -Ilib \
 	$(LIB_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 ALL_LDFLAGS = $(VFLAGS) $(LDFLAGS)
@@ -74,14 +95,28 @@ LIB_SRC := $(sort $(wildcard lib/*/*.c))
 CLI_SRC := $(filter lib/cli/%,$(LIB_SRC))
 CORE_SRC := $(filter-out lib/cli/%,$(LIB_SRC))
 FSCK_SRC := $(sort $(wildcard fsck/*.c))
+DUMP_SRC := $(sort $(wildcard dump/*.c))
+MAP_SRC := $(sort $(wildcard map/*.c))
 Q2MK_SRC := $(sort $(wildcard tests/support/q2mk*.c))
+Q2WRITE_SRC := $(sort $(wildcard tests/support/q2write*.c))
+Q2INPLACE_SRC := $(sort $(wildcard tests/support/q2inplace*.c))
 MKBIG_SRC := $(sort $(wildcard tests/bench/mkbig*.c))
+MUT_SRC := $(addprefix fuzz/mutator/,view.c base.c fixup.c fields.c ops.c q2mut.c trim.c)
+FUZZ_SRC := $(filter-out fuzz/drv_% fuzz/q2guard.c fuzz/q2canary.c,$(sort $(wildcard fuzz/*.c)))
+FUZZ_IO := tests/support/testio.c
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 
 PROGRAMS := $(B)/bin/qcow2-fsck
+TESTIO := $(call obj,tests/support/testio.c tests/support/testplan.c)
+PROGRAMS += $(B)/bin/qcow2-dump
+PROGRAMS += $(B)/bin/qcow2-map
 UNITS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SRC))
-TOOLS := $(B)/tests/q2mk $(B)/tests/q2problems $(B)/tests/faultio.so
+TOOLS := $(B)/tests/bitflip $(B)/tests/fixpoint $(B)/tests/q2mk $(B)/tests/q2write \
+	$(B)/tests/q2inplace $(B)/tests/q2problems $(B)/tests/faultio.so $(B)/tests/faultwrite.so
+FUZZ := $(B)/fuzz/q2fuzz $(B)/fuzz/q2gen $(B)/fuzz/q2mut.so $(B)/fuzz/q2guard \
+	$(B)/fuzz/q2canary.so
+TOOLS += $(B)/tests/faultalloc.so
 BENCH := $(B)/tests/mkbig $(B)/tests/floor $(B)/tests/timeit
 
 .PHONY: all deps lib man tools bench-programs test-programs check check-all check-sanitized demo bench lint clean \
@@ -104,7 +139,7 @@ tools: $(TOOLS)
 	@:
 bench-programs: $(BENCH)
 	@:
-test-programs: all $(TOOLS) $(UNITS) $(BENCH)
+test-programs: all $(TOOLS) $(UNITS) $(BENCH) $(FUZZ)
 
 # Rewritten only when the command line changes, so that flags rebuild.
 $(B)/flags: FORCE
@@ -131,7 +166,8 @@ $(B)/$(SONAME): $(call obj,$(CORE_SRC)) lib/q2.map
 	@ln -sf $(SONAME) $(B)/libq2.so
 
 $(B)/q2.pc: lib/q2.pc.in lib/q2.h $(B)/dirs
-	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< > $@
+	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' \
+		-e 's|@NBD@|$(if $(NBD), -lnbd)|' $< > $@
 $(B)/dirs: FORCE
 	@mkdir -p $(@D)
 	@echo '$(PREFIX)' | cmp -s - $@ || echo '$(PREFIX)' > $@
@@ -141,15 +177,39 @@ $(B)/bin/qcow2-fsck: $(call obj,$(FSCK_SRC) $(CLI_SRC)) $(B)/libq2.a
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
 
+$(B)/bin/qcow2-dump: $(call obj,$(DUMP_SRC) $(CLI_SRC)) $(B)/libq2.a
+	@mkdir -p $(@D)
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+
+$(B)/map/%.o: private CFLAGS += $(MAP_CFLAGS)
+$(B)/bin/qcow2-map: $(call obj,$(MAP_SRC) $(CLI_SRC)) $(B)/libq2.a
+	@mkdir -p $(@D)
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS) $(MAP_LINK)
+
 $(B)/tests/q2mk: $(call obj,$(Q2MK_SRC))
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+$(B)/tests/bitflip $(B)/tests/fixpoint: $(B)/tests/%: $(B)/tests/repair/%.o \
+		$(B)/tests/support/testview.o $(B)/libq2.a
+	@mkdir -p $(@D)
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+$(B)/tests/q2write: $(call obj,$(Q2WRITE_SRC) tests/support/testio.c) $(B)/libq2.a
+	@mkdir -p $(@D)
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--wrap=calloc,--wrap=q2_regrow -o $@ $^ $(LIB_LIBS)
+$(B)/tests/q2inplace: $(call obj,$(Q2INPLACE_SRC)) $(B)/libq2.a
+	@mkdir -p $(@D)
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--wrap=calloc,--wrap=q2_regrow -o $@ $^ $(LIB_LIBS)
 $(B)/tests/q2problems: $(call obj,tests/lint/problems-man.c)
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
-$(B)/tests/faultio.so: tests/support/faultio.c
+$(B)/tests/fault%.so: tests/support/fault%.c
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O1 $(WARN) -fPIC -shared -o $@ $< -ldl
@@ -165,7 +225,38 @@ $(B)/tests/timeit: $(call obj,tests/bench/timeit.c)
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
-$(B)/tests/test_%: $(B)/tests/unit/test_%.o $(B)/libq2.a
+# The allocations of a fuzz target are counted, and made to fail, by the linker.
+WRAP_ALLOC := $(foreach f,malloc calloc realloc free,-Wl,--wrap=$(f))
+$(B)/fuzz/q2fuzz: $(call obj,fuzz/drv_main.c $(FUZZ_SRC) $(MUT_SRC) $(FUZZ_IO)) $(B)/libq2.a
+	@mkdir -p $(@D)
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) $(WRAP_ALLOC) -o $@ $^ $(LIB_LIBS)
+# One program for all targets, by many names; afl-clang-fast, or libFuzzer.
+$(B)/fuzz/q2fuzz-afl: $(call obj,fuzz/drv_afl.c $(FUZZ_SRC) $(FUZZ_IO)) $(B)/libq2.a
+	@mkdir -p $(@D)
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) $(WRAP_ALLOC) -o $@ $^ $(LIB_LIBS)
+$(B)/fuzz/q2fuzz-lf: $(call obj,fuzz/drv_libfuzzer.c $(FUZZ_SRC) $(MUT_SRC) $(FUZZ_IO)) $(B)/libq2.a
+	@mkdir -p $(@D)
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer $(WRAP_ALLOC) -o $@ $^ $(LIB_LIBS)
+$(B)/fuzz/q2gen: $(call obj,fuzz/mutator/q2gen.c $(MUT_SRC))
+	@mkdir -p $(@D)
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
+$(B)/fuzz/q2guard: $(call obj,fuzz/q2guard.c)
+	@mkdir -p $(@D)
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
+$(B)/fuzz/q2canary.so: fuzz/q2canary.c
+	@mkdir -p $(@D)
+	$(call run,LD)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O1 $(WARN) -fPIC -shared -o $@ $< -ldl
+$(B)/fuzz/q2mut.so: $(call obj,fuzz/mutator/afl_glue.c $(MUT_SRC))
+	@mkdir -p $(@D)
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) -shared -o $@ $^
+$(B)/tests/test_%: $(B)/tests/unit/test_%.o $(TESTIO) $(B)/libq2.a
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS) \
@@ -189,7 +280,7 @@ check-all: test-programs
 
 # The parts that exercise the library, for the sanitizer variants.
 check-sanitized: test-programs
-	@bash tests/run.sh $(B) unit cases conduct faults
+	@bash tests/run.sh $(B) unit cases conduct faults repair conduct-dump fuzz
 
 demo: deps
 	@$(MAKE) --no-print-directory all tools
@@ -202,6 +293,27 @@ bench: deps
 lint: deps
 	@$(MAKE) --no-print-directory all
 	@bash tests/lint/run.sh $(B)
+
+# --- fuzzing: TARGET=check TIME=60 FUZZER=afl|libfuzzer, see fuzz/README.md ------
+FUZZ_DEPS_DEBIAN := $(TEST_DEPS_DEBIAN) afl++ clang llvm lld \
+	libclang-rt-14-dev libqcow-utils
+.PHONY: corpus fuzz fuzz-gate fuzz-cov fuzz-triage deps-fuzz
+deps-fuzz:
+	@sh tests/support/deps.sh '$(FUZZ_DEPS_DEBIAN)' \
+		'$(DEPS_FEDORA) american-fuzzy-lop-clang compiler-rt llvm' \
+		'$(DEPS_ALPINE) afl++ compiler-rt llvm' \
+		'$(DEPS_ARCH) afl++ compiler-rt llvm'
+corpus: $(B)/tests/q2mk $(FUZZ)
+	@bash fuzz/corpus.sh build $(B)/tests/q2mk build/corpus
+fuzz: corpus
+	@bash fuzz/campaign.sh run '$(or $(FUZZER),afl)' '$(or $(TARGET),check)' \
+		'$(or $(TIME),60)'
+fuzz-gate: corpus
+	@bash fuzz/campaign.sh gate
+fuzz-cov: corpus
+	@bash fuzz/campaign.sh cov
+fuzz-triage:
+	@bash fuzz/campaign.sh triage
 
 # --- installing -------------------------------------------------------------------
 install: all
