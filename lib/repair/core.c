@@ -110,6 +110,7 @@ enum q2_status q2_recheck(struct q2_repair *r)
 	st = q2_checker_run(r->io, &r->check_opts, &r->result, &r->c, r->err);
 	r->changed = false;
 	r->first_done = true;
+	r->judged = 0;
 	r->aliased |= q2_found_any(r, Q2_P_L1_ALIAS);
 	return st;
 }
@@ -258,10 +259,19 @@ static bool reads_as_table(const struct q2_repair *r, uint64_t clu)
 	return bad < 4 || bad < good;
 }
 
+/* The same, once for all entries of a table. */
+static bool judge_table(struct q2_repair *r, uint64_t clu)
+{
+	if (r->judged != clu)
+		r->judged_table = reads_as_table(r, clu);
+	r->judged = clu;
+	return r->judged_table;
+}
+
 /* Whether metadata that is written to in place lies on something else: what is
  * right for the one would destroy the other.  Metadata are parted first; but what
  * lies on data may only be mended where the data is the impostor. */
-static bool lies_on_other(const struct q2_repair *r, enum q2_class class,
+static bool lies_on_other(struct q2_repair *r, enum q2_class class,
 			  uint64_t off, size_t n)
 {
 	const struct q2_suspects *s = &r->c->suspects;
@@ -284,7 +294,7 @@ static bool lies_on_other(const struct q2_repair *r, enum q2_class class,
 		    (!q2_all(r) || structures_at(r->c, s->at[lo].clu) > 1 ||
 		     class == Q2_C_PLACE || class == Q2_C_REFTABLE ||
 		     (class == Q2_C_ENTRY &&
-		      !reads_as_table(r, s->at[lo].clu))))
+		      !judge_table(r, s->at[lo].clu))))
 			return true;
 	return false;
 }

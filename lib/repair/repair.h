@@ -66,6 +66,8 @@ struct q2_repair {
 	uint8_t wishes[Q2_NUMBERS];    /* enum q2_wish */
 	uint32_t bulk[Q2_NUMBERS];     /* 1 + the action for many places */
 	uint64_t append;	       /* where the next fresh cluster lies */
+	uint64_t judged; /* the cluster last asked about by core.c; 0: none */
+	bool judged_table; /* whether that reads as a table of entries */
 	bool aliased;	/* two L1 slots named one table: places are not certain */
 	struct q2_runs worthless; /* leaks that nothing can need; by first */
 	struct q2_runs released;  /* what the repair itself gave up */
