@@ -138,15 +138,22 @@ static void collect(struct flips *f, const struct image *m)
 		uint64_t at = x->first << c->img.geom.cluster_bits;
 		uint64_t len = x->n << c->img.geom.cluster_bits;
 
+		if (at >= m->size) /* a hole behind the end, as good as zeros */
+			continue;
+		if (len > m->size - at) /* the last cluster need not be there whole */
+			len = m->size - at;
 		if (x->kind == Q2_K_REFBLOCK)
 			add_refcounts(f, c, at, x->index);
 		if (x->kind == Q2_K_BITMAP_TABLE)
 			add_words(f, BITMAPS, m, at, len);
 		if (x->kind == Q2_K_SNAPTABLE || x->kind == Q2_K_BITMAP_DIR) {
-			while (len && m->bytes[at + len - 1] == 0)
-				len--;
+			uint64_t used = len;
+
+			while (used && m->bytes[at + used - 1] == 0)
+				used--;
+			used = (used + 7) & ~UINT64_C(7);
 			add(f, x->kind == Q2_K_SNAPTABLE ? SNAPSHOT : BITMAPS, at,
-			    (len + 7) & ~UINT64_C(7), 0xff);
+			    used < len ? used : len, 0xff);
 		}
 	}
 	q2_checker_free(c);
