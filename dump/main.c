@@ -54,7 +54,7 @@ static const struct q2_cli_option option_table[] = {
 	 Q2_CLI_SIZE, AT(refcount_bits), 0},
 	{"extended-l2", 0, NULL, "qcow2: with subclusters", Q2_CLI_SET,
 	 AT(extended_l2), 1},
-	{"compress", 'c', "METHOD[:LEVEL]", "qcow2: zlib or zstd", Q2_CLI_TEXT,
+	{"compress", 'c', "zlib|zstd[:LEVEL]", "qcow2: pack the data", Q2_CLI_TEXT,
 	 AT(compress), 0},
 	{"compat", 0, COMPAT_WORDS, "qcow2: 0.10 is version 2 of the format",
 	 Q2_CLI_CHOICE, AT(compat), 0},

@@ -5,63 +5,22 @@
 #
 # usage: dump.sh BUILD_DIR
 set -u
-export LC_ALL=C
-unset NO_COLOR POSIXLY_CORRECT
 PATH=$PATH:/usr/sbin:/sbin
 
 build=$(readlink -f "${1:?usage: dump.sh BUILD_DIR}")
 dump=$build/bin/qcow2-dump
+tool=$dump
 sources=$(readlink -f "$(dirname "$0")/../../dump")
 support=$(readlink -f "$(dirname "$0")")
-work=$(mktemp -d) || exit 1
+. "$(dirname "$0")/../support/conduct.sh"
 mounted=
 loops=()
-clean_up() {
+let_go() {
 	[[ -z $mounted ]] || umount "$mounted"
 	for loop in "${loops[@]}"; do
 		losetup -d "$loop"
 	done
-	rm -rf "$work"
 }
-trap '[[ $BASHPID != "$$" ]] || clean_up' EXIT
-cd "$work" || exit 1
-export ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=1
-
-passed=0
-failed=0
-
-# check NAME COMMAND...: the command must succeed.
-check() {
-	local name=$1
-	shift
-	if "$@"; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		printf 'FAILED: %s\n' "$name"
-		sed 's/^/    stdout: /' out 2>/dev/null | head -5
-		sed 's/^/    stderr: /' err 2>/dev/null | head -5
-	fi
-}
-
-# run ARGUMENT...: runs the tool; leaves out, err and $status.
-run() {
-	timeout 60 "$dump" "$@" >out 2>err </dev/null
-	status=$?
-}
-
-# exits STATUS ARGUMENT...: the exit status must be this one.
-exits() {
-	local expected=$1 name=${*:2}
-	shift
-	run "$@"
-	check "exit $expected: ${name//$'\n'/ } (was $status)" \
-		test "$status" -eq "$expected"
-}
-
-err_has() { grep -qF -- "$1" err; }
-out_has() { grep -qF -- "$1" out; }
-absent() { for name; do [[ ! -e $name && ! -L $name ]] || return 1; done; }
 
 # refused TEXT ARGUMENT...: exit 8, the text on stderr, and no file new.raw.
 refused() {
@@ -267,14 +226,6 @@ test_documents() {
 	check 'manual page: mandoc' test -z "$(mandoc -Tlint -W warning "$page" 2>&1)"
 }
 
-# completed WORD...: what bash would offer for the last word.
-completed() {
-	# shellcheck disable=SC2016
-	bash -c '. "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
-		_qcow2_dump "$1"; printf "%s\n" "${COMPREPLY[@]}"' \
-		"$sources/completion.bash" "$dump" "$@"
-}
-
 # What messages name must be in the catalogue.
 test_names() {
 	local id
@@ -302,5 +253,4 @@ test_documents
 test_names
 check 'no input was written to' sha256sum --quiet -c hashes
 
-printf 'conduct-dump: %d passed, %d failed\n' "$passed" "$failed"
-test "$failed" -eq 0
+sum_up conduct-dump

@@ -5,58 +5,10 @@
 #
 # usage: fsck.sh FSCK_BINARY
 set -u
-export LC_ALL=C
-unset NO_COLOR POSIXLY_CORRECT
-
 fsck=$(readlink -f "${1:?usage: fsck.sh FSCK_BINARY}")
+tool=$fsck
 sources=$(readlink -f "$(dirname "$0")/../../fsck")
-work=$(mktemp -d) || exit 1
-trap '[[ $BASHPID != "$$" ]] || rm -rf "$work"' EXIT
-cd "$work" || exit 1
-
-passed=0
-failed=0
-
-# check NAME COMMAND...: the command must succeed.
-check() {
-	local name=$1
-	shift
-	if "$@"; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		printf 'FAILED: %s\n' "$name"
-		sed 's/^/    stdout: /' out 2>/dev/null | head -5
-		sed 's/^/    stderr: /' err 2>/dev/null | head -5
-	fi
-}
-
-# run ARGUMENT...: runs the tool; leaves out, err and $status.
-run() {
-	timeout 30 "$fsck" "$@" >out 2>err </dev/null
-	status=$?
-}
-
-# exits STATUS ARGUMENT...: the exit status must be this one.
-exits() {
-	local expected=$1 name=${*:2}
-	shift
-	run "$@"
-	check "exit $expected: ${name//$'\n'/ } (was $status)" \
-		test "$status" -eq "$expected"
-}
-
-out_has() { grep -qF -- "$1" out; }
-err_has() { grep -qF -- "$1" err; }
-lines() { [[ $(wc -l <"$1") -eq $2 ]]; }
-json() { jq -e "$1" out >/dev/null; }
-ndjson() { jq -es "$1" out >/dev/null; }
-
-# poke FILE OFFSET BYTES: overwrites bytes, which are escapes of printf.
-poke() {
-	# shellcheck disable=SC2059
-	printf "$3" | dd of="$1" bs=1 seek=$(($2)) conv=notrunc status=none
-}
+. "$(dirname "$0")/../support/conduct.sh"
 
 # In these images of qemu-img: the header at cluster 0, the refcount table at
 # 1, its block at 2, the L1 table at 3.
@@ -439,14 +391,6 @@ test_documents() {
 		"$(mandoc -Tlint -W warning "$page" "$sources/q2problems.7" 2>&1)"
 }
 
-# completed WORD...: what bash would offer for the last word.
-completed() {
-	# shellcheck disable=SC2016
-	bash -c '. "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
-		_qcow2_fsck "$1"; printf "%s\n" "${COMPREPLY[@]}"' \
-		"$sources/completion.bash" "$fsck" "$@"
-}
-
 make_images
 test_usage
 test_bad_input
@@ -460,5 +404,4 @@ test_in_use
 test_documents
 check 'no input was written to' sha256sum --quiet -c hashes
 
-printf 'conduct: %d passed, %d failed\n' "$passed" "$failed"
-test "$failed" -eq 0
+sum_up conduct

@@ -6,49 +6,15 @@
 #
 # usage: repair.sh BUILD_DIR            prints "repair: N passed, N failed"
 set -u
-export LC_ALL=C
-unset NO_COLOR POSIXLY_CORRECT
 
 build=$(cd "${1:?usage: repair.sh BUILD_DIR}" && pwd)
 fsck=$build/bin/qcow2-fsck
+tool=$fsck
 mk=$build/tests/q2mk
 preload=$build/tests/faultwrite.so
-tmp=$(mktemp -d)
+. "$(dirname "$0")/../support/conduct.sh"
 holder=
-finish() {
-	[ -z "$holder" ] || kill "$holder" 2>/dev/null
-	[[ $BASHPID != "$$" ]] || rm -rf "$tmp"
-}
-trap finish EXIT
-cd "$tmp" || exit 1
-export ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=1
-passed=0
-failed=0
-
-check() { # name command...
-	local name=$1
-	shift
-	if "$@"; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		printf 'repair: FAILED: %s\n' "$name" >&2
-		sed 's/^/    stdout: /' out 2>/dev/null | head -5 >&2
-		sed 's/^/    stderr: /' err 2>/dev/null | head -5 >&2
-	fi
-}
-
-run() {
-	timeout 60 "$fsck" "$@" >out 2>err </dev/null
-	status=$?
-}
-
-exits() { # status argument...
-	local expected=$1
-	shift
-	run "$@"
-	check "exit $expected: $* (was $status)" test "$status" -eq "$expected"
-}
+let_go() { [ -z "$holder" ] || kill "$holder" 2>/dev/null; }
 
 faulty() { # name-pattern nth:what argument...
 	local pattern=$1 at=$2
@@ -61,11 +27,6 @@ faulty() { # name-pattern nth:what argument...
 	status=$?
 }
 
-out_has() { grep -qF -- "$1" out; }
-err_has() { grep -qF -- "$1" err; }
-json() { jq -e "$1" out >/dev/null; }
-same() { cmp -s "$1" "$2"; }
-absent() { ! [ -e "$1" ]; }
 no_leftovers() { [ -z "$(find . -name '*.tmp-*')" ]; }
 
 # A refcount of zero, a wrong COPIED flag, a pointer with a wrong bit, two guest
@@ -830,5 +791,4 @@ for part in test_clean test_repair test_preen test_plan test_bad_plans test_chan
 	test_read_only test_journals test_usage test_backup test_discard test_media test_device; do
 	$part
 done
-echo "repair: $passed passed, $failed failed"
-[ $failed = 0 ]
+sum_up repair

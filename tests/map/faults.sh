@@ -6,32 +6,13 @@
 #
 # usage: faults.sh BUILD_DIR            prints "map-faults: N passed, N failed"
 set -u
-export LC_ALL=C
 
 build=$(cd "${1:?usage: faults.sh BUILD_DIR}" && pwd)
 map=$build/bin/qcow2-map
+tool=$map
 mk=$build/tests/q2mk
 preload=$build/tests/faultio.so
-dir=$(mktemp -d) || exit 1
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-export ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=1
-passed=0
-failed=0
-
-check() { # name command...
-	local name=$1
-	shift
-	if "$@"; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "FAILED: $name" >&2
-		sed 's/^/    /' out err 2>/dev/null | head -n 6 >&2
-	fi
-}
-
-json() { jq -e "$@" out >/dev/null; }
+. "$(dirname "$0")/../support/conduct.sh"
 
 cat >recipe <<'END'
 version 3
@@ -108,7 +89,7 @@ qemu-img create -q -f qcow2 -o data_file=top.data data.qcow2 1M
 # Opening the shared libraries is not the question.
 opened() {
 	rm -f opens
-	FAULT_FILE=$1 FAULT_OPENS=$dir/opens LD_PRELOAD=$preload timeout 60 "$map" "${@:2}" >out 2>err
+	FAULT_FILE=$1 FAULT_OPENS=$work/opens LD_PRELOAD=$preload timeout 60 "$map" "${@:2}" >out 2>err
 	grep -E 'base\.qcow2|top\.data' opens 2>/dev/null
 }
 for verb in extents layout space snapshots measure lint; do
@@ -117,5 +98,4 @@ for verb in extents layout space snapshots measure lint; do
 done
 check '--chain opens the base' test -n "$(opened top.qcow2 extents --chain top.qcow2)"
 
-echo "map-faults: $passed passed, $failed failed"
-[ "$failed" = 0 ]
+sum_up map-faults

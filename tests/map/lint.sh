@@ -4,28 +4,12 @@
 #
 # usage: lint.sh BUILD_DIR
 set -u
-export LC_ALL=C
 
 build=$(cd "${1:?usage: lint.sh BUILD_DIR}" && pwd)
 map=$build/bin/qcow2-map
-dir=$(mktemp -d) || exit 1
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-passed=0
-failed=0
+tool=$map
+. "$(dirname "$0")/../support/conduct.sh"
 seen=
-
-check() { # name command...
-	local name=$1
-	shift
-	if "$@"; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "FAILED: $name" >&2
-		sed 's/^/    /' out err 2>/dev/null | head -n 6 >&2
-	fi
-}
 
 # notes NAME "ID..." [OPTION...]: the notes on image.qcow2, made from the recipe on
 # standard input, are exactly these.
@@ -155,5 +139,4 @@ qemu-img create -q -f qcow2 -u -b $'a\033[2Jb' -F raw escape.qcow2 1M
 status 4 escape.qcow2
 check 'control characters are escaped' test -z "$(grep -P '\x1b' out)"
 
-echo "map-lint: $passed passed, $failed failed"
-[ "$failed" = 0 ]
+sum_up map-lint

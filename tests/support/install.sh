@@ -16,7 +16,7 @@ manifest="
 755:$build/bin/qcow2-fsck:sbin/qcow2-fsck
 755:$build/bin/qcow2-map:bin/qcow2-map
 644:map/qcow2-map.1:share/man/man1/qcow2-map.1
-644:map/completion.bash:share/bash-completion/completions/qcow2-map
+644:lib/cli/completion.bash:share/bash-completion/completions/qcow2-map
 644:$build/libq2.a:lib/libq2.a
 755:$build/libq2.so.0:lib/libq2.so.0
 644:$build/q2.pc:lib/pkgconfig/q2.pc
@@ -25,8 +25,8 @@ manifest="
 644:$build/man/q2problems.7:share/man/man7/q2problems.7
 755:$build/bin/qcow2-dump:bin/qcow2-dump
 644:dump/qcow2-dump.1:share/man/man1/qcow2-dump.1
-644:dump/completion.bash:share/bash-completion/completions/qcow2-dump
-644:fsck/completion.bash:share/bash-completion/completions/qcow2-fsck
+644:lib/cli/completion.bash:share/bash-completion/completions/qcow2-dump
+644:lib/cli/completion.bash:share/bash-completion/completions/qcow2-fsck
 "
 
 put() {

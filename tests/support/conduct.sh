@@ -1,0 +1,77 @@
+# conduct.sh - what the tests of a tool's conduct have in common; to be sourced.
+# SPDX-License-Identifier: MIT
+#
+# Wants $tool, the program.  Works in a folder of its own, which is removed at the
+# end; where a test holds more, it defines let_go() to give it back.
+# shellcheck shell=bash
+
+: "${tool:?the program to test}"
+export LC_ALL=C
+unset NO_COLOR POSIXLY_CORRECT
+export ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=1
+work=$(mktemp -d) || exit 1
+let_go() { :; }
+trap '[[ $BASHPID != "$$" ]] || { let_go; rm -rf "$work"; }' EXIT
+cd "$work" || exit 1
+
+passed=0
+failed=0
+
+# check NAME COMMAND...: the command must succeed.
+check() {
+	local name=$1
+	shift
+	if "$@"; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		printf 'FAILED: %s\n' "$name" >&2
+		sed 's/^/    stdout: /' out 2>/dev/null | head -5 >&2
+		sed 's/^/    stderr: /' err 2>/dev/null | head -5 >&2
+	fi
+}
+
+# run ARGUMENT...: runs the tool; leaves out, err and $status.
+run() {
+	timeout 60 "$tool" "$@" >out 2>err </dev/null
+	status=$?
+}
+
+# exits STATUS ARGUMENT...: the exit status must be this one.
+exits() {
+	local expected=$1 name=${*:2}
+	shift
+	run "$@"
+	check "exit $expected: ${name//$'\n'/ } (was $status)" \
+		test "$status" -eq "$expected"
+}
+
+out_has() { grep -qF -- "$1" out; }
+err_has() { grep -qF -- "$1" err; }
+lines() { [[ $(wc -l <"$1") -eq $2 ]]; }
+json() { jq -e "$1" out >/dev/null; }
+ndjson() { jq -es "$1" out >/dev/null; }
+same() { cmp -s "$1" "$2"; }
+absent() { for name; do [[ ! -e $name && ! -L $name ]] || return 1; done; }
+
+# poke FILE OFFSET BYTES: overwrites bytes, which are escapes of printf.
+poke() {
+	# shellcheck disable=SC2059
+	printf "$3" | dd of="$1" bs=1 seek=$(($2)) conv=notrunc status=none
+}
+
+completion=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/../../lib/cli/completion.bash")
+
+# completed WORD...: what bash would offer for the last word.
+completed() {
+	# shellcheck disable=SC2016
+	bash -c '. "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+		_qcow2 "$1"; printf "%s\n" "${COMPREPLY[@]}"' \
+		"$completion" "$tool" "$@"
+}
+
+# The last line, and the status of the script.
+sum_up() { # name
+	echo "$1: $passed passed, $failed failed"
+	[[ $failed -eq 0 && $passed -gt 0 ]]
+}
