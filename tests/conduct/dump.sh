@@ -12,6 +12,7 @@ dump=$build/bin/qcow2-dump
 tool=$dump
 sources=$(readlink -f "$(dirname "$0")/../../dump")
 support=$(readlink -f "$(dirname "$0")")
+# shellcheck source=tests/support/conduct.sh
 . "$(dirname "$0")/../support/conduct.sh"
 mounted=
 loops=()

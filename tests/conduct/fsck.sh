@@ -8,6 +8,7 @@ set -u
 fsck=$(readlink -f "${1:?usage: fsck.sh FSCK_BINARY}")
 tool=$fsck
 sources=$(readlink -f "$(dirname "$0")/../../fsck")
+# shellcheck source=tests/support/conduct.sh
 . "$(dirname "$0")/../support/conduct.sh"
 
 # In these images of qemu-img: the header at cluster 0, the refcount table at

@@ -9,6 +9,7 @@ set -u
 map=$(readlink -f "${1:?usage: map.sh MAP_BINARY}")
 tool=$map
 sources=$(readlink -f "$(dirname "$0")/../../map")
+# shellcheck source=tests/support/conduct.sh
 . "$(dirname "$0")/../support/conduct.sh"
 
 # In these images of qemu-img: the header at cluster 0, the refcount table at

@@ -12,6 +12,7 @@ fsck=$build/bin/qcow2-fsck
 tool=$fsck
 mk=$build/tests/q2mk
 preload=$build/tests/faultwrite.so
+# shellcheck source=tests/support/conduct.sh
 . "$(dirname "$0")/../support/conduct.sh"
 holder=
 let_go() { [ -z "$holder" ] || kill "$holder" 2>/dev/null; }

@@ -31,7 +31,7 @@ verdict layers $?
 bash tests/lint/cases.sh
 verdict cases $?
 # Findings of style (SC2086 and the like are meant where they stand).
-git ls-files '*.sh' '.ci/run' | xargs shellcheck -S warning
+git ls-files '*.sh' '.ci/run' | xargs shellcheck -x -S warning
 verdict shellcheck $?
 git ls-files | grep -vE '^(corpus/|LICENSE)' | xargs codespell -q 3 -L 'ot,ba,fo,te,nd,clen,inout,truns,upto'
 verdict codespell $?

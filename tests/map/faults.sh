@@ -12,6 +12,7 @@ map=$build/bin/qcow2-map
 tool=$map
 mk=$build/tests/q2mk
 preload=$build/tests/faultio.so
+# shellcheck source=tests/support/conduct.sh
 . "$(dirname "$0")/../support/conduct.sh"
 
 cat >recipe <<'END'

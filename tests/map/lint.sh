@@ -8,6 +8,7 @@ set -u
 build=$(cd "${1:?usage: lint.sh BUILD_DIR}" && pwd)
 map=$build/bin/qcow2-map
 tool=$map
+# shellcheck source=tests/support/conduct.sh
 . "$(dirname "$0")/../support/conduct.sh"
 seen=
 
