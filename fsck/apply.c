@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,6 +130,21 @@ static void check(struct run *run, struct q2_io *io)
 	run->st = q2_check(io, &opts, &run->result, &run->err);
 }
 
+/* What is wrong with the journal is told of it, not of the image. */
+static enum q2_status peek(struct run *run, const char *journal)
+{
+	struct q2_plan_info info;
+	struct q2_err err = {0};
+	enum q2_status st = q2_journal_peek(journal, &info, &err);
+
+	if (st != Q2_OK) {
+		run->err = err;
+		snprintf(run->err.text, sizeof(run->err.text), "%.100s: %.130s",
+			 journal, err.text);
+	}
+	return st;
+}
+
 void fsck_return(struct fsck *fsck, const char *path)
 {
 	bool undo = fsck->mode == MODE_UNDO;
@@ -145,6 +161,8 @@ void fsck_return(struct fsck *fsck, const char *path)
 	opts.max_memory = run.max_memory;
 	if (run.st == Q2_OK)
 		run.st = q2_io_open_rw(path, &io, &run.err);
+	if (run.st == Q2_OK)
+		run.st = peek(&run, journal);
 	if (run.st == Q2_OK)
 		run.st = (undo ? q2_journal_undo : q2_journal_redo)(
 			journal, io, &opts, &outcome, &run.err);

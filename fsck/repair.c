@@ -151,9 +151,13 @@ static void decide(struct repair *r)
 			    "fault, please report it",
 			    Q2_EXIT_FAILED);
 	else if (q2_plan_edits(r->plan) == 0)
-		end_without(r, problems ? "nothing of this can be repaired this "
-					  "way; nothing was written"
-					: NULL, 0);
+		end_without(r, !problems ? NULL
+			    : run->fsck->options->repair.preen
+				    ? "-p does only what cannot lose anything, which is "
+				      "nothing here; --plan=FILE tells what -y would "
+				      "do; nothing was written"
+				    : "nothing of this can be repaired this way; "
+				      "nothing was written", 0);
 	else if (run->fsck->mode == MODE_PLAN)
 		save_plan(r);
 	else if (r->read_only)
