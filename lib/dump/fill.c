@@ -323,10 +323,10 @@ static enum q2_status read_piece(struct q2_pass *s, unsigned thread,
 	if (st == Q2_OK)
 		return st;
 	return q2_fail(&job->err, st, why.sys_errno, why.offset,
-		       "guest range %llu to %llu: %s",
+		       "guest range %llu to %llu of '%.60s': %s",
 		       (unsigned long long)p->e.guest,
 		       (unsigned long long)(p->e.guest + p->e.length - 1),
-		       why.text);
+		       s->guest[side]->view.layers[p->depth]->path, why.text);
 }
 
 /* Plain data may not have to pass through memory. */

@@ -159,6 +159,7 @@ static enum q2_status show(struct q2_guest *g, const struct q2_guest_opts *o,
 				       "0", g->chain.n);
 		g->view.layers += o->layer;
 		g->view.n = 1;
+		g->view.cut = false;
 	}
 	g->size = q2_chain_size(&g->view);
 	return Q2_OK;
@@ -198,6 +199,10 @@ static enum q2_status open_all(struct q2_guest *g, const char *path,
 				   .allow = o->allow,
 				   .data_file = o->data_file};
 	enum q2_status st;
+
+	/* What lies below the layer asked for need not even be there. */
+	if (o->layer != Q2_ANY_LAYER)
+		policy.enough = o->layer + 1;
 
 	st = q2_chain_open(path, formats[o->format], &policy, &g->budget,
 			   &g->chain, err);

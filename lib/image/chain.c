@@ -290,6 +290,22 @@ static enum q2_status open_top(struct opening *o, const char *path,
 	return st == Q2_OK ? start(o, layer, format) : st;
 }
 
+/* Where the layers there are will do, the chain ends with them. */
+static bool will_do(const struct opening *o, unsigned had, enum q2_status st)
+{
+	struct q2_chain *c = o->chain;
+
+	if (!o->policy->enough || had < o->policy->enough ||
+	    st == Q2_E_NOMEM || st == Q2_E_BUDGET || st == Q2_E_INTERRUPTED)
+		return false;
+	while (c->n > had)
+		layer_free(c->budget, c->layers[--c->n]);
+	c->cut = true;
+	if (o->err)
+		*o->err = (struct q2_err){0};
+	return true;
+}
+
 enum q2_status q2_chain_open(const char *path, enum q2_format format,
 			     const struct q2_policy *policy,
 			     struct q2_budget *budget, struct q2_chain *chain,
@@ -309,8 +325,15 @@ enum q2_status q2_chain_open(const char *path, enum q2_format format,
 	q2_allowed_init(&o.allowed, policy->allow, policy->allow_any,
 			policy->open != NULL, path);
 	st = open_top(&o, path, format);
-	while (st == Q2_OK && more)
+	while (st == Q2_OK && more) {
+		unsigned had = chain->n;
+
 		st = follow(&o, &more);
+		if (st != Q2_OK && will_do(&o, had, st)) {
+			st = Q2_OK;
+			more = false;
+		}
+	}
 	q2_allowed_free(&o.allowed);
 	if (st != Q2_OK)
 		q2_chain_close(chain);

@@ -27,6 +27,7 @@ struct q2_policy {
 	const char *const *allow;
 	const char *data_file; /* of the image itself; NULL: as it says */
 	unsigned max_layers;   /* 0: Q2_CHAIN_MAX */
+	unsigned enough;       /* so many will do, if the next cannot be had; 0: no */
 	/* Opens a file by the path that its name means; NULL: q2_io_open().
 	 * With a function of the caller's no file system is asked where paths
 	 * lead: they are compared as texts, and ".." is outside. */

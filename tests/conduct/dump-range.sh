@@ -32,5 +32,16 @@ test_range() {
 	qemu-img convert -O raw base.qcow2 alone.raw
 	exits 0 --force --layer=1 top.qcow2 new.raw
 	check '--layer 1' cmp alone.raw new.raw
-	rm -f new.raw alone.*
+	# Its base need not be there, but must not be written to if it is.
+	cp top.qcow2 moved.qcow2
+	qemu-img rebase -u -b gone.qcow2 -F qcow2 moved.qcow2
+	cp moved.qcow2 alone.qcow2
+	qemu-img rebase -u -b '' alone.qcow2
+	qemu-img convert -O raw alone.qcow2 alone.raw
+	exits 8 --force moved.qcow2 new.raw
+	exits 0 --force --layer=0 moved.qcow2 new.raw
+	check '--layer 0 without its base' cmp alone.raw new.raw
+	exits 8 --force --layer=1 moved.qcow2 new.raw
+	exits 8 --force --layer=0 top.qcow2 base.qcow2
+	rm -f new.raw alone.* moved.qcow2
 }
