@@ -22,6 +22,7 @@ manifest="
 644:$build/q2.pc:lib/pkgconfig/q2.pc
 644:lib/q2.h:include/q2.h
 644:fsck/qcow2-fsck.8:share/man/man8/qcow2-fsck.8
+644:fsck/recovery.md:share/doc/qcow2-progs/recovery.md
 644:$build/man/q2problems.7:share/man/man7/q2problems.7
 755:$build/bin/qcow2-dump:bin/qcow2-dump
 644:dump/qcow2-dump.1:share/man/man1/qcow2-dump.1
