@@ -119,7 +119,7 @@ FUZZ := $(B)/fuzz/q2fuzz $(B)/fuzz/q2gen $(B)/fuzz/q2mut.so $(B)/fuzz/q2guard \
 TOOLS += $(B)/tests/faultalloc.so
 BENCH := $(B)/tests/mkbig $(B)/tests/floor $(B)/tests/timeit
 
-.PHONY: all deps lib man tools bench-programs test-programs check check-all check-sanitized demo bench lint clean \
+.PHONY: FORCE all deps lib man tools bench-programs test-programs check check-all check-sanitized demo bench lint clean \
 	install uninstall installcheck missing
 .DELETE_ON_ERROR:
 .SECONDARY:
