@@ -11,6 +11,7 @@
 
 VARIANT ?= release
 PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
 PKG_CONFIG ?= pkg-config
 AR ?= ar
 B := build/$(VARIANT)
@@ -166,11 +167,11 @@ $(B)/$(SONAME): $(call obj,$(CORE_SRC)) lib/q2.map
 	@ln -sf $(SONAME) $(B)/libq2.so
 
 $(B)/q2.pc: lib/q2.pc.in lib/q2.h $(B)/dirs
-	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' \
-		-e 's|@NBD@|$(if $(NBD), -lnbd)|' $< > $@
+	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
+		-e 's|@VERSION@|$(VERSION)|' -e 's|@NBD@|$(if $(NBD), -lnbd)|' $< > $@
 $(B)/dirs: FORCE
 	@mkdir -p $(@D)
-	@echo '$(PREFIX)' | cmp -s - $@ || echo '$(PREFIX)' > $@
+	@echo '$(PREFIX) $(LIBDIR)' | cmp -s - $@ || echo '$(PREFIX) $(LIBDIR)' > $@
 
 $(B)/bin/qcow2-fsck: $(call obj,$(FSCK_SRC) $(CLI_SRC)) $(B)/libq2.a
 	@mkdir -p $(@D)
@@ -317,11 +318,11 @@ fuzz-triage:
 
 # --- installing -------------------------------------------------------------------
 install: all
-	@sh tests/support/install.sh install '$(B)' '$(DESTDIR)' '$(PREFIX)'
+	@sh tests/support/install.sh install '$(B)' '$(DESTDIR)' '$(PREFIX)' '$(LIBDIR)'
 uninstall:
-	@sh tests/support/install.sh uninstall '$(B)' '$(DESTDIR)' '$(PREFIX)'
+	@sh tests/support/install.sh uninstall '$(B)' '$(DESTDIR)' '$(PREFIX)' '$(LIBDIR)'
 installcheck: all
-	@sh tests/support/install.sh check '$(B)' '' '$(PREFIX)'
+	@sh tests/support/install.sh check '$(B)' '' '$(PREFIX)' '$(LIBDIR)'
 
 clean:
 	rm -rf build
