@@ -135,7 +135,7 @@ missing:
 		exit 1; fi
 
 lib: $(B)/libq2.a $(B)/$(SONAME) $(B)/q2.pc
-man: $(B)/man/q2problems.7
+man: $(B)/man/q2problems.7 $(B)/man/q2.3
 tools: $(TOOLS)
 	@:
 bench-programs: $(BENCH)
@@ -266,6 +266,9 @@ $(B)/tests/test_%: $(B)/tests/unit/test_%.o $(TESTIO) $(B)/libq2.a
 $(B)/man/q2problems.7: $(B)/tests/q2problems
 	@mkdir -p $(@D)
 	@$< > $@
+$(B)/man/q2.3: lib/q2.h lib/q2.3.in tests/support/q2man.awk
+	@mkdir -p $(@D)
+	@awk -f tests/support/q2man.awk lib/q2.h lib/q2.3.in > $@
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 

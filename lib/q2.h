@@ -154,6 +154,7 @@ Q2_PUBLIC const struct q2_problem *q2_problem_at(size_t i);
 Q2_PUBLIC const struct q2_problem *q2_problem_by_number(unsigned number);
 Q2_PUBLIC const struct q2_problem *q2_problem_by_id(const char *id);
 
+/* Words for people and for JSON; static storage, never NULL. */
 Q2_PUBLIC const char *q2_severity_text(enum q2_severity severity);
 Q2_PUBLIC const char *q2_fix_text(enum q2_fix fix);
 
@@ -216,6 +217,7 @@ enum q2_verdict {
 	Q2_CORRUPTED,
 	Q2_UNREADABLE /* no usable QCOW2 header: tables were not looked at */
 };
+/* A word for it; static storage, never NULL. */
 Q2_PUBLIC const char *q2_verdict_text(enum q2_verdict verdict);
 
 enum q2_check_flag {
@@ -775,6 +777,7 @@ enum q2_content {
 	Q2_C_COMPRESSED,
 	Q2_C_UNREADABLE
 };
+/* A word for it; static storage, never NULL. */
 Q2_PUBLIC const char *q2_content_text(enum q2_content content);
 
 enum q2_row_flag {
@@ -1070,6 +1073,8 @@ struct q2_scan_opts {
 	void *ctx;
 };
 
+/* A scan that has seen nothing yet.  `opts` are copied; what they point to is
+ * borrowed until the scan is freed. */
 Q2_PUBLIC enum q2_status q2_scan_new(const struct q2_scan_opts *opts,
 				     struct q2_scan **scan,
 				     struct q2_err *err) Q2_MUST_CHECK;
@@ -1200,6 +1205,7 @@ enum q2_text_flag {
 	Q2_TEXT_ALL = 1 << 3,	 /* plans: every action and write, uncapped */
 	Q2_TEXT_NO_NEXT = 1 << 4 /* no advice on what to do next */
 };
+/* The report as text for people; `flags` are of enum q2_text_flag. */
 Q2_PUBLIC enum q2_status q2_report_text(const struct q2_report *report,
 					unsigned flags,
 					const struct q2_sink *sink)
@@ -1210,6 +1216,7 @@ enum q2_json_form {
 	Q2_JSON_SUMMARY, /* {"summary": {…}} without findings, on one line */
 	Q2_JSON_QEMU	 /* the object of qemu-img check --output=json */
 };
+/* The report as JSON. */
 Q2_PUBLIC enum q2_status q2_report_json(const struct q2_report *report,
 					enum q2_json_form form,
 					const struct q2_sink *sink)

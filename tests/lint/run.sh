@@ -35,7 +35,7 @@ git ls-files '*.sh' '.ci/run' | xargs shellcheck -x -S warning
 verdict shellcheck $?
 git ls-files | grep -vE '^(corpus/|LICENSE)' | xargs codespell -q 3 -L 'ot,ba,fo,te,nd,clen,inout,truns,upto'
 verdict codespell $?
-for page in fsck/*.8 fsck/*.7 map/*.1 dump/*.1; do
+for page in fsck/*.8 fsck/*.7 map/*.1 dump/*.1 "$build/man/q2.3"; do
 	mandoc -Tlint -W warning "$page"
 	verdict "mandoc $page" $?
 done

@@ -28,6 +28,7 @@ manifest="
 644:tests/examples/extents.c:share/doc/libq2-dev/examples/extents.c
 644:tests/examples/plan.c:share/doc/libq2-dev/examples/plan.c
 644:$build/man/q2problems.7:share/man/man7/q2problems.7
+644:$build/man/q2.3:share/man/man3/q2.3
 755:$build/bin/qcow2-dump:bin/qcow2-dump
 644:dump/qcow2-dump.1:share/man/man1/qcow2-dump.1
 644:lib/cli/completion.bash:share/bash-completion/completions/qcow2-dump
