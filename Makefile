@@ -329,3 +329,13 @@ installcheck: all
 
 clean:
 	rm -rf build
+
+# --- releases: of what is committed, into build/dist --------------------------------
+RELEASE_DEPS_DEBIAN := $(BUILD_DEPS_DEBIAN) libnbd-dev git xz-utils dpkg-dev \
+	debhelper lintian fakeroot debootstrap
+.PHONY: dist deb debcheck
+dist:
+	@bash tests/support/release.sh dist build/dist '$(VERSION)'
+deb debcheck:
+	@sh tests/support/deps.sh '$(RELEASE_DEPS_DEBIAN)' '' '' ''
+	@bash tests/support/release.sh $@ build/dist '$(VERSION)'
