@@ -104,7 +104,7 @@ Q2INPLACE_SRC := $(sort $(wildcard tests/support/q2inplace*.c))
 MKBIG_SRC := $(sort $(wildcard tests/bench/mkbig*.c))
 MUT_SRC := $(addprefix fuzz/mutator/,view.c base.c fixup.c fields.c ops.c q2mut.c trim.c)
 FUZZ_SRC := $(filter-out fuzz/drv_% fuzz/q2guard.c fuzz/q2canary.c,$(sort $(wildcard fuzz/*.c)))
-FUZZ_IO := tests/support/testio.c
+FUZZ_IO := $(addprefix tests/support/,testio.c q2write_run.c q2write_crash.c)
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 
@@ -226,8 +226,9 @@ $(B)/tests/timeit: $(call obj,tests/bench/timeit.c)
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
-# The allocations of a fuzz target are counted, and made to fail, by the linker.
-WRAP_ALLOC := $(foreach f,malloc calloc realloc free,-Wl,--wrap=$(f))
+# The allocations of a fuzz target are counted, and made to fail, by the linker; it
+# has one thread.
+WRAP_ALLOC := $(foreach f,malloc calloc realloc strdup posix_memalign free pthread_create,-Wl,--wrap=$(f))
 $(B)/fuzz/q2fuzz: $(call obj,fuzz/drv_main.c $(FUZZ_SRC) $(MUT_SRC) $(FUZZ_IO)) $(B)/libq2.a
 	@mkdir -p $(@D)
 	$(call run,LD)

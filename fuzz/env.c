@@ -3,7 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include <errno.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,21 +111,34 @@ bool q2f_open_violation(const char *oracle, const char *format, ...)
 struct q2f_heap q2f_heap;
 bool q2f_fault_reached;
 static uint64_t fail_at;
+static bool only_zeroed;
 static bool failed;
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
 void *__real_realloc(void *p, size_t size);
+int __real_posix_memalign(void **p, size_t align, size_t size);
 void __real_free(void *p);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *p, size_t size);
+int __wrap_posix_memalign(void **p, size_t align, size_t size);
+char *__wrap_strdup(const char *text);
 void __wrap_free(void *p);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
+			  void *(*start)(void *), void *arg);
 
 void q2f_heap_watch(uint32_t fail)
 {
 	q2f_heap = (struct q2f_heap){0};
 	fail_at = fail;
+	only_zeroed = failed = false;
+}
+
+void q2f_heap_watch_zeroed(uint32_t fail)
+{
+	fail_at = fail ? q2f_heap.calls + fail : 0;
+	only_zeroed = true;
 	failed = false;
 }
 
@@ -133,8 +148,24 @@ bool q2f_heap_done(void)
 	return failed;
 }
 
-static bool refuse(void)
+void *q2f_own(size_t size)
 {
+	void *p = __real_calloc(1, size ? size : 1);
+
+	if (p == NULL)
+		abort();
+	return p;
+}
+
+void q2f_own_free(void *p)
+{
+	__real_free(p);
+}
+
+static bool refuse(bool zeroed)
+{
+	if (only_zeroed && !zeroed)
+		return false;
 	q2f_heap.calls++;
 	if (q2f_heap.calls != fail_at)
 		return false;
@@ -163,24 +194,52 @@ static void discount(void *p)
 
 void *__wrap_malloc(size_t size)
 {
-	return refuse() ? NULL : count(__real_malloc(size));
+	return refuse(false) ? NULL : count(__real_malloc(size));
 }
 
 void *__wrap_calloc(size_t n, size_t size)
 {
-	return refuse() ? NULL : count(__real_calloc(n, size));
+	return refuse(true) ? NULL : count(__real_calloc(n, size));
 }
 
 void *__wrap_realloc(void *p, size_t size)
 {
 	void *q;
 
-	if (refuse())
+	if (refuse(false))
 		return NULL;
 	discount(p);
 	q = __real_realloc(p, size);
 	count(q ? q : p);
 	return q;
+}
+
+char *__wrap_strdup(const char *text)
+{
+	char *p = __wrap_malloc(strlen(text) + 1);
+
+	return p ? strcpy(p, text) : NULL;
+}
+
+int __wrap_posix_memalign(void **p, size_t align, size_t size)
+{
+	int error = refuse(false) ? ENOMEM :
+				    __real_posix_memalign(p, align, size);
+
+	if (error == 0)
+		count(*p);
+	return error;
+}
+
+/* Everything happens in one thread, in the same order each time. */
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
+			  void *(*start)(void *), void *arg)
+{
+	(void)thread;
+	(void)attr;
+	(void)start;
+	(void)arg;
+	return EAGAIN;
 }
 
 void __wrap_free(void *p)

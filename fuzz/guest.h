@@ -12,6 +12,7 @@
 
 struct q2f_guest {
 	uint64_t cluster_size; /* 0: the image was not read */
+	bool plain; /* no subclusters, no encryption */
 	uint64_t disk;
 	size_t n;
 	/* By guest cluster of the active disk: a digest of what is read, or 0 if
@@ -25,6 +26,11 @@ struct q2f_guest {
 void q2f_guest_read(struct q2f_guest *g, const uint8_t *image, size_t size,
 		    bool strict);
 void q2f_guest_free(struct q2f_guest *g);
+
+/* Violates `oracle` if these bytes, the start of the same disk, are not what was
+ * read from a plain image. */
+void q2f_guest_same(const struct q2f_guest *g, const uint8_t *bytes, size_t n,
+		    const char *oracle);
 
 /* Violates `oracle` if a cluster that was beyond doubt now reads otherwise. */
 void q2f_guest_compare(const struct q2f_guest *before,

@@ -6,7 +6,6 @@
  * The allowance of reads is the fuel of all loops (I-10): it depends on what is
  * stored, never on what the header or a hole claims.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -77,7 +76,7 @@ static struct q2_range io_data(struct q2_io *io, uint64_t off)
 
 static void io_close(struct q2_io *io)
 {
-	free(io);
+	q2f_own_free(io);
 }
 
 static const struct q2_io_ops ops = {
@@ -88,10 +87,8 @@ static const struct q2_io_ops ops = {
 
 struct q2_io *q2f_io_new(const struct q2f_input *in)
 {
-	struct q2f_io *m = calloc(1, sizeof(*m));
+	struct q2f_io *m = q2f_own(sizeof(*m));
 
-	if (m == NULL)
-		abort();
 	m->io.ops = &ops;
 	m->io.size = in->size + in->ctl.hole;
 	m->io.stored = m->stored = in->size;
@@ -113,4 +110,12 @@ uint64_t q2f_io_reads(const struct q2_io *io)
 uint64_t q2f_io_bytes(const struct q2_io *io)
 {
 	return ((const struct q2f_io *)io)->bytes;
+}
+
+size_t q2f_io_view(const struct q2_io *io, const uint8_t **bytes)
+{
+	const struct q2f_io *m = (const struct q2f_io *)io;
+
+	*bytes = m->data;
+	return (size_t)m->stored;
 }

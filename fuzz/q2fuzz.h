@@ -31,7 +31,8 @@ extern const struct q2f_target q2f_targets[];
 const struct q2f_target *q2f_target(const char *name);
 
 q2f_fn q2f_open, q2f_walk, q2f_check, q2f_snapshot, q2f_bitmap, q2f_compressed,
-	q2f_repair, q2f_crash_repair, q2f_plan;
+	q2f_repair, q2f_crash_repair, q2f_plan, q2f_map, q2f_chain, q2f_dump,
+	q2f_write;
 
 /* ------------------------------------------------------------------- input */
 #define Q2F_TRAILER 32u
@@ -101,6 +102,12 @@ extern struct q2f_heap q2f_heap;
 
 /* Starts to count anew; the `fail`-th allocation from now on fails (0: none). */
 void q2f_heap_watch(uint32_t fail);
+/* Goes on counting; the `fail`-th allocation of zeroed memory fails: only the
+ * library asks for that. */
+void q2f_heap_watch_zeroed(uint32_t fail);
+/* Zeroed memory for targets: not counted, and never NULL. */
+void *q2f_own(size_t size);
+void q2f_own_free(void *p);
 /* Stops failing; true if the chosen allocation was reached. */
 bool q2f_heap_done(void);
 
@@ -113,6 +120,8 @@ bool q2f_io_failed(const struct q2_io *io);
 /* Reads so far, and their bytes. */
 uint64_t q2f_io_reads(const struct q2_io *io);
 uint64_t q2f_io_bytes(const struct q2_io *io);
+/* What is stored: the returned number of bytes at *bytes. */
+size_t q2f_io_view(const struct q2_io *io, const uint8_t **bytes);
 
 /* ------------------------------------------------------------------- check */
 

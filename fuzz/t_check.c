@@ -148,8 +148,6 @@ static void once(const struct q2f_input *in, struct q2f_said *s, bool *failed)
 	*failed = q2f_heap_done();
 	judge_memory(in, s);
 	*failed |= q2f_io_failed(io);
-	q2f_heap_watch(0);
-	q2f_heap.blocks = 1; /* the io */
 	q2_io_close(io);
 }
 

@@ -17,6 +17,10 @@ const struct q2f_target q2f_targets[] = {
 	{"repair", q2f_repair, "plan, apply, check, plan again, undo"},
 	{"crash-repair", q2f_crash_repair, "repairs that stop after any write"},
 	{"plan", q2f_plan, "stored plans"},
+	{"map", q2f_map, "rows, layout and costs, and what they read as"},
+	{"chain", q2f_chain, "several files in one input"},
+	{"dump", q2f_dump, "digests and copies, raw and QCOW2"},
+	{"write", q2f_write, "the copy-on-write writer, with faults"},
 	{NULL, NULL, NULL},
 };
 

@@ -46,11 +46,8 @@ static enum q2_status allocate(struct q2_survey *s, struct q2_err *err)
 	while (q2_problem_at(s->n_problems))
 		s->n_problems++;
 	s->problems = calloc(s->n_problems, sizeof(*s->problems));
-	s->checker = calloc(1, sizeof(*s->checker));
-	if (s->problems && s->checker)
+	if (s->problems)
 		return Q2_OK;
-	free(s->checker);
-	s->checker = NULL;
 	return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
 }
 
@@ -88,20 +85,20 @@ static enum q2_status run(struct q2_survey *s, struct q2_err *err)
 	return st;
 }
 
-enum q2_status q2_survey_open(const char *path,
-			      const struct q2_survey_opts *opts,
-			      struct q2_survey **survey, struct q2_err *err)
+enum q2_status q2_survey_io(struct q2_io *io, const struct q2_survey_opts *opts,
+			    struct q2_survey **survey, struct q2_err *err)
 {
 	struct q2_survey *s = calloc(1, sizeof(*s));
 	enum q2_status st;
 
 	*survey = NULL;
-	if (s == NULL)
+	if (s == NULL) {
+		q2_io_close(io);
 		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
+	}
 	s->user = *opts;
-	st = q2_io_open(path, &s->io, err);
-	if (st == Q2_OK)
-		st = allocate(s, err);
+	s->io = io;
+	st = allocate(s, err);
 	if (st == Q2_OK)
 		st = run(s, err);
 	if (st != Q2_OK) {
@@ -110,6 +107,17 @@ enum q2_status q2_survey_open(const char *path,
 	}
 	*survey = s;
 	return Q2_OK;
+}
+
+enum q2_status q2_survey_open(const char *path,
+			      const struct q2_survey_opts *opts,
+			      struct q2_survey **survey, struct q2_err *err)
+{
+	struct q2_io *io;
+	enum q2_status st = q2_io_open(path, &io, err);
+
+	*survey = NULL;
+	return st == Q2_OK ? q2_survey_io(io, opts, survey, err) : st;
 }
 
 const struct q2_check_result *q2_survey_result(const struct q2_survey *survey)

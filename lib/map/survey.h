@@ -24,6 +24,11 @@ struct q2_survey {
 	bool partial; /* not everything could be followed */
 };
 
+/* q2_survey_open() of what is open already; takes `io`, also on failure. */
+enum q2_status q2_survey_io(struct q2_io *io, const struct q2_survey_opts *opts,
+			    struct q2_survey **survey,
+			    struct q2_err *err) Q2_MUST_CHECK;
+
 /* Data clusters that an L2 table names. */
 struct q2_table_sum {
 	uint64_t clu; /* of the table */

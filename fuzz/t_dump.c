@@ -1,0 +1,289 @@
+/*
+ * t_dump.c - target dump: what a guest reads, written out and read again.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * M-5 what is read is what the rows of the map name; M-6 ranges are a partition, and
+ * what is lost is told, and only then; M-7 the same bytes have the same digest,
+ * stored raw or in a fresh image, which a check calls clean.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "dump/qcow2.h"
+#include "world.h"
+
+struct copy {
+	const struct q2f_view *want;
+	uint8_t *bytes;
+	uint8_t *lost; /* by sector */
+	uint64_t at;   /* of the next range */
+};
+
+/* ------------------------------------------------------------------ guests */
+
+static enum q2_status open_guest(struct q2_guest *g, struct q2f_world *w,
+				 bool raw)
+{
+	const struct q2_policy policy = {.backing = true,
+					 .data_files = true,
+					 .allow_probe = true,
+					 .allow_any = true,
+					 .open = q2f_world_open,
+					 .ctx = w};
+	enum q2_status st;
+
+	*g = (struct q2_guest){0};
+	w->opened = 0;
+	st = q2_chain_open("image", raw ? Q2_FORMAT_RAW : Q2_FORMAT_QCOW2,
+			   &policy, &g->budget, &g->chain, NULL);
+	if (st != Q2_OK)
+		return st;
+	g->keys = calloc(g->chain.n, sizeof(struct q2_key *));
+	if (g->keys == NULL)
+		abort();
+	g->view = g->chain;
+	g->size = q2_chain_size(&g->view);
+	for (unsigned i = 0; i < g->chain.n; i++) {
+		q2_map_holes(&g->chain.layers[i]->map, true);
+		(void)!q2_guest_sound(g, g->chain.layers[i], NULL);
+	}
+	return Q2_OK;
+}
+
+static void close_guest(struct q2_guest *g)
+{
+	free(g->keys);
+	q2_chain_close(&g->chain);
+	if (g->budget.used)
+		q2f_violation("I-7", "a guest leaves %llu bytes behind",
+			      (unsigned long long)g->budget.used);
+}
+
+/* ------------------------------------------------------------------ copying */
+
+static enum q2_status take(void *ctx, struct q2_job *job, struct q2_err *err)
+{
+	struct copy *c = ctx;
+
+	(void)err;
+	if (job->kind != Q2_JOB_DATA)
+		return Q2_OK;
+	for (size_t at = 0; at < job->len; at += Q2_BLOCK_SIZE) {
+		size_t block = at / Q2_BLOCK_SIZE;
+		size_t n = (size_t)q2_min(Q2_BLOCK_SIZE, job->len - at);
+
+		if (q2_blocks_has(&job->part[0].blocks[block / Q2_CHUNK_BLOCKS],
+				  block % Q2_CHUNK_BLOCKS))
+			memcpy(c->bytes + job->at + at,
+			       job->part[0].bytes + at, n);
+	}
+	return Q2_OK;
+}
+
+static void on_range(void *ctx, enum q2_range_kind kind, uint64_t guest,
+		     uint64_t length, const char *why)
+{
+	struct copy *c = ctx;
+
+	if (guest != c->at || length == 0 || length > c->want->n - c->at)
+		q2f_violation("M-6", "a range of %llu bytes at %llu, after %llu",
+			      (unsigned long long)length,
+			      (unsigned long long)guest,
+			      (unsigned long long)c->at);
+	c->at += length;
+	if (kind != Q2_RANGE_LOST)
+		return;
+	if (why == NULL || why[0] == 0)
+		q2f_violation("M-6", "a loss without a cause");
+	memset(c->lost + guest / 512, 1, (size_t)(length + 511) / 512);
+}
+
+/* The digest of the start of the disk, as far as the view goes. */
+static struct q2_digest copied(struct q2_guest *g, struct copy *c)
+{
+	static const struct q2_sink_ops ops = {.retire = take};
+	struct q2_read_opts opts = {.threads = 1,
+				    .salvage = true,
+				    .range = on_range,
+				    .ctx = c};
+	struct q2_pass s = {.opts = &opts,
+			    .guest = {g},
+			    .length = c->want->n,
+			    .phase = "fuzz",
+			    .digest = true,
+			    .sink = &ops,
+			    .ctx = c};
+	struct q2_err err = {0};
+
+	if (q2_pass_run(&s, &err) != Q2_OK)
+		q2f_violation("M-6", "salvaging fails: %s", err.text);
+	if (c->at != c->want->n)
+		q2f_violation("M-6", "the ranges end at %llu of %zu",
+			      (unsigned long long)c->at, c->want->n);
+	if (memcmp(c->lost, c->want->lost, c->want->n / 512) != 0)
+		q2f_violation("M-6", "other places are lost than the map says");
+	if (memcmp(c->bytes, c->want->bytes, c->want->n) != 0)
+		q2f_violation("M-5", "a dump has not what the map names");
+	return s.result;
+}
+
+static struct q2_digest digest(struct q2_guest *g, uint64_t length,
+			       enum q2_status *st)
+{
+	static const struct q2_sink_ops nothing = {0};
+	struct q2_read_opts opts = {.threads = 1};
+	struct q2_pass s = {.opts = &opts,
+			    .guest = {g},
+			    .length = length,
+			    .phase = "fuzz",
+			    .digest = true,
+			    .sink = &nothing};
+
+	*st = q2_pass_run(&s, NULL);
+	return s.result;
+}
+
+static void same(const struct q2_digest *a, const uint8_t *image, size_t n,
+		 uint64_t length, bool raw)
+{
+	struct q2f_world w = {.file = {{.image = image, .size = n}}, .n = 1};
+	struct q2_digest b;
+	struct q2_guest g;
+	enum q2_status st;
+
+	if (open_guest(&g, &w, raw) != Q2_OK)
+		q2f_violation("M-7", "the result cannot be opened");
+	if (g.size != length)
+		q2f_violation("M-7", "a disk of %llu bytes became one of %llu",
+			      (unsigned long long)length,
+			      (unsigned long long)g.size);
+	b = digest(&g, length, &st);
+	if (st != Q2_OK || memcmp(a, &b, sizeof(b)) != 0)
+		q2f_violation("M-7", "the %s result reads otherwise",
+			      raw ? "raw" : "QCOW2");
+	close_guest(&g);
+}
+
+/* ------------------------------------------------------------ a fresh image */
+
+static void pack(struct q2_guest *g, const struct q2_newimage_opts *n,
+		 enum q2_compress compress, struct q2_io *io)
+{
+	struct q2_read_opts opts = {.threads = 1, .salvage = true};
+	struct q2_pass s = {.opts = &opts,
+			    .guest = {g},
+			    .length = n->disk_size,
+			    .phase = "fuzz",
+			    .sink = &q2_qcow2_ops,
+			    .cluster = (size_t)1 << n->cluster_bits};
+	struct q2_qcow2_sink sink = {.scan = &s,
+				     .version = n->version,
+				     .cluster = s.cluster,
+				     .ext_l2 = n->ext_l2,
+				     .compress = compress};
+	struct q2_err err = {0};
+	enum q2_status st = q2_newimage_open(io, n, &g->budget, &sink.image,
+					     &err);
+
+	s.ctx = &sink;
+	if (st == Q2_OK && compress != Q2_COMPRESS_NONE)
+		st = q2_packer_new(compress, 0, &sink.packers[0], &err);
+	if (st == Q2_OK)
+		st = q2_pass_run(&s, &err);
+	if (st == Q2_OK)
+		st = q2_newimage_finish(sink.image, &err);
+	if (st != Q2_OK)
+		q2f_violation("M-7", "a fresh image cannot be written: %s",
+			      err.text);
+	q2_packer_free(sink.packers[0]);
+	q2_newimage_free(sink.image);
+}
+
+static void fresh(struct q2_guest *g, const struct q2f_view *view,
+		  const struct q2_digest *d, uint64_t choice)
+{
+	struct q2_newimage_opts n = {
+		.version = choice & 1 ? 3 : 2,
+		.cluster_bits = 9 + (unsigned)(choice >> 1) % 8,
+		.ref_order = choice & 1 ? (unsigned)(choice >> 4) % 7 : 4,
+		.disk_size = view->n,
+	};
+	enum q2_compress compress = (enum q2_compress)((choice >> 7) % 3);
+	struct q2_check_opts opts = {.flags = Q2_CHECK_DATA};
+	struct q2_check_result result;
+	struct q2_io *io;
+
+	if (n.version == 2 && compress == Q2_COMPRESS_ZSTD)
+		compress = Q2_COMPRESS_ZLIB;
+	n.zstd = compress == Q2_COMPRESS_ZSTD;
+	n.ext_l2 = n.version == 3 && n.cluster_bits >= 14 && (choice >> 9) & 1;
+	if (q2_io_memory_rw("", 0, 0, &io, NULL) != Q2_OK)
+		abort();
+	pack(g, &n, compress, io);
+	if (q2_check(io, &opts, &result, NULL) != Q2_OK ||
+	    result.verdict != Q2_CLEAN)
+		q2f_violation("M-7", "a fresh image of version %u, %u cluster bits, refcount order %u is %s",
+			      n.version, n.cluster_bits, n.ref_order,
+			      q2_verdict_text(result.verdict));
+	same(d, q2_io_memory_bytes(io), (size_t)q2_io_size(io), view->n,
+	     false);
+	q2_io_close(io);
+}
+
+static void judge(struct q2_guest *g, const struct q2f_view *view,
+		  const struct q2f_input *in)
+{
+	struct copy c = {.want = view,
+			 .bytes = calloc(1, view->n + 1),
+			 .lost = calloc(1, view->n / 512 + 1)};
+	struct q2_digest salvaged, strict;
+	enum q2_status st;
+
+	if (c.bytes == NULL || c.lost == NULL)
+		abort();
+	salvaged = copied(g, &c);
+	strict = digest(g, view->n, &st);
+	if ((st == Q2_OK) != (view->n_lost == 0))
+		q2f_violation("M-6", "status %d, and %llu bytes are lost",
+			      (int)st, (unsigned long long)view->n_lost);
+	if (st == Q2_OK && memcmp(&salvaged, &strict, sizeof(strict)) != 0)
+		q2f_violation("M-7", "salvaging gives another digest");
+	same(&salvaged, view->bytes, view->n, view->n, true);
+	fresh(g, view, &salvaged,
+	      in->ctl.pick + q2_hash(in->image, q2_min(in->size, 4096)));
+	free(c.bytes);
+	free(c.lost);
+}
+
+int q2f_dump(const uint8_t *data, size_t size)
+{
+	struct q2f_input in = q2f_split(data, size);
+	uint64_t before = q2f_heap.blocks;
+	struct q2f_world w;
+	struct q2f_view view;
+	struct q2_guest g;
+
+	/* Faults of reading are not the same in two passes. */
+	in.ctl.fail_read = 0;
+	q2f_world_make(&w, &in);
+	if (open_guest(&g, &w, false) != Q2_OK)
+		return 0;
+	if (!q2_guest_encrypted(&g)) {
+		struct q2_disk disk = {.chain = g.chain};
+
+		q2f_view_make(&view, &disk);
+		for (unsigned i = 0; i < g.chain.n; i++)
+			q2_map_holes(&g.chain.layers[i]->map, true);
+		if (!view.closed && view.n)
+			judge(&g, &view, &in);
+		q2f_view_free(&view);
+	}
+	close_guest(&g);
+	if (q2f_heap.blocks != before)
+		q2f_violation("I-7", "dumping leaves %llu blocks behind",
+			      (unsigned long long)(q2f_heap.blocks - before));
+	return 0;
+}

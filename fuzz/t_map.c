@@ -1,0 +1,257 @@
+/*
+ * t_map.c - targets map and chain: where everything is.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * M-1 rows are a partition of the disk, of the active one and of each snapshot's;
+ * M-2 what they name reads as a reader of its own has it; M-3 the layout is a
+ * partition of the file, and agrees with the reference checker on what is in use;
+ * M-4 costs and differences of snapshots stay inside of what there is; I-7.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "guest.h"
+#include "map/survey.h"
+#include "refcheck_own.h"
+#include "world.h"
+
+#define SNAPSHOTS 6u /* of an image that are looked at */
+
+/* ---------------------------------------------------------------- the disk */
+
+static void judge_disk(struct q2_disk *disk, const struct q2f_input *top)
+{
+	const struct q2_opened *opened = &disk->chain.layers[0]->opened;
+	struct q2f_view view;
+
+	q2f_view_make(&view, disk);
+	/* What a damaged header means is a matter of opinion. */
+	if (top && !view.closed && opened->faults.n == 0) {
+		struct q2f_guest guest;
+
+		q2f_guest_read(&guest, top->image, top->size, false);
+		q2f_guest_same(&guest, view.bytes, view.n, "M-2");
+		q2f_guest_free(&guest);
+	}
+	q2f_view_free(&view);
+}
+
+static void judge_snapshots(struct q2_disk *disk)
+{
+	const struct q2_layer *top = disk->chain.layers[0];
+
+	if (top->raw ||
+	    q2_snaptable_read(&top->opened.img, &disk->snapshots, NULL) !=
+		    Q2_OK)
+		return;
+	for (size_t i = 0; i < disk->snapshots.snaps.n && i < SNAPSHOTS; i++) {
+		const struct q2_snap *s = &disk->snapshots.snaps.at[i];
+
+		if (q2_chain_tree(&disk->chain, &s->tree, NULL) == Q2_OK)
+			judge_disk(disk, NULL);
+	}
+}
+
+static void disk_of(const struct q2f_input *in, bool alone)
+{
+	uint64_t before = q2f_heap.blocks;
+	struct q2_disk disk = {0};
+	struct q2f_world w;
+
+	if (alone)
+		w = (struct q2f_world){.file = {*in}, .n = 1};
+	else
+		q2f_world_make(&w, in);
+	if (q2f_world_chain(&w, alone, &disk.budget, &disk.chain, NULL) ==
+	    Q2_OK) {
+		/* The reference reader does not know holes. */
+		judge_disk(&disk, alone && in->ctl.hole == 0 &&
+					  in->ctl.fail_read == 0 ? in : NULL);
+		judge_snapshots(&disk);
+		q2_snaptable_free(&disk.snapshots, &disk.budget);
+		q2_chain_close(&disk.chain);
+	}
+	if (disk.budget.used || q2f_heap.blocks != before)
+		q2f_violation("I-7", "mapping leaves %llu bytes behind",
+			      (unsigned long long)disk.budget.used);
+}
+
+/* -------------------------------------------------------------- the layout */
+
+struct layout {
+	struct q2_survey *s;
+	const struct q2f_refcheck *ref; /* NULL: nothing to compare with */
+	uint64_t at;
+};
+
+/* In use, or not, as the reference checker has it. */
+static void compare_use(const struct layout *l, const struct q2_use_row *r)
+{
+	const struct q2f_refcheck *ref = l->ref;
+	bool used = r->use != Q2_U_FREE && r->use != Q2_U_LEAKED;
+	uint64_t end = (r->host + r->length + ref->cs - 1) / ref->cs;
+
+	for (uint64_t c = r->host / ref->cs; c < end && c < ref->clusters; c++)
+		if (used != (ref->counted[c] != 0))
+			q2f_violation("M-3", "cluster %llu is %s, but has %llu references",
+				      (unsigned long long)c,
+				      q2_use_text(r->use),
+				      (unsigned long long)ref->counted[c]);
+}
+
+static enum q2_status on_use(void *ctx, const struct q2_use_row *r)
+{
+	struct layout *l = ctx;
+	uint64_t size = q2_io_size(l->s->io);
+
+	if (r->host != l->at || r->length == 0 || r->length > size - l->at)
+		q2f_violation("M-3", "%llu bytes at %llu of %llu, after %llu",
+			      (unsigned long long)r->length,
+			      (unsigned long long)r->host,
+			      (unsigned long long)size,
+			      (unsigned long long)l->at);
+	if (r->use >= Q2_U_COUNT || r->stored > r->length)
+		q2f_violation("M-3", "use %d with %llu of %llu bytes",
+			      (int)r->use, (unsigned long long)r->stored,
+			      (unsigned long long)r->length);
+	if (l->ref)
+		compare_use(l, r);
+	l->at += r->length;
+	return Q2_OK;
+}
+
+static void on_reference(void *ctx, const struct q2_reference *r)
+{
+	uint64_t *n = ctx;
+
+	(*n)++;
+	if (r->length == 0)
+		q2f_violation("M-3", "a reference to nothing at %llu",
+			      (unsigned long long)r->host);
+}
+
+static void judge_references(struct layout *l, unsigned pick)
+{
+	uint64_t size = q2_io_size(l->s->io), n = 0;
+	uint64_t at = size ? size * (pick % 64) / 64 : 0;
+	uint64_t wants = 0;
+
+	if (size == 0 ||
+	    q2_survey_references(l->s, at, on_reference, &n, NULL) != Q2_OK ||
+	    l->ref == NULL)
+		return;
+	for (unsigned i = 0; i < l->ref->n_refs; i++) {
+		const struct rc_ref *r = &l->ref->refs[i];
+
+		wants += r->clu == at / l->ref->cs && r->kind != RC_META;
+	}
+	if ((wants != 0) != (n != 0))
+		q2f_violation("M-3", "%llu references to byte %llu, not %llu",
+			      (unsigned long long)n, (unsigned long long)at,
+			      (unsigned long long)wants);
+}
+
+struct delta {
+	uint64_t at;
+	uint64_t end;
+};
+
+static enum q2_status on_delta(void *ctx, uint64_t guest, uint64_t length)
+{
+	struct delta *d = ctx;
+
+	if (guest < d->at || length == 0 || length > d->end ||
+	    guest > d->end - length)
+		q2f_violation("M-4", "a difference of %llu bytes at %llu",
+			      (unsigned long long)length,
+			      (unsigned long long)guest);
+	d->at = guest + length;
+	return Q2_OK;
+}
+
+static void judge_costs(struct q2_survey *s)
+{
+	struct q2_cost costs[SNAPSHOTS], active;
+	struct q2_snapshot_info info;
+	struct delta d = {0, q2_survey_geom(s)->disk_size};
+	size_t n = 0, which[SNAPSHOTS];
+	uint64_t frees, most = q2_survey_geom(s)->file_clusters
+			       << q2_survey_geom(s)->cluster_bits;
+
+	for (; n < SNAPSHOTS && q2_survey_snapshot(s, n, &info); n++) {
+		which[n] = n;
+		d.end = q2_max(d.end, info.disk_size);
+	}
+	/* Clusters in two uses count twice. */
+	if (n == 0 || q2_survey_snapshot(s, n, &info) ||
+	    q2_survey_result(s)->corruptions)
+		return;
+	if (q2_survey_costs(s, costs, n, &active, NULL) != Q2_OK)
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (costs[i].exclusive > costs[i].referenced ||
+		    costs[i].referenced > most || costs[i].frees > most)
+			q2f_violation("M-4", "snapshot %zu refers to %llu, alone to %llu, frees %llu of %llu bytes",
+				      i, (unsigned long long)costs[i].referenced,
+				      (unsigned long long)costs[i].exclusive,
+				      (unsigned long long)costs[i].frees,
+				      (unsigned long long)most);
+	if (q2_survey_delete(s, which, n, &frees, NULL) == Q2_OK &&
+	    frees > most)
+		q2f_violation("M-4", "deleting all frees %llu of %llu bytes",
+			      (unsigned long long)frees,
+			      (unsigned long long)most);
+	(void)!q2_survey_delta(s, 0, Q2_ACTIVE_DISK, on_delta, &d, NULL);
+}
+
+static void layout_of(const struct q2f_input *in)
+{
+	const struct q2_survey_opts opts = {0};
+	struct q2_layout_opts how = {.length = UINT64_MAX, .row = on_use};
+	uint64_t before = q2f_heap.blocks;
+	struct layout l = {0};
+	struct q2f_refcheck *ref;
+	enum q2_status st;
+
+	if (q2_survey_io(q2f_io_new(in), &opts, &l.s, NULL) == Q2_OK) {
+		bool partial = l.s->partial;
+
+		ref = in->ctl.hole || in->ctl.fail_read ?
+			      NULL : q2f_refcheck_new(in);
+		if (ref && !ref->refused && !ref->guess &&
+		    !ref->guess_counts && !partial)
+			l.ref = ref;
+		how.ctx = &l;
+		how.guest = in->ctl.pick & 1;
+		st = q2_survey_layout(l.s, &how, NULL);
+		if (st == Q2_OK && l.at != q2_io_size(l.s->io))
+			q2f_violation("M-3", "the layout ends at %llu of %llu",
+				      (unsigned long long)l.at,
+				      (unsigned long long)q2_io_size(l.s->io));
+		judge_references(&l, in->ctl.pick / 2);
+		judge_costs(l.s);
+		q2_survey_close(l.s);
+		q2f_refcheck_free(ref);
+	}
+	if (q2f_heap.blocks != before)
+		q2f_violation("I-7", "surveying leaves %llu blocks behind",
+			      (unsigned long long)(q2f_heap.blocks - before));
+}
+
+int q2f_map(const uint8_t *data, size_t size)
+{
+	struct q2f_input in = q2f_split(data, size);
+
+	disk_of(&in, true);
+	layout_of(&in);
+	return 0;
+}
+
+int q2f_chain(const uint8_t *data, size_t size)
+{
+	struct q2f_input in = q2f_split(data, size);
+
+	disk_of(&in, false);
+	return 0;
+}
