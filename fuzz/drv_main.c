@@ -18,7 +18,8 @@
 #include "mutator/q2mut.h"
 #include "q2fuzz.h"
 
-#define ROOM (2 * Q2MUT_MAX)
+#define ROOM (4 * Q2MUT_MAX)
+#define TRIES 200u /* images that are made to get one with a backing file */
 #define LARGEST (64 << 20)
 #define FAULTS 4096u /* of each kind that are tried with one input */
 
@@ -27,6 +28,8 @@ static struct {
 	bool faults;
 	const char *save; /* where a failing input goes; NULL: nowhere */
 	bool trim;
+	bool packs;	  /* generate several images in one input */
+	const char *keep; /* only store what is generated in this folder */
 	unsigned seconds; /* for one input */
 	uint64_t inputs;
 } opt = {.seconds = 20};
@@ -197,6 +200,53 @@ static int run_path(const char *path)
 	return status;
 }
 
+static void put32(uint8_t *p, size_t v)
+{
+	for (unsigned i = 0; i < 4; i++)
+		p[i] = (uint8_t)(v >> (24 - 8 * i));
+}
+
+/* An image that has a backing file, and one or two others behind it. */
+static size_t make_pack(uint8_t *room, uint64_t seed, uint32_t profile)
+{
+	static const uint8_t none[8], tail[7] = {'Q', '2', 'P', 'A', 'C', 'K'};
+	uint8_t lengths[2 * 4];
+	unsigned more = 1 + seed % 2;
+	size_t n = 0, at;
+
+	for (uint64_t i = 0; i < TRIES; i++) {
+		n = q2mut_generate(room, Q2MUT_MAX, seed * TRIES + i, profile);
+		if (n > 16 && memcmp(room + 8, none, 8) != 0)
+			break;
+	}
+	for (at = n, n = 0; n < more; n++) {
+		size_t len = q2mut_generate(room + at, Q2MUT_MAX,
+					    seed * 2 + n, profile);
+
+		put32(lengths + 4 * n, len);
+		at += len;
+	}
+	memcpy(room + at, lengths, 4 * (size_t)more);
+	at += 4 * (size_t)more;
+	room[at] = (uint8_t)more;
+	memcpy(room + at + 1, tail, 7);
+	return at + 8;
+}
+
+static void keep(uint64_t seed, const uint8_t *bytes, size_t n)
+{
+	char path[4096];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%llu", opt.keep,
+		 (unsigned long long)seed);
+	f = fopen(path, "wb");
+	if (f == NULL || fwrite(bytes, 1, n, f) != n || fclose(f) != 0) {
+		fprintf(stderr, "q2fuzz: %s: cannot be written\n", path);
+		exit(2);
+	}
+}
+
 static void run_generator(uint64_t seed, uint64_t count, uint32_t profile)
 {
 	uint8_t *room = malloc(ROOM);
@@ -204,15 +254,21 @@ static void run_generator(uint64_t seed, uint64_t count, uint32_t profile)
 	if (room == NULL)
 		abort();
 	for (uint64_t i = 0; i < count; i++) {
-		size_t n = q2mut_generate(room, ROOM, seed + i, profile);
+		size_t n = opt.packs ? make_pack(room, seed + i, profile) :
+				       q2mut_generate(room, ROOM, seed + i,
+						      profile);
 		uint8_t *exact = malloc(n + Q2F_TRAILER);
 
 		if (exact == NULL)
 			abort();
 		memcpy(exact, room, n);
 		snprintf(now, sizeof(now), "q2gen --seed %llu --count 1 --profile %u (%s)",
-			 (unsigned long long)(seed + i), profile, q2mut_last());
-		run_one(exact, n);
+			 (unsigned long long)(seed + i), profile,
+			 opt.packs ? "pack" : q2mut_last());
+		if (opt.keep)
+			keep(seed + i, exact, n);
+		else
+			run_one(exact, n);
 		free(exact);
 	}
 	free(room);
@@ -299,6 +355,8 @@ static int usage(FILE *to)
 		    "       q2fuzz TARGET|all [-f] [-S FILE] -n COUNT [-s SEED] [-p PROFILE]\n"
 		    "Runs a fuzz target on files and folders, or on generated images.\n"
 		    "  -f  again with each allocation, read and write failing in turn\n"
+		    "  -m  several images in each generated input\n"
+		    "  -O  only store generated inputs in this folder\n"
 		    "  -k  ORACLE,... known to be broken: counted, no failure\n"
 		    "  -S  store the input that fails\n"
 		    "  -T  seconds that one input may take (20)\n"
@@ -320,13 +378,19 @@ int main(int argc, char **argv)
 	if (opt.only == NULL && strcmp(argv[1], "all") != 0)
 		return usage(stderr);
 	argv[1] = argv[0];
-	while ((c = getopt(argc - 1, argv + 1, "fk:S:T:n:s:p:t")) != -1)
+	while ((c = getopt(argc - 1, argv + 1, "fk:mO:S:T:n:s:p:t")) != -1)
 		switch (c) {
 		case 'f':
 			opt.faults = true;
 			break;
 		case 'k':
 			q2f_known = optarg;
+			break;
+		case 'm':
+			opt.packs = true;
+			break;
+		case 'O':
+			opt.keep = optarg;
 			break;
 		case 'T':
 			opt.seconds = (unsigned)strtoul(optarg, NULL, 0);
@@ -352,6 +416,7 @@ int main(int argc, char **argv)
 	if (count == 0 && optind + 1 >= argc)
 		return usage(stderr);
 	q2f_on_violation = on_violation;
+	q2f_thorough = true;
 	signal(SIGALRM, on_signal);
 	signal(SIGSEGV, on_signal);
 	signal(SIGBUS, on_signal);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/endian.h"
+#include "base/hash.h"
 #include "q2fuzz.h"
 
 static const uint8_t magic[5] = {'Q', '2', 'C', 'T', 1};
@@ -37,6 +38,13 @@ struct q2f_input q2f_split(const uint8_t *data, size_t size)
 	if (in.ctl.hole > INT64_MAX - in.size)
 		in.ctl.hole = INT64_MAX - in.size;
 	return in;
+}
+
+bool q2f_thorough;
+
+bool q2f_sampled(const struct q2f_input *in, unsigned n)
+{
+	return q2f_thorough || q2_hash(in->image, in->size) % n == 0;
 }
 
 static void put(uint8_t *p, unsigned n, uint64_t v)

@@ -65,6 +65,11 @@ struct q2f_input q2f_split(const uint8_t *data, size_t size);
 /* Writes the trailer's Q2F_TRAILER bytes. */
 void q2f_trailer(uint8_t *out, const struct q2f_control *ctl);
 
+/* Replaying, everything is tried with each input.  A fuzzer's executions are short:
+ * what costs more than it finds is done with one input of n, chosen by its bytes. */
+extern bool q2f_thorough;
+bool q2f_sampled(const struct q2f_input *in, unsigned n);
+
 /* zlib's next_in is not const, though nothing is written there. */
 uint8_t *q2f_unconst(const uint8_t *p);
 

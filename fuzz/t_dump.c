@@ -123,8 +123,10 @@ static struct q2_digest copied(struct q2_guest *g, struct copy *c)
 	if (c->at != c->want->n)
 		q2f_violation("M-6", "the ranges end at %llu of %zu",
 			      (unsigned long long)c->at, c->want->n);
-	if (memcmp(c->lost, c->want->lost, c->want->n / 512) != 0)
-		q2f_violation("M-6", "other places are lost than the map says");
+	for (size_t i = 0; i < c->want->n / 512; i++)
+		if (c->lost[i] != c->want->lost[i])
+			q2f_violation("M-6", "sector %zu is %s lost as the map has it",
+				      i, c->want->lost[i] ? "" : "not");
 	if (memcmp(c->bytes, c->want->bytes, c->want->n) != 0)
 		q2f_violation("M-5", "a dump has not what the map names");
 	return s.result;

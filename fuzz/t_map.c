@@ -27,7 +27,8 @@ static void judge_disk(struct q2_disk *disk, const struct q2f_input *top)
 
 	q2f_view_make(&view, disk);
 	/* What a damaged header means is a matter of opinion. */
-	if (top && !view.closed && opened->faults.n == 0) {
+	if (top && !view.closed && opened->faults.n == 0 &&
+	    q2f_sampled(top, 8)) {
 		struct q2f_guest guest;
 
 		q2f_guest_read(&guest, top->image, top->size, false);
@@ -184,7 +185,7 @@ static void judge_costs(struct q2_survey *s)
 		d.end = q2_max(d.end, info.disk_size);
 	}
 	/* Clusters in two uses count twice. */
-	if (n == 0 || q2_survey_snapshot(s, n, &info) ||
+	if (n == 0 || s->partial || q2_survey_snapshot(s, n, &info) ||
 	    q2_survey_result(s)->corruptions)
 		return;
 	if (q2_survey_costs(s, costs, n, &active, NULL) != Q2_OK)
@@ -230,7 +231,8 @@ static void layout_of(const struct q2f_input *in)
 				      (unsigned long long)l.at,
 				      (unsigned long long)q2_io_size(l.s->io));
 		judge_references(&l, in->ctl.pick / 2);
-		judge_costs(l.s);
+		if (in->ctl.fail_read == 0)
+			judge_costs(l.s);
 		q2_survey_close(l.s);
 		q2f_refcheck_free(ref);
 	}
@@ -244,7 +246,8 @@ int q2f_map(const uint8_t *data, size_t size)
 	struct q2f_input in = q2f_split(data, size);
 
 	disk_of(&in, true);
-	layout_of(&in);
+	if (q2f_sampled(&in, 4))
+		layout_of(&in);
 	return 0;
 }
 

@@ -34,6 +34,15 @@ void die(const char *format, ...)
 	q2f_violation("W-1", "%s", text);
 }
 
+/* Evidence that is weighed may mislead about a leaked cluster: on disks of a few
+ * clusters, one that is free is soon what an old record, or another size of
+ * clusters, would explain. */
+static bool excused(const struct q2_finding *f)
+{
+	return (f->problem->number >= 141 && f->problem->number <= 144) ||
+	       f->problem->number == 518;
+}
+
 /* The whole disk that `disk` shows; n is SIZE_MAX if it cannot be had. */
 static struct blob view_of(struct q2_disk *disk)
 {
@@ -112,7 +121,8 @@ static bool prepare(struct setup *s, const struct q2f_input *in)
 		abort();
 	good = q2_check(io, &opts, &result, NULL) == Q2_OK &&
 	       result.verdict == Q2_CLEAN && result.version >= 2 &&
-	       result.virtual_size <= DISK_MAX && !counted_behind(in);
+	       result.virtual_size <= DISK_MAX &&
+	       result.virtual_size % 512 == 0 && !counted_behind(in);
 	q2_io_close(io);
 	if (!good || q2f_world_chain(&w, true, &disk.budget, &disk.chain,
 				     NULL) != Q2_OK)
@@ -200,7 +210,8 @@ static void runs(struct setup *s, const struct q2f_input *in)
 int q2f_write(const uint8_t *data, size_t size)
 {
 	struct q2f_input in = q2f_split(data, size);
-	struct setup s = {.image = "image", .ops = OPS};
+	struct setup s = {.image = "image", .ops = OPS,
+			  .excused = excused};
 
 	s.start = (struct blob){q2f_unconst(in.image), in.size};
 	s.seed = q2_hash(in.image, in.size) + in.ctl.pick;

@@ -179,8 +179,9 @@ static enum q2_status drop_shared(struct q2_checker *c, struct q2_reftable *t)
 
 enum q2_status q2_reftable_read(struct q2_checker *c, struct q2_reftable *t)
 {
+	uint64_t room = q2_min(CHUNK, c->img.geom.reftable_bytes);
 	void *chunk;
-	enum q2_status st = q2_get(&c->budget, CHUNK, &chunk, c->err);
+	enum q2_status st = q2_get(&c->budget, room, &chunk, c->err);
 
 	if (st != Q2_OK)
 		return st;
@@ -194,7 +195,7 @@ enum q2_status q2_reftable_read(struct q2_checker *c, struct q2_reftable *t)
 		st = q2_meta_add(c, Q2_K_REFBLOCK,
 				 (uint32_t)t->blocks.at[i].index, r);
 	}
-	q2_put(&c->budget, chunk, CHUNK);
+	q2_put(&c->budget, chunk, room);
 	return st;
 }
 

@@ -12,25 +12,37 @@
 /* What is given up where a read fails: a sector of most disks. */
 #define PIECE 4096u
 
+/* Most structures end long before the buffer would be full. */
+static enum q2_status make_room(struct q2_window *w, size_t n)
+{
+	void *block = w->bytes;
+	enum q2_status st;
+
+	if (n <= w->held)
+		return Q2_OK;
+	st = q2_regrow(&w->c->budget, w->held, n, &block, w->c->err);
+	if (st != Q2_OK)
+		return st;
+	w->bytes = block;
+	w->held = n;
+	return Q2_OK;
+}
+
 enum q2_status q2_window_open(struct q2_window *w, struct q2_checker *c,
 			      enum q2_kind kind, size_t room,
 			      uint64_t claimed)
 {
-	void *block;
-	enum q2_status st;
-
 	*w = (struct q2_window){.c = c, .kind = kind, .room = room};
 	w->step = room < STEP_MIN ? room : STEP_MIN;
 	q2_holes_init(&w->holes, c->img.io, claimed);
-	st = q2_get(&c->budget, room, &block, c->err);
-	w->bytes = block;
-	return st;
+	return make_room(w, w->step);
 }
 
 void q2_window_close(struct q2_window *w)
 {
-	q2_put(&w->c->budget, w->bytes, w->room);
+	q2_put(&w->c->budget, w->bytes, w->held);
 	w->bytes = NULL;
+	w->held = 0;
 }
 
 /* Reports [from, to), as far as it was not before. */
@@ -88,6 +100,10 @@ static enum q2_status refill(struct q2_window *w, uint64_t off, size_t len)
 	size_t n = w->step > len ? w->step : len;
 	struct q2_range range = {off, n};
 
+	enum q2_status st = make_room(w, n);
+
+	if (st != Q2_OK)
+		return st;
 	w->n = 0;
 	w->at = off;
 	w->step = w->step < w->room / 2 ? w->step * 2 : w->room;
@@ -95,8 +111,7 @@ static enum q2_status refill(struct q2_window *w, uint64_t off, size_t len)
 		memset(w->bytes, 0, n);
 	} else if (q2_pread_zero(w->c->img.io, w->bytes, n, off, NULL) !=
 		   Q2_OK) {
-		enum q2_status st = salvage(w, off, n);
-
+		st = salvage(w, off, n);
 		if (st != Q2_OK)
 			return st;
 	}

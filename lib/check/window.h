@@ -15,7 +15,8 @@ struct q2_window {
 	struct q2_checker *c;
 	enum q2_kind kind;
 	uint8_t *bytes;
-	size_t room;
+	size_t room;	/* bytes that there may be at the most */
+	size_t held;	/* and that there are */
 	size_t step;	/* how much the next refill reads */
 	uint64_t at;	/* host offset of bytes[0] */
 	size_t n;	/* bytes that are valid */

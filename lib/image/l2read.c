@@ -172,7 +172,7 @@ static uint64_t room_needed(const struct q2_image *img,
 		widest = q2_max(widest, refs->groups.at[i].n);
 	if (widest == 1)
 		return q2_max(cs, q2_min(WINDOW, refs->tables.n * cs));
-	return q2_max(q2_max(cs, WINDOW),
+	return q2_max(q2_max(cs, q2_min(WINDOW, refs->tables.n * cs)),
 		      q2_max(q2_min(GROUP, widest * cs), widest * SLICE_MIN));
 }
 

@@ -304,16 +304,20 @@ enum q2_status q2_l2refs_collect(const struct q2_image *img,
 			      .events = events,
 			      .refs = refs,
 			      .err = err};
-	uint64_t claimed = 0;
+	uint64_t claimed = 0, longest = 0;
 	void *block;
-	enum q2_status st = q2_get(img->budget, CHUNK, &block, err);
+	enum q2_status st;
 
+	for (size_t i = 0; i < n_trees; i++) {
+		uint64_t bytes = UINT64_C(8) * trees[i].l1_entries;
+
+		claimed = q2_add_sat(claimed, bytes);
+		longest = q2_max(longest, q2_min(bytes, CHUNK));
+	}
+	st = q2_get(img->budget, longest, &block, err);
 	if (st != Q2_OK)
 		return st;
 	c.chunk = block;
-	for (size_t i = 0; i < n_trees; i++)
-		claimed = q2_add_sat(claimed, UINT64_C(8) *
-						      trees[i].l1_entries);
 	q2_holes_init(&c.holes, img->io, claimed);
 	q2_holes_init(&c.places, img->io, UINT64_MAX);
 	c.most = (img->io->stored >> img->geom.cluster_bits) + SPARE_TABLES;
@@ -322,7 +326,7 @@ enum q2_status q2_l2refs_collect(const struct q2_image *img,
 	if (st == Q2_OK)
 		st = make_groups(&c);
 	q2_put(img->budget, c.index, c.n_index * sizeof(uint32_t));
-	q2_put(img->budget, c.chunk, CHUNK);
+	q2_put(img->budget, c.chunk, longest);
 	return st;
 }
 

@@ -99,12 +99,21 @@ static void page_free(struct q2_refmap *m, struct q2_page *p)
 	q2_put(m->budget, p, sizeof(*p));
 }
 
+static void cache_free(struct q2_refmap *m)
+{
+	if (m->cache)
+		q2_put(m->budget, m->cache,
+		       (m->cache_mask + 1) * sizeof(*m->cache));
+	m->cache = NULL;
+}
+
 void q2_refmap_free(struct q2_refmap *m)
 {
 	for (size_t i = 0; i < m->n_slots; i++)
 		if (m->slots[i])
 			page_free(m, m->slots[i]);
 	q2_put(m->budget, m->slots, m->n_slots * sizeof(*m->slots));
+	cache_free(m);
 	q2_refmap_init(m, m->budget);
 }
 
@@ -118,6 +127,24 @@ static size_t slot_of(const struct q2_refmap *m, uint64_t number)
 	while (m->slots[i] && m->slots[i]->number != number)
 		i = (i + 1) & mask;
 	return i;
+}
+
+/* A small map has a small cache: it has to be cleared. */
+static enum q2_status grow_cache(struct q2_refmap *m, struct q2_err *err)
+{
+	uint64_t n = q2_min(m->n_slots, Q2_PAGE_CACHE);
+	enum q2_status st;
+	void *block;
+
+	if (m->cache && m->cache_mask + 1 == n)
+		return Q2_OK;
+	st = q2_get(m->budget, n * sizeof(*m->cache), &block, err);
+	if (st != Q2_OK)
+		return st;
+	cache_free(m);
+	m->cache = block;
+	m->cache_mask = n - 1;
+	return Q2_OK;
 }
 
 static enum q2_status grow_slots(struct q2_refmap *m, struct q2_err *err)
@@ -137,7 +164,7 @@ static enum q2_status grow_slots(struct q2_refmap *m, struct q2_err *err)
 		if (old[i])
 			m->slots[slot_of(m, old[i]->number)] = old[i];
 	q2_put(m->budget, old, n_old * sizeof(*old));
-	return Q2_OK;
+	return grow_cache(m, err);
 }
 
 static enum q2_status find_or_make(struct q2_refmap *m, uint64_t number,
@@ -209,7 +236,7 @@ static enum q2_status widen_list(struct q2_refmap *m, struct q2_page *p,
 static enum q2_status widen_bytes(struct q2_refmap *m, struct q2_page *p,
 				  struct q2_err *err)
 {
-	struct q2_cached_page *c = &m->cache[p->number % Q2_PAGE_CACHE];
+	struct q2_cached_page *c = &m->cache[p->number & m->cache_mask];
 	void *block;
 	enum q2_status st = q2_get(m->budget, Q2_PAGE_CELLS * sizeof(uint64_t),
 				   &block, err);
@@ -260,7 +287,7 @@ static enum q2_status page_set(struct q2_refmap *m, struct q2_page *p,
 		return Q2_OK;
 	}
 	if (p->bytes) {
-		m->cache[p->number % Q2_PAGE_CACHE] =
+		m->cache[p->number & m->cache_mask] =
 			(struct q2_cached_page){p->number, p->bytes};
 		if (value < BYTE_LISTED) {
 			p->bytes[cell] = (uint8_t)value;

@@ -16,7 +16,7 @@
 
 #define Q2_PAGE_BITS 12
 #define Q2_PAGE_CELLS (1u << Q2_PAGE_BITS)
-#define Q2_PAGE_CACHE 4096u
+#define Q2_PAGE_CACHE 4096u /* entries at the most */
 
 /* What is known of a cluster's references besides their number. */
 enum q2_mark {
@@ -40,7 +40,8 @@ struct q2_refmap {
 	size_t n_pages;
 	uint64_t byte_pages; /* that have byte cells */
 	uint64_t added;	     /* calls of q2_refmap_add() */
-	struct q2_cached_page cache[Q2_PAGE_CACHE];
+	struct q2_cached_page *cache; /* as many entries as there are slots */
+	uint64_t cache_mask;
 };
 
 void q2_refmap_init(struct q2_refmap *m, struct q2_budget *budget);
@@ -51,8 +52,11 @@ void q2_refmap_free(struct q2_refmap *m);
 static inline uint8_t *q2_refmap_cells(const struct q2_refmap *m, uint64_t clu)
 {
 	uint64_t number = clu >> Q2_PAGE_BITS;
-	const struct q2_cached_page *c = &m->cache[number % Q2_PAGE_CACHE];
+	const struct q2_cached_page *c;
 
+	if (m->cache == NULL)
+		return NULL;
+	c = &m->cache[number & m->cache_mask];
 	return c->cells && c->number == number ? c->cells : NULL;
 }
 
