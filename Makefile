@@ -25,7 +25,7 @@ BUILD_DEPS_DEBIAN := gcc libc6-dev pkg-config zlib1g-dev libdeflate-dev \
 TEST_DEPS_DEBIAN := $(BUILD_DEPS_DEBIAN) clang check qemu-utils e2fsprogs jq \
 	mandoc shellcheck codespell git xz-utils util-linux binutils xxhash \
 	xfsprogs mount libnbd-dev nbdkit curl prometheus prometheus-node-exporter \
-	dosfstools mtools fdisk xxd python3
+	dosfstools mtools fdisk xxd python3 libqcow-utils
 DEPS_FEDORA := gcc glibc-devel pkgconf zlib-devel libdeflate-devel \
 	libzstd-devel xxhash-devel openssl-devel libsmartcols-devel libnbd-devel \
 	clang check-devel qemu-img e2fsprogs jq mandoc ShellCheck codespell git xz \
@@ -301,7 +301,7 @@ lint: deps
 
 # --- fuzzing: TARGET=check TIME=60 FUZZER=afl|libfuzzer, see fuzz/README.md ------
 FUZZ_DEPS_DEBIAN := $(TEST_DEPS_DEBIAN) afl++ clang llvm lld \
-	libclang-rt-14-dev libqcow-utils
+	libclang-rt-14-dev
 .PHONY: corpus fuzz fuzz-gate fuzz-cov fuzz-triage deps-fuzz
 deps-fuzz:
 	@sh tests/support/deps.sh '$(FUZZ_DEPS_DEBIAN)' \

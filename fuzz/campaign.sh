@@ -18,7 +18,7 @@ export AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1
 gate_seed=${SEED:-7}
 gate_runs=${RUNS:-10000}
 # Those of repair wait for what is open in the corpus.
-gate_targets=${TARGETS:-open walk check snapshot bitmap compressed}
+gate_targets=${TARGETS:-open walk check snapshot bitmap compressed plan map chain dump write}
 
 need() {
 	command -v "$1" >/dev/null || {
@@ -31,10 +31,15 @@ targets() {
 	build/release/fuzz/q2fuzz --help | sed -n '/^targets:/,$s/^  \([a-z-]*\) .*/\1/p'
 }
 
-seeds() { # small ones are what fuzzers like
-	rm -rf "$out/seeds"
-	mkdir -p "$out/seeds"
-	find "$corpus" -name '*.qcow2' -size -40 -exec cp {} "$out/seeds" \;
+seeds() { # small ones are what fuzzers like; packs are for the target chain
+	rm -rf "$out/seeds" "$out/seeds-chain"
+	mkdir -p "$out/seeds" "$out/seeds-chain"
+	find "$corpus" -name '*.qcow2' -size -17 -exec cp {} "$out/seeds" \;
+	build/release/fuzz/q2fuzz chain -m -n 40 -O "$out/seeds-chain" >/dev/null
+}
+
+seeds_of() { # target
+	if [ "$1" = chain ]; then echo "$out/seeds-chain"; else echo "$out/seeds"; fi
 }
 
 build_afl() {
@@ -64,7 +69,7 @@ build_libfuzzer() {
 afl() { # target, folder, arguments...
 	local target=$1 folder=$2
 	shift 2
-	AFL_CUSTOM_MUTATOR_LIBRARY=$PWD/build/release/fuzz/q2mut.so afl-fuzz -i "$out/seeds" -o "$folder" \
+	AFL_CUSTOM_MUTATOR_LIBRARY=$PWD/build/release/fuzz/q2mut.so afl-fuzz -i "$(seeds_of "$target")" -o "$folder" \
 		-G 65536 -t 2000 -m none -x fuzz/qcow2.dict "$@" -- "build/afl/fuzz/q2fuzz-afl-$target" \
 		>"$out/$target.log" 2>&1
 	grep -hE '^(execs_done|execs_per_sec|corpus_count|saved_crashes|saved_hangs|stability) ' \
@@ -92,7 +97,7 @@ run)
 		build_libfuzzer
 		mkdir -p "$out/lf-$target"
 		ASAN_OPTIONS=detect_leaks=0 "build/lf/fuzz/q2fuzz-lf-$target" -max_total_time="$4" -max_len=65536 -print_final_stats=1 \
-			-artifact_prefix="$out/lf-$target." "$out/lf-$target" "$out/seeds" 2>&1 |
+			-artifact_prefix="$out/lf-$target." "$out/lf-$target" "$(seeds_of "$target")" 2>&1 |
 			tail -n 8
 		[ "${PIPESTATUS[0]}" = 0 ]
 	fi
@@ -110,7 +115,7 @@ gate)
 		n=$((n + 1))
 		if crashes "$out/gate-$target"; then
 			failed=$((failed + 1))
-			echo "again: SEED=$gate_seed RUNS=$gate_runs make fuzz-gate"
+			echo "again: SEED=$gate_seed RUNS=$gate_runs TARGETS=$target make fuzz-gate"
 		fi
 	done
 	echo "fuzz-gate: $((n - failed)) passed, $failed failed"

@@ -97,6 +97,9 @@ for target in $("$fuzz" --help | sed -n '/^targets:/,$s/^  \([a-z-]*\) .*/\1/p')
 		for profile in 0 1 2 3 4 5 6; do
 			run "target $target, generated" "$target" -n $count -s 1000 -p $profile
 		done
+		case $target in
+		chain | dump) run "target $target, generated chains" "$target" -m -n $count -s 1000 ;;
+		esac
 		;;
 	esac
 done
@@ -106,6 +109,9 @@ for image in small/*; do
 	[ $((n % every)) = 0 ] || rm "$image"
 done
 run 'each allocation and read failing in turn' check -f small
+for target in map chain write; do
+	run "each failing in turn, target $target" $target -f corpus/seeds/snapshot.qcow2 corpus/seeds/bitmap.qcow2 corpus/seeds/v3-512-r4.qcow2
+done
 
 # An image is a function of its seed, and of nothing else.
 "$gen" --seed 7 --count 50 --out a && "$gen" --seed 7 --count 25 --out b && "$gen" --seed 32 --count 25 --out b &&
@@ -144,6 +150,9 @@ case $build in
 	cp corpus/seeds/backing-qcow2.qcow2 one
 	kit 'qemu-img check opens backing files' 1 run --images one --cmd 'qemu-img check -f qcow2 @@'
 	kit 'qemu-img check does nothing else wrong' 0 run --follows --cmd 'qemu-img check -f qcow2 @@'
+	if command -v qcowinfo >/dev/null; then
+		kit 'qcowinfo' 0 run --cmd 'qcowinfo @@'
+	fi
 	kit 'a command that writes' 1 run --images one --cmd 'echo >>@@'
 	kit 'a command that crashes' 1 run --images one --cmd 'kill -SEGV $$'
 	kit 'a command that hangs' 3 run --timeout 0.2 --images one --cmd 'sleep 20'

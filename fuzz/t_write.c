@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/endian.h"
 #include "base/hash.h"
 #include "image/snaptable.h"
 #include "world.h"
@@ -84,37 +83,24 @@ static bool views(struct setup *s, struct q2_disk *disk)
 	return true;
 }
 
-/* Whether refcounts behind the file's end are not 0: no reader minds them, but when
- * the file grows these clusters are leaked. */
-static bool counted_behind(const struct q2f_input *in)
+/* Refcounts behind the file's end: when it grows, these clusters are leaked. */
+static void behind(void *ctx, const struct q2_finding *f)
 {
-	const uint8_t *b = in->image;
-	unsigned bits = (unsigned)q2_be32(b + 20);
-	unsigned order = q2_be32(b + 4) == 2 ? 4 : (unsigned)q2_be32(b + 96);
-	uint64_t cs = UINT64_C(1) << bits, table = q2_be64(b + 48);
-	uint64_t room = q2_be32(b + 56) * cs, per = cs * 8 >> order;
-	uint64_t end = (in->size + cs - 1) >> bits;
+	bool *any = ctx;
 
-	for (uint64_t i = 0; i * 8 < room && table + i * 8 + 8 <= in->size; i++) {
-		uint64_t at = q2_be64(b + table + i * 8);
-		uint64_t from = end > i * per ? end - i * per : 0;
-
-		for (uint64_t k = (((from << order) + 7) / 8);
-		     at && k < cs && at + k < in->size; k++)
-			if (b[at + k])
-				return true;
-	}
-	return false;
+	*any |= strcmp(f->problem->id, "REFCOUNT_PAST_END") == 0;
 }
 
 /* Fills in what the image holds; false if it is none to be written to. */
 static bool prepare(struct setup *s, const struct q2f_input *in)
 {
 	struct q2f_world w = {.file = {*in}, .n = 1};
-	struct q2_check_opts opts = {.flags = Q2_CHECK_DATA};
+	bool good, counted = false;
+	struct q2_check_opts opts = {.flags = Q2_CHECK_DATA,
+				     .found = behind,
+				     .ctx = &counted};
 	struct q2_check_result result;
 	struct q2_disk disk = {0};
-	bool good;
 	struct q2_io *io;
 
 	if (q2_io_memory(in->image, in->size, &io, NULL) != Q2_OK)
@@ -122,7 +108,7 @@ static bool prepare(struct setup *s, const struct q2f_input *in)
 	good = q2_check(io, &opts, &result, NULL) == Q2_OK &&
 	       result.verdict == Q2_CLEAN && result.version >= 2 &&
 	       result.virtual_size <= DISK_MAX &&
-	       result.virtual_size % 512 == 0 && !counted_behind(in);
+	       result.virtual_size % 512 == 0 && !counted;
 	q2_io_close(io);
 	if (!good || q2f_world_chain(&w, true, &disk.budget, &disk.chain,
 				     NULL) != Q2_OK)
