@@ -28,6 +28,7 @@ static struct {
 	bool faults;
 	const char *save; /* where a failing input goes; NULL: nowhere */
 	bool trim;
+	uint64_t repeat;  /* so often, as a fuzzer's execution; 0: once */
 	bool packs;	  /* generate several images in one input */
 	const char *keep; /* only store what is generated in this folder */
 	unsigned seconds; /* for one input */
@@ -114,6 +115,8 @@ static void run_faults(const uint8_t *data, size_t size)
 
 static void run_one(const uint8_t *data, size_t size)
 {
+	for (uint64_t i = 1; i < opt.repeat; i++)
+		run_targets(data, size);
 	run_targets(data, size);
 	if (opt.faults)
 		run_faults(data, size);
@@ -358,6 +361,7 @@ static int usage(FILE *to)
 		    "  -m  several images in each generated input\n"
 		    "  -O  only store generated inputs in this folder\n"
 		    "  -k  ORACLE,... known to be broken: counted, no failure\n"
+		    "  -r  each so many times, and no more than a fuzzer does: to measure\n"
 		    "  -S  store the input that fails\n"
 		    "  -T  seconds that one input may take (20)\n"
 		    "  -t  make failing files smaller, in place\ntargets:\n");
@@ -378,7 +382,7 @@ int main(int argc, char **argv)
 	if (opt.only == NULL && strcmp(argv[1], "all") != 0)
 		return usage(stderr);
 	argv[1] = argv[0];
-	while ((c = getopt(argc - 1, argv + 1, "fk:mO:S:T:n:s:p:t")) != -1)
+	while ((c = getopt(argc - 1, argv + 1, "fk:mO:r:S:T:n:s:p:t")) != -1)
 		switch (c) {
 		case 'f':
 			opt.faults = true;
@@ -398,6 +402,9 @@ int main(int argc, char **argv)
 		case 't':
 			opt.trim = true;
 			break;
+		case 'r':
+			opt.repeat = strtoull(optarg, NULL, 0);
+			break;
 		case 'S':
 			opt.save = optarg;
 			break;
@@ -416,7 +423,7 @@ int main(int argc, char **argv)
 	if (count == 0 && optind + 1 >= argc)
 		return usage(stderr);
 	q2f_on_violation = on_violation;
-	q2f_thorough = true;
+	q2f_thorough = opt.repeat == 0;
 	signal(SIGALRM, on_signal);
 	signal(SIGSEGV, on_signal);
 	signal(SIGBUS, on_signal);

@@ -28,15 +28,16 @@ static enum q2_status charge(struct q2_budget *b, uint64_t size,
 	return Q2_OK;
 }
 
-enum q2_status q2_get(struct q2_budget *b, uint64_t size, void **out,
-		      struct q2_err *err)
+static enum q2_status get(struct q2_budget *b, uint64_t size, bool zeroed,
+			  void **out, struct q2_err *err)
 {
 	enum q2_status st = charge(b, size, err);
+	size_t n = size ? (size_t)size : 1;
 
 	*out = NULL;
 	if (st != Q2_OK)
 		return st;
-	*out = calloc(1, size ? (size_t)size : 1);
+	*out = zeroed ? calloc(1, n) : malloc(n);
 	if (*out == NULL) {
 		b->used -= size;
 		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET,
@@ -44,6 +45,18 @@ enum q2_status q2_get(struct q2_budget *b, uint64_t size, void **out,
 			       (unsigned long long)size);
 	}
 	return Q2_OK;
+}
+
+enum q2_status q2_get(struct q2_budget *b, uint64_t size, void **out,
+		      struct q2_err *err)
+{
+	return get(b, size, true, out, err);
+}
+
+enum q2_status q2_get_raw(struct q2_budget *b, uint64_t size, void **out,
+			  struct q2_err *err)
+{
+	return get(b, size, false, out, err);
 }
 
 enum q2_status q2_regrow(struct q2_budget *b, uint64_t old_size,

@@ -21,6 +21,10 @@ struct q2_budget {
 enum q2_status q2_get(struct q2_budget *b, uint64_t size, void **out,
 		      struct q2_err *err) Q2_MUST_CHECK;
 
+/* The same without the zeros: what the block holds is undefined. */
+enum q2_status q2_get_raw(struct q2_budget *b, uint64_t size, void **out,
+			  struct q2_err *err) Q2_MUST_CHECK;
+
 /* Grows *block (NULL at first) from old_size to new_size bytes; the new part is
  * zeroed.  On failure *block stays as it was. */
 enum q2_status q2_regrow(struct q2_budget *b, uint64_t old_size,

@@ -281,7 +281,9 @@ static enum q2_status sample_new(struct q2_checker *c,
 	q2_header_judge(h, c->img.io->size, &faults);
 	if (!q2_geom_make(h, &faults, c->img.io->size, &g))
 		return Q2_OK;
-	st = q2_get(&c->budget, sizeof(*s) + WINDOW, &block, c->err);
+	/* Nothing of it is looked at before it is filled, and header after header
+	 * may be tried. */
+	st = q2_get_raw(&c->budget, sizeof(*s) + WINDOW, &block, c->err);
 	if (st != Q2_OK)
 		return st;
 	s = block;
@@ -289,7 +291,10 @@ static enum q2_status sample_new(struct q2_checker *c,
 	s->g = g;
 	s->window = (uint8_t *)(s + 1);
 	s->left = L2_BYTES;
+	s->n_tables = 0;
+	s->n_refs = 0;
 	s->stride = 1;
+	s->n_seen = 0;
 	e->aligned = !has_any(&faults, unaligned,
 			      sizeof(unaligned) / sizeof(unaligned[0]));
 	e->roots_fit = e->aligned &&

@@ -312,7 +312,8 @@ enum q2_status q2_finish(struct q2_repair *r)
 	struct q2_plan *p = r->plan;
 	struct finish f = {.r = r, .ref_order = r->c->img.geom.ref_order};
 	void *block;
-	enum q2_status st = q2_get(&r->budget, 3 * CHUNK, &block, r->err);
+	enum q2_status st = q2_get_raw(&r->budget, 3 * CHUNK, &block,
+				       r->err);
 
 	if (st != Q2_OK)
 		return st;

@@ -269,7 +269,7 @@ enum q2_status q2_sectors_judge(struct q2_sectors *s, struct q2_io *io,
 	struct window w = {0};
 	size_t t = 0;
 	void *block;
-	enum q2_status st = q2_get(&s->budget, WINDOW, &block, err);
+	enum q2_status st = q2_get_raw(&s->budget, WINDOW, &block, err);
 
 	if (st != Q2_OK)
 		return st;
