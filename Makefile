@@ -73,10 +73,12 @@ VFLAGS := -O2 -g
 else ifeq ($(VARIANT),lf)
 VFLAGS := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
 	-fno-sanitize-recover=undefined
+else ifeq ($(VARIANT),llvmcov)
+VFLAGS := -O1 -g -fprofile-instr-generate -fcoverage-mapping
 else ifeq ($(VARIANT),cov)
 VFLAGS := -O0 -g --coverage
 else
-$(error unknown VARIANT '$(VARIANT)': release, debug, clang, asan, tsan, cov, afl or lf)
+$(error unknown VARIANT '$(VARIANT)': release, debug, clang, asan, tsan, cov, llvmcov, afl or lf)
 endif
 ifdef WERROR
 WARN += -Werror

@@ -122,13 +122,16 @@ gate)
 	[ $failed = 0 ]
 	;;
 cov)
-	need gcov
-	make --no-print-directory VARIANT=cov test-programs >/dev/null || exit 1
-	find build/cov -name '*.gcda' -delete
-	build/cov/fuzz/q2fuzz all "$corpus" >/dev/null || exit 1
-	build/cov/fuzz/q2fuzz check -f build/corpus >/dev/null || exit 1
-	build/cov/fuzz/q2fuzz all -n "${COUNT:-2000}" >/dev/null || exit 1
-	bash fuzz/coverage.sh build/cov
+	need llvm-cov
+	mkdir -p "$out"
+	make --no-print-directory CC=clang VARIANT=llvmcov build/llvmcov/fuzz/q2fuzz \
+		>"$out/build.log" 2>&1 || {
+		cat "$out/build.log"
+		exit 1
+	}
+	make --no-print-directory build/release/fuzz/q2fuzz >/dev/null || exit 1
+	seeds
+	bash fuzz/coverage.sh build/llvmcov/fuzz/q2fuzz "$corpus" "$out"
 	;;
 triage)
 	make --no-print-directory test-programs >/dev/null

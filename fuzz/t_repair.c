@@ -204,7 +204,7 @@ int q2f_repair(const uint8_t *data, size_t size)
 	struct repair r;
 
 	/* To find the one wrong bit, hundreds of checks are made. */
-	unsigned n = in.ctl.flags & Q2F_ALL || q2f_sampled(&in, 16) ? 2 : 1;
+	unsigned n = in.ctl.flags & Q2F_ALL || q2f_sampled(&in, 32) ? 2 : 1;
 
 	for (unsigned all = 0; all < n; all++) {
 		in.ctl.flags = all ? Q2F_ALL : 0;

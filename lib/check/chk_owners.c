@@ -359,7 +359,8 @@ enum q2_status q2_chk_owners(struct q2_checker *c)
 		struct scene sc = {.c = c, .s = c->suspects.at[i]};
 
 		sc.refs = q2_refmap_get(&c->map, sc.s.clu).count;
-		sc.owners = owners.at + at;
+		if (at < owners.n) /* there is no vector without owners */
+			sc.owners = &owners.at[at];
 		while (at < owners.n && owners.at[at].clu == sc.s.clu) {
 			at++;
 			sc.n++;
