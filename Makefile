@@ -21,23 +21,23 @@ SONAME := libq2.so.0
 
 # --- packages: the one place that knows them ---------------------------------------
 BUILD_DEPS_DEBIAN := gcc libc6-dev pkg-config zlib1g-dev libdeflate-dev \
-	libzstd-dev libxxhash-dev libssl-dev libsmartcols-dev
+	libzstd-dev libxxhash-dev libssl-dev libsmartcols-dev libseccomp-dev
 TEST_DEPS_DEBIAN := $(BUILD_DEPS_DEBIAN) clang check qemu-utils e2fsprogs jq \
 	mandoc shellcheck codespell git xz-utils util-linux binutils xxhash \
 	xfsprogs mount libnbd-dev nbdkit curl prometheus prometheus-node-exporter \
 	dosfstools mtools fdisk xxd python3 libqcow-utils
 DEPS_FEDORA := gcc glibc-devel pkgconf zlib-devel libdeflate-devel \
 	libzstd-devel xxhash-devel openssl-devel libsmartcols-devel libnbd-devel \
-	clang check-devel qemu-img e2fsprogs jq mandoc ShellCheck codespell git xz \
+	libseccomp-devel clang check-devel qemu-img e2fsprogs jq mandoc ShellCheck codespell git xz \
 	util-linux binutils xxhash xfsprogs nbdkit curl golang-github-prometheus \
 	node-exporter dosfstools mtools xxd python3
 DEPS_ALPINE := gcc musl-dev linux-headers pkgconf zlib-dev libdeflate-dev \
 	zstd-dev xxhash-dev openssl-dev util-linux-dev libnbd-dev clang check-dev \
-	qemu-img e2fsprogs jq mandoc shellcheck codespell git xz util-linux binutils \
+	libseccomp-dev qemu-img e2fsprogs jq mandoc shellcheck codespell git xz util-linux binutils \
 	bash xxhash xfsprogs nbdkit curl prometheus prometheus-node-exporter \
 	dosfstools mtools sfdisk xxd python3
 DEPS_ARCH := gcc pkgconf zlib libdeflate zstd xxhash openssl libnbd clang check \
-	qemu-img e2fsprogs jq mandoc shellcheck codespell git xz util-linux binutils \
+	libseccomp qemu-img e2fsprogs jq mandoc shellcheck codespell git xz util-linux binutils \
 	xfsprogs nbdkit curl prometheus prometheus-node-exporter \
 	dosfstools mtools xxd python
 
@@ -50,6 +50,8 @@ MISSING := $(shell for p in $(firstword $(CC)) $(firstword $(PKG_CONFIG)); do \
 
 # Optional: images on NBD servers.
 NBD := $(shell $(PKG_CONFIG) --exists libnbd 2>/dev/null && echo libnbd)
+# Optional: a filter for system calls.
+SECCOMP := $(shell $(PKG_CONFIG) --exists libseccomp 2>/dev/null && echo libseccomp)
 
 Q := $(if $(V),,@)
 run = $(if $(V),,@echo '  $(1)  $@')
@@ -76,7 +78,7 @@ VFLAGS := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
 else ifeq ($(VARIANT),llvmcov)
 VFLAGS := -O1 -g -fprofile-instr-generate -fcoverage-mapping
 else ifeq ($(VARIANT),cov)
-VFLAGS := -O0 -g --coverage
+VFLAGS := -O0 -g --coverage -DQ2_COVERAGE
 else
 $(error unknown VARIANT '$(VARIANT)': release, debug, clang, asan, tsan, cov, llvmcov, afl or lf)
 endif
@@ -89,6 +91,8 @@ LIB_LIBS := $(shell $(PKG_CONFIG) --libs zlib libdeflate libzstd \
 	libcrypto $(NBD) 2>/dev/null) -pthread
 LIB_CFLAGS += $(if $(NBD),-DHAVE_LIBNBD)
 MAP_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(MAP_LIBS) 2>/dev/null)
+CLI_CFLAGS := $(if $(SECCOMP),-DHAVE_LIBSECCOMP $(shell $(PKG_CONFIG) --cflags $(SECCOMP)))
+CLI_LINK := $(if $(SECCOMP),$(shell $(PKG_CONFIG) --libs $(SECCOMP)))
 MAP_LINK := $(shell $(PKG_CONFIG) --libs $(MAP_LIBS) 2>/dev/null)
 ALL_CFLAGS = $(STD) $(VFLAGS) $(WARN) -fPIC -fvisibility=hidden -Ilib \
 	$(LIB_CFLAGS) $(CPPFLAGS) $(CFLAGS)
@@ -128,6 +132,8 @@ BENCH := $(B)/tests/mkbig $(B)/tests/floor $(B)/tests/timeit
 .SECONDARY:
 
 all: missing $(PROGRAMS) lib man
+	@[ -n "$(SECCOMP)" ] || echo "make: without libseccomp: the programs can only" \
+		"confine which files they open, not which system calls they make"
 
 missing:
 	@if [ -n "$(strip $(MISSING))" ]; then \
@@ -147,8 +153,8 @@ test-programs: all $(TOOLS) $(UNITS) $(BENCH) $(FUZZ)
 # Rewritten only when the command line changes, so that flags rebuild.
 $(B)/flags: FORCE
 	@mkdir -p $(@D)
-	@echo '$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)' | cmp -s - $@ || \
-		echo '$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)' > $@
+	@echo '$(CC) $(ALL_CFLAGS) $(CLI_CFLAGS) $(ALL_LDFLAGS)' | cmp -s - $@ || \
+		echo '$(CC) $(ALL_CFLAGS) $(CLI_CFLAGS) $(ALL_LDFLAGS)' > $@
 FORCE:
 
 $(B)/%.o: %.c $(B)/flags | missing
@@ -175,21 +181,22 @@ $(B)/dirs: FORCE
 	@mkdir -p $(@D)
 	@echo '$(PREFIX) $(LIBDIR)' | cmp -s - $@ || echo '$(PREFIX) $(LIBDIR)' > $@
 
+$(B)/lib/cli/%.o: private CFLAGS += $(CLI_CFLAGS)
 $(B)/bin/qcow2-fsck: $(call obj,$(FSCK_SRC) $(CLI_SRC)) $(B)/libq2.a
 	@mkdir -p $(@D)
 	$(call run,LD)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS) $(CLI_LINK)
 
 $(B)/bin/qcow2-dump: $(call obj,$(DUMP_SRC) $(CLI_SRC)) $(B)/libq2.a
 	@mkdir -p $(@D)
 	$(call run,LD)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS) $(CLI_LINK)
 
 $(B)/map/%.o: private CFLAGS += $(MAP_CFLAGS)
 $(B)/bin/qcow2-map: $(call obj,$(MAP_SRC) $(CLI_SRC)) $(B)/libq2.a
 	@mkdir -p $(@D)
 	$(call run,LD)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS) $(MAP_LINK)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS) $(CLI_LINK) $(MAP_LINK)
 
 $(B)/tests/q2mk: $(call obj,$(Q2MK_SRC))
 	@mkdir -p $(@D)

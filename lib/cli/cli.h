@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "cli/sandbox.h"
 #include "q2.h"
 
 /* Exit status after fsck(8): a sum of these. */
@@ -91,13 +92,18 @@ bool q2_cli_size(const char *text, uint64_t *size);
  */
 struct q2_cli_output {
 	int fd;
-	int spill;    /* temporary file, or -1 */
+	int spill;    /* temporary file in use, or -1 */
+	int reserve;  /* one that is not used yet, or -1 */
 	int error;    /* errno of the first failure, 0 for none */
 	bool no_file; /* a temporary file could not be had */
 	struct q2_buf buf;
 };
 
 void q2_cli_output_open(struct q2_cli_output *out, int fd);
+
+/* Has the temporary file made now, because it cannot be later: a sandbox is about
+ * to close. */
+void q2_cli_output_reserve(struct q2_cli_output *out);
 
 /* Collects; `out` is a struct q2_cli_output.  0, or -1 after a failure. */
 int q2_cli_output_add(void *out, const char *bytes, size_t n);

@@ -16,7 +16,8 @@
 
 void q2_cli_output_open(struct q2_cli_output *out, int fd)
 {
-	*out = (struct q2_cli_output){.fd = fd, .spill = -1};
+	*out = (struct q2_cli_output){
+		.fd = fd, .spill = -1, .reserve = -1};
 }
 
 static int fail(struct q2_cli_output *out, int error)
@@ -72,12 +73,20 @@ static int nameless_file(void)
 	return fd;
 }
 
+void q2_cli_output_reserve(struct q2_cli_output *out)
+{
+	out->reserve = nameless_file();
+	out->no_file = out->reserve < 0;
+}
+
 /* Moves the buffer into the temporary file.  Where there is none to be had the
  * document grows in memory. */
 static int spill(struct q2_cli_output *out)
 {
-	if (out->spill < 0)
-		out->spill = nameless_file();
+	if (out->spill < 0) {
+		out->spill = out->reserve >= 0 ? out->reserve : nameless_file();
+		out->reserve = -1;
+	}
 	if (out->spill < 0) {
 		out->no_file = true;
 		return 0;
@@ -118,7 +127,13 @@ static int copy_spilled(struct q2_cli_output *out)
 			return -1;
 		at += n;
 	}
-	close(out->spill);
+	out->reserve = ftruncate(out->spill, 0) == 0 &&
+				       lseek(out->spill, 0, SEEK_SET) == 0 ?
+			       out->spill : -1;
+	if (out->reserve < 0) {
+		close(out->spill);
+		out->no_file = true;
+	}
 	out->spill = -1;
 	return 0;
 }
@@ -142,6 +157,8 @@ int q2_cli_output_close(struct q2_cli_output *out)
 		(void)fail(out, errno);
 	if (out->spill >= 0)
 		close(out->spill);
+	if (out->reserve >= 0)
+		close(out->reserve);
 	q2_buf_free(&out->buf);
 	return out->error;
 }
