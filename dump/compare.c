@@ -64,6 +64,7 @@ int dump_compare(struct dump *dump, const char *path_a, const char *path_b)
 	struct q2_guest *a = NULL, *b = NULL;
 	int status = NOT_OPENED;
 
+	dump_close_sandbox(dump, path_a, path_b, NULL);
 	if (dump_open(dump, path_a, o->format, &a) == 0 &&
 	    dump_open(dump, path_b, o->other_format, &b) == 0)
 		status = compare(dump, a, b);

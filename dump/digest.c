@@ -123,8 +123,10 @@ static int digest(struct dump *dump, struct q2_guest *guest, const char *image)
 int dump_digest(struct dump *dump, const char *image)
 {
 	struct q2_guest *guest;
-	int status = dump_open(dump, image, dump->options->format, &guest);
+	int status;
 
+	dump_close_sandbox(dump, image, NULL, NULL);
+	status = dump_open(dump, image, dump->options->format, &guest);
 	if (status == 0) {
 		status = digest(dump, guest, image);
 		q2_guest_close(guest);
@@ -267,6 +269,7 @@ int dump_check_digest(struct dump *dump, const char *image)
 		q2_cli_complain(dump->tool, path, "no file of digests");
 		status = Q2_EXIT_FAILED;
 	} else {
+		dump_close_sandbox(dump, image, NULL, NULL);
 		status = dump_open(dump, image, dump->options->format, &guest);
 	}
 	if (status == 0) {

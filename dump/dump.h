@@ -67,6 +67,7 @@ struct options {
 	uint64_t threads;
 	uint64_t rate;
 	int progress_fd; /* -1 for none */
+	int sandbox;	 /* enum q2_sandbox_mode */
 	int quiet;
 };
 
@@ -76,6 +77,7 @@ struct dump {
 	const struct options *options;
 	struct q2_cli_output out;
 	struct q2_cli_progress progress;
+	struct q2_cli_sandbox sandbox;
 	struct secret *secrets; /* what was read from files */
 	size_t n_secrets;
 	struct mapfile *map; /* NULL for none */
@@ -83,6 +85,12 @@ struct dump {
 	struct expected *expected;   /* of --check-digest */
 	bool different;		     /* and what came out */
 };
+
+/* Gives up what this run has no use for: 0 or an exit status.  Then, before images
+ * are opened, all files but what is named: up to two images, what is written. */
+int dump_confine(struct dump *dump, char *images[]);
+void dump_close_sandbox(struct dump *dump, const char *image,
+			const char *other, const char *out);
 
 /* Opens an image as the options say.  On failure it has complained, and returns
  * an exit status; 0 otherwise. */
@@ -108,6 +116,8 @@ bool dump_range(const char *text, uint64_t *start, uint64_t *length);
 /* Reads the files of --secret; 0 or an exit status.  dump_forget() wipes what
  * was read. */
 int dump_read_secrets(struct dump *dump);
+/* The FILE in an argument of --secret. */
+const char *dump_secret_path(const char *text);
 void dump_forget(struct dump *dump);
 
 /* The map of --salvage: begin, add ranges in order, complete, and in any case

@@ -142,6 +142,7 @@ int dump_export(struct dump *dump, const char *image, const char *out)
 
 	if (status == 0) {
 		status = make_opts(dump, &opts);
+		dump_close_sandbox(dump, image, NULL, out);
 		if (status < 0)
 			status = dump_open(dump, image, dump->options->format,
 					   &guest);

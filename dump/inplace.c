@@ -97,6 +97,7 @@ int dump_inplace(struct dump *dump, const char *image)
 	enum q2_status st;
 
 	dump->progress.about = image;
+	dump_close_sandbox(dump, image, NULL, NULL);
 	st = q2_inplace(image, &opts, &result, &err);
 	q2_cli_progress_clear(&dump->progress);
 	if (st != Q2_OK)

@@ -121,6 +121,7 @@ static const struct q2_cli_option option_table[] = {
 	{"progress-fd", 'C', "FD",
 	 "write lines \"phase done total\" to a descriptor", Q2_CLI_FD,
 	 AT(progress_fd), 0},
+	Q2_CLI_SANDBOX_OPTIONS(AT(sandbox)),
 	{"quiet", 'q', NULL, "no progress, and no list of differences",
 	 Q2_CLI_SET, AT(quiet), 1},
 	{0},
@@ -230,6 +231,7 @@ static int run(struct dump *dump, int n, char *operands[])
 		   o->commit;
 	bool two = !one;
 	const char *wrong = contradiction(o);
+	int status;
 
 	if (wrong != NULL)
 		return q2_cli_misuse(dump->tool, wrong, NULL);
@@ -240,6 +242,9 @@ static int run(struct dump *dump, int n, char *operands[])
 	if (n > (two ? 2 : 1))
 		return q2_cli_misuse(dump->tool, "one operand too many",
 				     operands[n - 1]);
+	status = dump_confine(dump, operands);
+	if (status != 0)
+		return status;
 	if (o->absorb || o->commit)
 		return dump_inplace(dump, operands[0]);
 	if (o->digest)

@@ -46,6 +46,8 @@ int dump_map_open(struct dump *dump)
 	}
 	m->path = path;
 	q2_cli_output_open(&m->out, fd);
+	if (dump->sandbox.started)
+		q2_cli_output_reserve(&m->out);
 	dump->map = m;
 	return 0;
 }

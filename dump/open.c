@@ -34,6 +34,13 @@ static const char *split(const char *text, uint32_t *layer)
 	return text + n + 1;
 }
 
+const char *dump_secret_path(const char *text)
+{
+	uint32_t layer;
+
+	return split(text, &layer);
+}
+
 /* 0 or an errno value.  A byte too many shows that the file is too long. */
 static int read_file(const char *path, char *bytes, size_t room, size_t *len)
 {

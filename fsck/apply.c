@@ -17,7 +17,10 @@ void fsck_show_plan(struct fsck *fsck)
 	struct q2_plan_info info;
 	struct q2_plan *plan;
 	struct q2_err err = {0};
-	enum q2_status st = q2_plan_load(name, fsck->options->max_memory, &plan,
+	enum q2_status st;
+
+	fsck_close_sandbox(fsck);
+	st = q2_plan_load(name, fsck->options->max_memory, &plan,
 					 &info, &err);
 
 	if (st == Q2_OK)
@@ -81,6 +84,7 @@ void fsck_apply(struct fsck *fsck, const char *path)
 		run.st = load(&run, &plan);
 	if (run.st == Q2_OK)
 		run.st = q2_io_open_rw(path, &io, &run.err);
+	fsck_close_sandbox(fsck);
 	/* Before anything is done about journals. */
 	if (run.st == Q2_OK)
 		run.st = q2_plan_verify(plan, io, run.max_memory, &run.err);
@@ -161,6 +165,7 @@ void fsck_return(struct fsck *fsck, const char *path)
 	opts.max_memory = run.max_memory;
 	if (run.st == Q2_OK)
 		run.st = q2_io_open_rw(path, &io, &run.err);
+	fsck_close_sandbox(fsck);
 	if (run.st == Q2_OK)
 		run.st = peek(&run, journal);
 	if (run.st == Q2_OK)

@@ -46,6 +46,7 @@ void fsck_backup(struct fsck *fsck, const char *path)
 	opts.max_memory = run.max_memory;
 	if (run.st == Q2_OK)
 		run.st = open_at_rest(&run, &io);
+	fsck_close_sandbox(fsck);
 	if (run.st == Q2_OK) {
 		run.checked = true;
 		run.st = q2_backup_make(io,
@@ -103,6 +104,7 @@ void fsck_restore(struct fsck *fsck, const char *path)
 		run.st = load(&run, &backup);
 	if (run.st == Q2_OK)
 		run.st = q2_io_open_rw(path, &io, &run.err);
+	fsck_close_sandbox(fsck);
 	if (run.st == Q2_OK)
 		run.st = q2_restore_make(backup, io, run.max_memory, &plan,
 					 &run.err);

@@ -50,6 +50,7 @@ struct options {
 	int verbose;
 	int list_problems;
 	int progress_fd; /* -1 for none */
+	int sandbox;	 /* enum q2_sandbox_mode */
 	uint64_t max_memory;
 	const char *explain; /* NULL, or ids separated by commas */
 	struct repair_options repair;
@@ -75,6 +76,8 @@ struct fsck {
 	enum mode mode;
 	struct q2_cli_output out;
 	struct q2_cli_progress progress;
+	struct q2_cli_sandbox sandbox;
+	char *const *images; /* the operands */
 	int status; /* the exit status so far, in the style asked for */
 	bool first; /* no image was reported yet */
 };
@@ -85,6 +88,12 @@ bool fsck_choose_mode(struct fsck *fsck, int n_images);
 
 /* SLOT=OFFSET, as --attach takes it. */
 bool fsck_parse_attach(const char *text, struct q2_attach *a);
+
+/* Gives up what this mode has no use for: 0 or the status to exit with.  Then, as
+ * soon as the first image is open, and before it is looked at, all files but those
+ * that were named. */
+int fsck_confine(struct fsck *fsck);
+void fsck_close_sandbox(struct fsck *fsck);
 
 /* One image that is worked on. */
 struct run {
@@ -132,6 +141,9 @@ void fsck_carry_out(struct run *run, struct q2_io *io,
 /* Whether an unfinished repair of the image is in the way, which is said on
  * stderr then.  `writing`: anything else that is in the journal's way, too. */
 bool fsck_journal_blocks(struct fsck *fsck, const char *path, bool writing);
+
+/* The name that a journal has unless another is given; to be freed, may be NULL. */
+char *fsck_default_journal(const char *path);
 
 /* *name: of the journal for a repair that starts now, to be freed, or NULL if none
  * is to be kept.  An ended one that stands there is moved away. */

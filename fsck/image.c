@@ -26,6 +26,7 @@ static enum q2_status check(struct run *run)
 	st = q2_io_open(run->path, &io, &run->err);
 	if (st != Q2_OK)
 		return st;
+	fsck_close_sandbox(run->fsck);
 	if (fsck_on_progress(run, &opening)) {
 		st = Q2_E_INTERRUPTED;
 	} else {

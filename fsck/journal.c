@@ -18,7 +18,7 @@
 #define SUFFIX ".q2undo"
 #define OLD_MAX 10000
 
-static char *default_name(const char *path)
+char *fsck_default_journal(const char *path)
 {
 	size_t size = strlen(path) + sizeof(SUFFIX);
 	char *name = malloc(size);
@@ -84,7 +84,7 @@ static bool blocks(struct fsck *fsck, const char *path, const char *name,
 bool fsck_journal_blocks(struct fsck *fsck, const char *path, bool writing)
 {
 	const struct repair_options *r = &fsck->options->repair;
-	char *name = default_name(path);
+	char *name = fsck_default_journal(path);
 	bool in_use = writing && !r->journal && !r->no_journal;
 	bool result = name && blocks(fsck, path, name, false, in_use);
 
@@ -147,7 +147,7 @@ enum q2_status fsck_journal_name(struct fsck *fsck, const char *path,
 	if (!r->journal && is_device(path))
 		return fail(err, Q2_E_ARG, "beside a device no journal would "
 			    "last: name a file with --journal");
-	*name = r->journal ? strdup(r->journal) : default_name(path);
+	*name = r->journal ? strdup(r->journal) : fsck_default_journal(path);
 	if (*name == NULL)
 		return fail(err, Q2_E_NOMEM, "no memory");
 	/* One that was undone tells nothing that a new plan would not. */

@@ -92,6 +92,7 @@ static const struct q2_cli_option option_table[] = {
 	 Q2_CLI_SET, AT(quiet), 1},
 	{"verbose", 'v', NULL, "more facts about the image", Q2_CLI_SET,
 	 AT(verbose), 1},
+	Q2_CLI_SANDBOX_OPTIONS(AT(sandbox)),
 	{"explain", 0, "ID",
 	 "explain a problem, or several separated by commas", Q2_CLI_TEXT,
 	 AT(explain), 0},
@@ -107,7 +108,8 @@ static const struct q2_cli_tool tool = {
 	.epilogue =
 		"Exit status: the sum of 1 (all problems were repaired), 4 "
 		"(problems are left),\n8 (something failed), 16 (wrong usage) "
-		"and 32 (interrupted); 0 if all images\nare clean.",
+		"and 32 (interrupted); 0 if all images\nare clean; 64 if the "
+		"sandbox stopped the program.",
 	.options = option_table,
 };
 
@@ -226,6 +228,10 @@ int main(int argc, char *argv[])
 	q2_cli_output_open(&fsck.out, STDOUT_FILENO);
 	q2_cli_progress_open(&fsck.progress, &tool, options.progress_fd,
 			     options.quiet != 0);
+	fsck.images = argv + first;
+	status = fsck_confine(&fsck);
+	if (status != 0)
+		return status;
 	if (options.explain != NULL)
 		fsck.status = fsck_explain(&fsck, options.explain);
 	else if (options.list_problems)

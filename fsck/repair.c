@@ -178,6 +178,8 @@ void fsck_repair(struct fsck *fsck, const char *path)
 	fsck_run_begin(&r.run, fsck, path);
 	if (r.run.st == Q2_OK)
 		r.run.st = open_image(&r);
+	if (r.io)
+		fsck_close_sandbox(fsck);
 	if (r.run.st == Q2_OK && fsck->options->repair.interactive) {
 		r.questions = fsck_questions_new(fsck, path);
 		r.run.st = r.questions ? Q2_OK : Q2_E_NOMEM;

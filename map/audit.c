@@ -43,6 +43,7 @@ static const struct q2_cli_option option_table[] = {
 	{"progress-fd", 'C', "FD",
 	 "write lines \"phase done total\" to a descriptor", Q2_CLI_FD,
 	 AT(progress_fd), 0},
+	Q2_CLI_SANDBOX_OPTIONS(AT(sandbox)),
 	{"quiet", 'q', NULL, "no progress on the terminal", Q2_CLI_SET,
 	 AT(quiet), 1},
 	{0},
@@ -271,5 +272,6 @@ const struct verb map_audit = {
 	},
 	.min = 1,
 	.max = UINT_MAX,
+	.scans = true,
 	.run = audit,
 };

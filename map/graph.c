@@ -18,6 +18,7 @@ static const struct q2_cli_option option_table[] = {
 	{"progress-fd", 'C', "FD",
 	 "write lines \"phase done total\" to a descriptor", Q2_CLI_FD,
 	 AT(progress_fd), 0},
+	Q2_CLI_SANDBOX_OPTIONS(AT(sandbox)),
 	{"quiet", 'q', NULL, "no progress on the terminal", Q2_CLI_SET,
 	 AT(quiet), 1},
 	{0},
@@ -136,5 +137,6 @@ const struct verb map_graph = {
 	},
 	.min = 1,
 	.max = UINT_MAX,
+	.scans = true,
 	.run = graph,
 };

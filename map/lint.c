@@ -25,6 +25,7 @@ static const struct q2_cli_option option_table[] = {
 	OPTION_RAW,
 	{"list-rules", 0, NULL, "list the rules", Q2_CLI_SET, AT(lint.list),
 	 1},
+	Q2_CLI_SANDBOX_OPTIONS(AT(sandbox)),
 	{"output", 0, "text|json", "the form; text is the default",
 	 Q2_CLI_CHOICE, AT(output), 0},
 	{0},

@@ -129,7 +129,10 @@ static int run(const struct verb *verb, const struct q2_cli_tool *tool,
 	q2_cli_output_open(&map.out, STDOUT_FILENO);
 	q2_cli_progress_open(&map.progress, tool, options->progress_fd,
 			     options->quiet != 0);
-	if (options->list_verbs)
+	map.status = map_confine(&map, verb, operands);
+	if (map.status != 0)
+		;
+	else if (options->list_verbs)
 		map.status = list_verbs(&map.out);
 	else
 		verb->run(&map, operands);

@@ -55,6 +55,7 @@ struct options {
 	int holes;
 	int quiet;
 	int progress_fd;
+	int sandbox; /* enum q2_sandbox_mode */
 	int list_verbs;
 };
 
@@ -88,6 +89,7 @@ struct options {
 	{"progress-fd", 'C', "FD",                                             \
 	 "write lines \"phase done total\" to a descriptor", Q2_CLI_FD,        \
 	 AT(progress_fd), 0},                                                  \
+	Q2_CLI_SANDBOX_OPTIONS(AT(sandbox)),                                   \
 	{"quiet", 'q', NULL, "no progress on the terminal", Q2_CLI_SET,        \
 	 AT(quiet), 1}
 
@@ -97,6 +99,7 @@ struct map {
 	const struct options *options;
 	struct q2_cli_output out;
 	struct q2_cli_progress progress;
+	struct q2_cli_sandbox sandbox;
 	int status; /* the exit status so far */
 };
 
@@ -105,6 +108,7 @@ struct verb {
 	const char *what; /* for the list of verbs */
 	struct q2_cli_tool tool;
 	unsigned min, max; /* operands */
+	bool scans;	   /* files and folders, and bases beside them */
 	void (*run)(struct map *map, char *operands[]);
 };
 
@@ -116,6 +120,9 @@ extern const struct verb map_lint;
 extern const struct verb map_measure;
 extern const struct verb map_snapshots;
 extern const struct verb map_space;
+
+/* Gives up all that this run has no use for.  0, or the status to exit with. */
+int map_confine(struct map *map, const struct verb *verb, char *operands[]);
 
 /* Opens the image as the options say.  NULL: it was complained about. */
 struct q2_disk *map_open(struct map *map, const char *path);

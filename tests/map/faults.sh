@@ -77,7 +77,7 @@ for nth in 1 2 3 4 5 6 8 10 15 20; do
 	for verb in extents layout snapshots graph; do
 		cp whole.qcow2 image.qcow2
 		LD_PRELOAD=$preload FAULT_FILE=image.qcow2 FAULT_CUT=$nth:4096 \
-			timeout 60 "$map" "$verb" image.qcow2 >out 2>err
+			timeout 60 "$map" "$verb" --no-sandbox image.qcow2 >out 2>err
 		status=$?
 		check "cut at read $nth: $verb ends with $status" test $((status & ~12)) = 0
 	done
@@ -90,7 +90,7 @@ qemu-img create -q -f qcow2 -o data_file=top.data data.qcow2 1M
 # Opening the shared libraries is not the question.
 opened() {
 	rm -f opens
-	FAULT_FILE=$1 FAULT_OPENS=$work/opens LD_PRELOAD=$preload timeout 60 "$map" "${@:2}" >out 2>err
+	FAULT_FILE=$1 FAULT_OPENS=$work/opens LD_PRELOAD=$preload timeout 60 "$map" "${@:2}" --no-sandbox >out 2>err
 	grep -E 'base\.qcow2|top\.data' opens 2>/dev/null
 }
 for verb in extents layout space snapshots measure lint; do

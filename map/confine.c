@@ -1,0 +1,43 @@
+/*
+ * confine.c - what the verbs of qcow2-map have to be able to do.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "map.h"
+
+/* The operand itself, and what its options and names may lead to. */
+static void allow(struct map *map, const struct verb *verb, const char *path)
+{
+	struct q2_cli_sandbox *s = &map->sandbox;
+
+	q2_cli_sandbox_allow(s, path, Q2_SANDBOX_READ_FILES);
+	q2_cli_sandbox_allow_nbd(s, path);
+	if (map->options->chain || verb->scans)
+		q2_cli_sandbox_allow_folder(s, path, Q2_SANDBOX_READ_FILES);
+}
+
+int map_confine(struct map *map, const struct verb *verb, char *operands[])
+{
+	const struct options *o = map->options;
+	struct q2_cli_sandbox *s = &map->sandbox;
+	unsigned needs = o->audit.to ? Q2_SANDBOX_WRITE : 0;
+	int status;
+
+	for (size_t i = 0; operands[i]; i++)
+		if (q2_cli_is_nbd(operands[i]))
+			needs |= Q2_SANDBOX_NET;
+	if (o->sandbox != Q2_SANDBOX_OFF)
+		q2_cli_output_reserve(&map->out);
+	status = q2_cli_sandbox_start(s, map->tool,
+				      (enum q2_sandbox_mode)o->sandbox, needs);
+	for (size_t i = 0; operands[i]; i++)
+		allow(map, verb, operands[i]);
+	for (size_t i = 0; i < o->allow.n; i++)
+		q2_cli_sandbox_allow(s, o->allow.at[i], Q2_SANDBOX_READ_FILES);
+	if (o->allow_any)
+		q2_cli_sandbox_allow(s, "/", Q2_SANDBOX_READ_FILES);
+	q2_cli_sandbox_allow_folder(s, o->audit.to, Q2_SANDBOX_ALL_FILES);
+	if (status == 0)
+		q2_cli_sandbox_close(s);
+	return status;
+}
