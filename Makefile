@@ -123,7 +123,7 @@ TOOLS := $(B)/tests/bitflip $(B)/tests/fixpoint $(B)/tests/q2mk $(B)/tests/q2wri
 	$(B)/tests/q2inplace $(B)/tests/q2problems $(B)/tests/faultio.so $(B)/tests/faultwrite.so
 FUZZ := $(B)/fuzz/q2fuzz $(B)/fuzz/q2gen $(B)/fuzz/q2mut.so $(B)/fuzz/q2guard \
 	$(B)/fuzz/q2canary.so
-TOOLS += $(B)/tests/faultalloc.so
+TOOLS += $(B)/tests/faultalloc.so $(B)/tests/intruder.so
 BENCH := $(B)/tests/mkbig $(B)/tests/floor $(B)/tests/timeit
 
 .PHONY: FORCE all deps lib man tools bench-programs test-programs check check-all check-sanitized demo bench lint clean \
@@ -220,6 +220,10 @@ $(B)/tests/q2problems: $(call obj,tests/lint/problems-man.c)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
 $(B)/tests/fault%.so: tests/support/fault%.c
+	@mkdir -p $(@D)
+	$(call run,LD)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O1 $(WARN) -fPIC -shared -o $@ $< -ldl
+$(B)/tests/intruder.so: tests/support/intruder.c
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O1 $(WARN) -fPIC -shared -o $@ $< -ldl
