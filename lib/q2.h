@@ -1053,6 +1053,7 @@ struct q2_scan_file {
 	const char *format;  /* of the backing file, as it says; NULL for none */
 	size_t base;	     /* number of the backing file, or Q2_NO_FILE */
 	size_t data_file;    /* number of the data file, or Q2_NO_FILE */
+	size_t volume;	     /* see q2_scan_volume(), or Q2_NO_FILE */
 	size_t overlays;     /* files that have it as their base */
 	size_t names;	     /* paths of this file that were met */
 	uint32_t snapshots;  /* internal ones */
@@ -1065,9 +1066,15 @@ struct q2_scan_file {
 	/* Bytes that it may come to take once the guest has written everything,
 	 * tables included.  A base that others have does not grow. */
 	uint64_t commitment;
+	uint64_t alone; /* the same if nobody had it as a base */
 };
 
+/* One scan may be shared among several workers: each looks at the files of its own
+ * part, by their inode numbers, and at what these are based on.  All parts
+ * together, joined by q2_scan_join(), are what a single scan finds. */
 struct q2_scan_opts {
+	unsigned part;	/* 1 to parts */
+	unsigned parts; /* 0 or 1: all files */
 	/* Now and then, with the number of files so far; true ends the scan. */
 	bool (*progress)(void *ctx, const struct q2_progress *p);
 	void *ctx;
@@ -1087,9 +1094,38 @@ Q2_PUBLIC void q2_scan_free(struct q2_scan *scan);
 Q2_PUBLIC enum q2_status q2_scan_add(struct q2_scan *scan, const char *path,
 				     struct q2_err *err) Q2_MUST_CHECK;
 
-/* To be called once, when all were added: finds who depends on whom. */
+/* Adds what an earlier scan found: the lines of Q2_SCAN_NDJSON in a file.  Files
+ * that were met before, here or there, count once.  `filename` is for messages.
+ * Q2_E_FORMAT: the lines cannot be used, and the text says which and why.  One
+ * object takes either paths or such files, not both. */
+Q2_PUBLIC enum q2_status q2_scan_join(struct q2_scan *scan,
+				      const char *filename,
+				      struct q2_err *err) Q2_MUST_CHECK;
+
+/* To be called once, when all were added: finds who depends on whom.  Q2_E_FORMAT:
+ * parts of a shared scan are missing. */
 Q2_PUBLIC enum q2_status q2_scan_link(struct q2_scan *scan,
 				      struct q2_err *err) Q2_MUST_CHECK;
+
+/* What a scan was told to do, and where.  Valid as long as the scan. */
+struct q2_scan_about {
+	unsigned part, parts; /* 1 and 1 unless it is shared */
+	bool joined;	      /* of other scans; then the rest has no meaning */
+	const char *host;     /* where it ran; empty if not known */
+	const char *boot;     /* another one each time that host starts */
+	const char *const *asked; /* the paths that were given, n_asked */
+	size_t n_asked;
+};
+Q2_PUBLIC void q2_scan_about(const struct q2_scan *scan,
+			     struct q2_scan_about *out);
+
+/* Which files a file names, looked at or not; an inode of 0 is none. */
+struct q2_scan_names {
+	uint64_t base_device, base_inode;
+	uint64_t data_device, data_inode;
+};
+Q2_PUBLIC bool q2_scan_names(const struct q2_scan *scan, size_t i,
+			     struct q2_scan_names *out);
 
 /* File number i, in order of their paths; false if there is none. */
 Q2_PUBLIC bool q2_scan_file(const struct q2_scan *scan, size_t i,
@@ -1101,6 +1137,11 @@ Q2_PUBLIC size_t q2_scan_find(const struct q2_scan *scan, const char *path);
 /* A file system that files of the scan are on. */
 struct q2_scan_volume {
 	uint64_t device;
+	/* What it is called by all hosts that have it, such as "nfs nas:/pool";
+	 * empty for those of one host.  Valid as long as the scan. */
+	const char *shared;
+	/* The host that saw it; NULL unless scans of several were joined. */
+	const char *host;
 	uint64_t size; /* bytes */
 	uint64_t free; /* bytes that may still be used; 0 if not known */
 	bool known;

@@ -34,6 +34,14 @@ static const struct q2_cli_option option_table[] = {
 	{"nagios", 0, NULL,
 	 "one line, and 0, 1, 2 or 3, as Nagios wants it", Q2_CLI_SET,
 	 AT(audit.nagios), 1},
+	{"shard", 0, "I/N",
+	 "look at the I-th of N parts of the files only, so that N\n"
+	 "workers can share them; for --output=ndjson",
+	 Q2_CLI_TEXT, AT(audit.shard), 0},
+	{"merge", 0, NULL,
+	 "the operands are what earlier audits wrote as ndjson:\n"
+	 "join them",
+	 Q2_CLI_SET, AT(audit.merge), 1},
 	{"output", 0, "text|json|ndjson|prom",
 	 "the form; text is the default, prom is for the textfile\n"
 	 "collector of Prometheus",
@@ -200,6 +208,9 @@ static enum q2_status write_to(struct map *map, const struct q2_scan *scan,
 	return error ? Q2_OK : st;
 }
 
+/* The order of --output. */
+enum { OUTPUT_TEXT, OUTPUT_JSON, OUTPUT_NDJSON, OUTPUT_PROM };
+
 static enum q2_status show(struct map *map, const struct q2_scan *scan)
 {
 	static const enum q2_scan_form forms[] = {Q2_SCAN_TREE, Q2_SCAN_JSON,
@@ -208,7 +219,7 @@ static enum q2_status show(struct map *map, const struct q2_scan *scan)
 
 	if (map->options->audit.to)
 		return write_to(map, scan, forms[map->options->output]);
-	if (map->options->output == 0)
+	if (map->options->output == OUTPUT_TEXT)
 		return map_table(map, scan);
 	return q2_scan_report(scan, forms[map->options->output], &sink);
 }
@@ -216,6 +227,27 @@ static enum q2_status show(struct map *map, const struct q2_scan *scan)
 static int misuse(struct map *map, const char *what, const char *about)
 {
 	return q2_cli_misuse(map->tool, what, about);
+}
+
+/* Options that do not go together; NULL if all do. */
+static const char *conflict(const struct options *o)
+{
+	bool ndjson = o->output == OUTPUT_NDJSON;
+
+	if (o->audit.nagios && (o->output || o->audit.to))
+		return "--nagios has a form of its own";
+	if (o->audit.to && !o->output)
+		return "--to is for JSON and prom";
+	/* A part's sums mean nothing: bases may be in other parts. */
+	if (o->audit.shard && !ndjson)
+		return "--shard is for --output=ndjson, to be merged";
+	if (o->audit.shard && (o->audit.warn || o->audit.crit))
+		return "limits are for the whole: give them with --merge";
+	if (o->audit.shard && o->audit.merge)
+		return "--shard is for paths, not with --merge";
+	if (o->audit.merge && ndjson)
+		return "--merge has no ndjson: it cannot be merged again";
+	return NULL;
 }
 
 static void audit(struct map *map, char *operands[])
@@ -226,6 +258,7 @@ static void audit(struct map *map, char *operands[])
 	struct q2_scan *scan;
 	struct q2_err err = {0};
 	enum q2_status st;
+	const char *why;
 
 	if (!parse_limit(o->audit.warn, &warn)) {
 		map->status = misuse(map, "a ratio or a size is wanted",
@@ -237,10 +270,9 @@ static void audit(struct map *map, char *operands[])
 				     o->audit.crit);
 		return;
 	}
-	if ((o->audit.nagios && (o->output || o->audit.to)) || (o->audit.to && !o->output)) {
-		map->status = misuse(map, o->audit.nagios ?
-				     "--nagios has a form of its own" :
-				     "--to is for JSON and prom", NULL);
+	why = conflict(o);
+	if (why) {
+		map->status = misuse(map, why, NULL);
 		return;
 	}
 	scan = map_scan(map, operands);

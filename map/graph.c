@@ -27,25 +27,28 @@ static const struct q2_cli_option option_table[] = {
 #define GRAVE                                                                  \
 	(Q2_FF_NO_BASE | Q2_FF_LOOP | Q2_FF_BASE_FORMAT | Q2_FF_NO_DATA_FILE)
 
-struct q2_scan *map_scan(struct map *map, char *operands[])
+/* "I/N", the I-th of N parts. */
+static bool parse_shard(const char *text, struct q2_scan_opts *opts)
 {
-	struct q2_scan_opts opts = {.progress = map_tick, .ctx = map};
-	struct q2_scan *scan;
-	struct q2_scan_file f;
-	struct q2_err err = {0};
-	enum q2_status st = q2_scan_new(&opts, &scan, &err);
+	char *end;
 
-	for (; st == Q2_OK && *operands; operands++) {
-		map->progress.about = *operands;
-		st = q2_scan_add(scan, *operands, &err);
-	}
-	if (st == Q2_OK)
-		st = q2_scan_link(scan, &err);
-	map_fail(map, NULL, st, &err);
-	if (st != Q2_OK) {
-		q2_scan_free(scan);
-		return NULL;
-	}
+	if (text == NULL)
+		return true;
+	if (*text < '1' || *text > '9')
+		return false;
+	opts->part = (unsigned)strtoul(text, &end, 10);
+	if (end - text > 6 || *end != '/' || end[1] < '1' || end[1] > '9')
+		return false;
+	text = end + 1;
+	opts->parts = (unsigned)strtoul(text, &end, 10);
+	return end - text <= 6 && *end == '\0' && opts->part <= opts->parts;
+}
+
+/* Tells what is wrong with the files. */
+static void complain(struct map *map, const struct q2_scan *scan)
+{
+	struct q2_scan_file f;
+
 	for (size_t i = 0; q2_scan_file(scan, i, &f); i++) {
 		if (f.flags & GRAVE)
 			map->status |= Q2_EXIT_PROBLEMS;
@@ -55,6 +58,36 @@ struct q2_scan *map_scan(struct map *map, char *operands[])
 		q2_cli_complain(map->tool, f.path, f.error);
 		map->status |= Q2_EXIT_FAILED;
 	}
+}
+
+struct q2_scan *map_scan(struct map *map, char *operands[])
+{
+	const struct audit_options *audit = &map->options->audit;
+	struct q2_scan_opts opts = {.progress = map_tick, .ctx = map};
+	struct q2_scan *scan;
+	struct q2_err err = {0};
+	enum q2_status st;
+
+	if (!parse_shard(audit->shard, &opts)) {
+		map->status = q2_cli_misuse(map->tool, "two numbers I/N are "
+					    "wanted, I from 1 to N",
+					    audit->shard);
+		return NULL;
+	}
+	st = q2_scan_new(&opts, &scan, &err);
+	for (; st == Q2_OK && *operands; operands++) {
+		map->progress.about = *operands;
+		st = audit->merge ? q2_scan_join(scan, *operands, &err) :
+				    q2_scan_add(scan, *operands, &err);
+	}
+	if (st == Q2_OK)
+		st = q2_scan_link(scan, &err);
+	map_fail(map, NULL, st, &err);
+	if (st != Q2_OK) {
+		q2_scan_free(scan);
+		return NULL;
+	}
+	complain(map, scan);
 	return scan;
 }
 

@@ -16,6 +16,8 @@ struct audit_options {
 	const char *warn;
 	const char *crit;
 	const char *to;
+	const char *shard;
+	int merge;
 	int no_headings;
 	int bytes;
 	int tree;

@@ -12,7 +12,7 @@ parts=(unit builder cases conduct faults diff
 	repair repair-cases hostile bitflip rescue
 	conduct-dump dump write writer inplace
 	map-conduct map-images map-survey map-fleet
-	map-lint map-faults docs sandbox fuzz)
+	map-lint map-faults docs sandbox map-shard fuzz)
 [ $# -gt 0 ] || set -- "${parts[@]}"
 here=$(cd "$(dirname "$0")" && pwd)
 log=$(mktemp)
@@ -60,6 +60,7 @@ part() { # name; each prints its own "NAME: N passed, N failed"
 	map-images) bash "$here/map/images.sh" "$build/bin/qcow2-map" ;;
 	map-survey) bash "$here/map/survey.sh" "$build" ;;
 	map-fleet) bash "$here/map/fleet.sh" "$build/bin/qcow2-map" ;;
+	map-shard) bash "$here/map/shard.sh" "$build/bin/qcow2-map" ;;
 	map-lint) bash "$here/map/lint.sh" "$build" ;;
 	docs) python3 "$here/docs/guide.py" "$build" "$here/../fsck/recovery.md" ;;
 	sandbox) bash "$here/conduct/sandbox.sh" "$build" ;;

@@ -9,44 +9,70 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-#include "base/err.h"
+#include "base/buf.h"
 #include "base/vec.h"
 #include "image/naming.h"
 #include "map/scan.h"
 
 /* ------------------------------------------------------------------- names */
-static bool in_roots(const struct q2_scan *s, const char *real)
+/* The path that people see of a file with this real path: it begins with what they
+ * gave, and does not depend on who names the file.  NULL: it is in no folder that
+ * was given; *failed if memory ran out. */
+static char *shown_path(const struct q2_scan *s, const char *real, bool *failed)
 {
-	for (size_t i = 0; i < s->n_roots; i++) {
-		size_t n = strlen(s->roots[i]);
+	struct q2_buf b = {0};
 
-		if (strncmp(s->roots[i], real, n) == 0 &&
-		    (real[n] == '/' || n == 1))
-			return true;
+	for (size_t i = 0; i < s->n_roots; i++) {
+		const struct q2_scan_root *root = &s->roots[i];
+		size_t n = strlen(root->real), len = strlen(root->given);
+		const char *rest = real + n;
+
+		if (strncmp(root->real, real, n) != 0 ||
+		    (*rest != '/' && n != 1))
+			continue;
+		rest += *rest == '/';
+		q2_buf_text(&b, root->given);
+		if (len && root->given[len - 1] != '/')
+			q2_buf_char(&b, '/');
+		q2_buf_add(&b, rest, strlen(rest) + 1);
+		*failed = b.failed;
+		return b.at;
 	}
-	return false;
+	return NULL;
 }
 
 /* The file at `path`, which is looked at if it is in the folders given; else the
  * flag says why there is none: `gone`, or Q2_FF_OUTSIDE. */
 static enum q2_status look_up(struct q2_scan *s, const char *path,
 			      unsigned gone, size_t *number, unsigned *flags,
-			      struct q2_err *err)
+			      struct q2_identity *id, struct q2_err *err)
 {
 	enum q2_status st = Q2_OK;
-	char *real;
+	char *real, *shown;
+	bool failed = false;
+	struct stat sb;
 
-	*number = q2_scan_find(s, path);
+	*number = Q2_NO_FILE;
+	if (stat(path, &sb) < 0) {
+		*flags |= errno == EACCES ? Q2_FF_OUTSIDE : gone;
+		return Q2_OK;
+	}
+	*id = (struct q2_identity){sb.st_dev, sb.st_ino};
+	*number = q2_scan_by_identity(s, *id);
 	if (*number != Q2_NO_FILE)
 		return Q2_OK;
 	real = realpath(path, NULL);
-	if (real == NULL)
+	shown = real ? shown_path(s, real, &failed) : NULL;
+	if (failed)
+		st = q2_scan_no_memory(err);
+	else if (real == NULL)
 		*flags |= errno == EACCES ? Q2_FF_OUTSIDE : gone;
-	else if (!in_roots(s, real))
+	else if (shown == NULL)
 		*flags |= Q2_FF_OUTSIDE;
 	else
-		st = q2_scan_look(s, path, true, number, err);
+		st = q2_scan_look(s, path, shown, true, number, err);
 	free(real);
+	free(shown);
 	return st;
 }
 
@@ -55,6 +81,8 @@ static enum q2_status resolve(struct q2_scan *s, size_t i, const char *name,
 			      bool data_file, size_t *number,
 			      struct q2_err *err)
 {
+	const struct q2_scan_node *n = &s->at[i];
+	struct q2_identity id = {0};
 	unsigned gone = data_file ? Q2_FF_NO_DATA_FILE : Q2_FF_NO_BASE;
 	unsigned flags = 0;
 	const char *plain;
@@ -68,13 +96,18 @@ static enum q2_status resolve(struct q2_scan *s, size_t i, const char *name,
 		s->at[i].f.flags |= Q2_FF_NOT_A_FILE;
 		return Q2_OK;
 	}
-	st = q2_path_beside(s->at[i].f.path, plain, from_cwd || data_file,
-			    &s->budget, &path, &size, err);
+	st = q2_path_beside(n->given ? n->given : n->f.path, plain,
+			    from_cwd || data_file, &s->budget, &path, &size,
+			    err);
 	if (st != Q2_OK)
 		return st;
-	st = look_up(s, path, gone, number, &flags, err);
+	st = look_up(s, path, gone, number, &flags, &id, err);
 	q2_put(&s->budget, path, size);
 	s->at[i].f.flags |= flags;
+	if (data_file)
+		s->at[i].data = id;
+	else
+		s->at[i].base = id;
 	return st;
 }
 
@@ -196,60 +229,95 @@ static bool sort(struct q2_scan *s)
 }
 
 /* ----------------------------------------------------------------- volumes */
-static struct q2_scan_volume *volume_of(struct q2_scan *s,
-					const struct q2_scan_file *f)
+/* The file system that a file of this host is on. */
+static enum q2_status find_volume(struct q2_scan *s, struct q2_scan_file *f,
+				  struct q2_err *err)
 {
-	struct q2_scan_volume *v;
+	struct q2_scan_volume v = {.device = f->device};
 	struct statvfs vfs;
+	enum q2_status st;
+	char *shared;
 
 	for (size_t i = 0; i < s->n_volumes; i++)
-		if (s->volumes[i].device == f->device)
-			return &s->volumes[i];
-	v = realloc(s->volumes, (s->n_volumes + 1) * sizeof(*v));
-	if (v == NULL)
-		return NULL;
-	s->volumes = v;
-	v = &s->volumes[s->n_volumes++];
-	*v = (struct q2_scan_volume){.device = f->device};
+		if (s->volumes[i].device == f->device) {
+			f->volume = i;
+			return Q2_OK;
+		}
 	if (statvfs(f->path, &vfs) == 0) {
-		v->known = true;
-		v->size = (uint64_t)vfs.f_blocks * vfs.f_frsize;
-		v->free = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+		v.known = true;
+		v.size = (uint64_t)vfs.f_blocks * vfs.f_frsize;
+		v.free = (uint64_t)vfs.f_bavail * vfs.f_frsize;
 	}
-	return v;
+	st = q2_scan_shared_name(f->device, &shared, err);
+	if (st != Q2_OK)
+		return st;
+	v.shared = shared;
+	st = q2_scan_add_volume(s, 0, &v, &f->volume, err);
+	free(shared);
+	return st;
 }
 
-static bool sum_up(struct q2_scan *s)
+static enum q2_status sum_up(struct q2_scan *s, struct q2_err *err)
 {
-	for (size_t i = 0; i < s->n; i++) {
+	enum q2_status st = Q2_OK;
+
+	for (size_t i = 0; i < s->n && st == Q2_OK; i++) {
 		struct q2_scan_file *f = &s->at[i].f;
 		struct q2_scan_volume *v;
 
 		if (f->inode == 0)
 			continue;
-		v = volume_of(s, f);
-		if (v == NULL)
-			return false;
+		if (s->streams == 0)
+			st = find_volume(s, f, err);
+		if (st != Q2_OK)
+			break;
+		v = &s->volumes[f->volume];
 		v->files++;
 		v->capacity = q2_add_sat(v->capacity, f->capacity);
 		v->length = q2_add_sat(v->length, f->length);
 		v->allocation = q2_add_sat(v->allocation, f->allocation);
 		v->commitment = q2_add_sat(v->commitment, f->commitment);
 	}
-	return true;
+	return st;
+}
+
+/* ------------------------------------------------------------------- joined */
+/* A file that another scan was not given, but that is here. */
+static void find_named(struct q2_scan *s, struct q2_identity id, size_t *number,
+		       unsigned *flags)
+{
+	*number = q2_scan_by_identity(s, id);
+	if (*number != Q2_NO_FILE)
+		*flags &= ~(unsigned)Q2_FF_OUTSIDE;
+}
+
+static void follow_joined(struct q2_scan *s, struct q2_scan_node *n)
+{
+	unsigned outside = n->f.flags & Q2_FF_OUTSIDE;
+	unsigned base = outside, data = outside;
+
+	find_named(s, n->base, &n->f.base, &base);
+	find_named(s, n->data, &n->f.data_file, &data);
+	/* It stays outside if one of those that it names is. */
+	if ((n->base.inode == 0 || base == 0) &&
+	    (n->data.inode == 0 || data == 0) &&
+	    (n->base.inode || n->data.inode))
+		n->f.flags &= ~(unsigned)Q2_FF_OUTSIDE;
 }
 
 enum q2_status q2_scan_link(struct q2_scan *scan, struct q2_err *err)
 {
-	enum q2_status st = Q2_OK;
+	enum q2_status st = q2_scan_check_parts(scan, err);
 
+	for (size_t i = 0; scan->streams && i < scan->n; i++)
+		follow_joined(scan, &scan->at[i]);
 	/* Files that are only named are looked at, and may name others. */
-	for (size_t i = 0; i < scan->n && st == Q2_OK; i++)
+	for (size_t i = 0; !scan->streams && i < scan->n && st == Q2_OK; i++)
 		st = follow(scan, i, err);
 	if (st != Q2_OK)
 		return st;
 	if (!sort(scan))
-		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
+		return q2_scan_no_memory(err);
 	for (size_t i = 0; i < scan->n; i++) {
 		struct q2_scan_file *f = &scan->at[i].f;
 
@@ -266,11 +334,8 @@ enum q2_status q2_scan_link(struct q2_scan *scan, struct q2_err *err)
 		if (f->overlays > 1)
 			f->flags |= Q2_FF_SHARED;
 		/* Nobody may write to what others stand on. */
-		if (f->overlays)
-			f->commitment = f->allocation;
-		f->commitment = q2_max(f->commitment, f->allocation);
+		f->alone = q2_max(f->alone, f->allocation);
+		f->commitment = f->overlays ? f->allocation : f->alone;
 	}
-	if (!sum_up(scan))
-		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
-	return Q2_OK;
+	return sum_up(scan, err);
 }

@@ -28,45 +28,121 @@ static void put_numbers(struct q2_json *j, const struct q2_scan_file *f)
 	q2_json_u64(j, "length", f->length);
 	q2_json_u64(j, "allocation", f->allocation);
 	q2_json_u64(j, "commitment", f->commitment);
+	q2_json_u64(j, "commitment-alone", f->alone);
 	q2_json_u64(j, "device", f->device);
 	q2_json_u64(j, "inode", f->inode);
 	q2_json_u64(j, "paths", f->names);
+	q2_json_u64(j, "changed", (uint64_t)f->changed);
 }
 
-static void put_file(struct q2_json *j, const struct q2_scan *scan,
+static bool is_utf8(const char *text)
+{
+	size_t n = strlen(text), len;
+	uint32_t code;
+
+	for (; n; n -= len, text += len) {
+		len = q2_utf8((const uint8_t *)text, n, &code);
+		if (len == 0)
+			return false;
+	}
+	return true;
+}
+
+static void put_hex(struct q2_buf *out, const char *text)
+{
+	for (; *text; text++)
+		q2_buf_format(out, "%02x", (unsigned)(uint8_t)*text);
+}
+
+/* Of a name that JSON cannot hold: its bytes, too. */
+static void put_name(struct q2_json *j, const char *key, const char *bytes_key,
+		     const char *text)
+{
+	struct q2_buf b = {0};
+
+	q2_json_text(j, key, text);
+	if (is_utf8(text))
+		return;
+	put_hex(&b, text);
+	if (b.failed)
+		j->out->failed = true;
+	else
+		q2_json_bytes(j, bytes_key, b.at, b.n);
+	q2_buf_free(&b);
+}
+
+/* Which files it names, whether they were looked at or not. */
+static void put_named(struct q2_json *j, const struct q2_scan *scan, size_t i)
+{
+	struct q2_scan_names names;
+
+	if (!q2_scan_names(scan, i, &names))
+		return;
+	if (names.base_inode) {
+		q2_json_u64(j, "base-device", names.base_device);
+		q2_json_u64(j, "base-inode", names.base_inode);
+	}
+	if (names.data_inode) {
+		q2_json_u64(j, "data-device", names.data_device);
+		q2_json_u64(j, "data-inode", names.data_inode);
+	}
+}
+
+static void put_host(struct q2_json *j, const struct q2_scan *scan,
 		     const struct q2_scan_file *f)
 {
+	struct q2_scan_volume v;
+
+	if (q2_scan_volume(scan, f->volume, &v) && v.host)
+		q2_json_text(j, "host", v.host);
+}
+
+/* With the kind of line for ndjson, which has all that joining them needs. */
+static void put_file(struct q2_json *j, const struct q2_scan *scan, size_t i,
+		     const struct q2_scan_file *f, bool line)
+{
 	q2_json_open_flat(j, NULL, '{');
-	q2_json_text(j, "filename", f->path);
+	if (line)
+		q2_json_text(j, "kind", "file");
+	put_name(j, "filename", "filename-bytes", f->path);
 	q2_json_text(j, "format", kind_text(f->kind));
 	if (f->error)
 		q2_json_text(j, "error", f->error);
 	q2_json_bool(j, "only-named", !f->asked);
 	if (f->inode)
 		put_numbers(j, f);
+	put_host(j, scan, f);
 	if (f->kind == Q2_FILE_QCOW2)
 		q2_json_u64(j, "snapshots", f->snapshots);
 	if (f->backing)
-		q2_json_text(j, "backing-name", f->backing);
+		put_name(j, "backing-name", "backing-name-bytes", f->backing);
 	if (f->format)
 		q2_json_text(j, "backing-format", f->format);
 	put_reference(j, scan, "base", f->base);
 	put_reference(j, scan, "data-file", f->data_file);
+	if (line)
+		put_named(j, scan, i);
 	q2_json_u64(j, "overlays", f->overlays);
 	q2_json_open(j, "flags", '[');
-	for (unsigned i = 0; q2_file_flag_text(i); i++)
-		if (f->flags & 1u << i)
-			q2_json_text(j, NULL, q2_file_flag_text(i));
+	for (unsigned k = 0; q2_file_flag_text(k); k++)
+		if (f->flags & 1u << k)
+			q2_json_text(j, NULL, q2_file_flag_text(k));
 	q2_json_close(j, '[');
 	q2_json_close(j, '{');
 }
 
-static void put_volume(struct q2_json *j, const struct q2_scan_volume *v)
+static void put_volume(struct q2_json *j, const struct q2_scan_volume *v,
+		       bool line)
 {
 	uint64_t growth = v->commitment - v->allocation;
 
 	q2_json_open_flat(j, NULL, '{');
+	if (line)
+		q2_json_text(j, "kind", "volume");
 	q2_json_u64(j, "device", v->device);
+	if (v->host)
+		q2_json_text(j, "host", v->host);
+	q2_json_text(j, "shared", v->shared);
 	if (v->known) {
 		q2_json_u64(j, "size", v->size);
 		q2_json_u64(j, "free", v->free);
@@ -95,35 +171,63 @@ static void put_json(struct q2_json *j, const struct q2_scan *scan)
 	q2_json_u64(j, "schema", 1);
 	q2_json_open(j, "files", '[');
 	for (size_t i = 0; q2_scan_file(scan, i, &f); i++)
-		put_file(j, scan, &f);
+		put_file(j, scan, i, &f, false);
 	q2_json_close(j, '[');
 	q2_json_open(j, "volumes", '[');
 	for (size_t i = 0; q2_scan_volume(scan, i, &v); i++)
-		put_volume(j, &v);
+		put_volume(j, &v, false);
 	q2_json_close(j, '[');
 	q2_json_close(j, '{');
 	q2_buf_char(j->out, '\n');
 }
 
+static void put_head(struct q2_json *j, const struct q2_scan *scan)
+{
+	struct q2_scan_about about;
+
+	q2_scan_about(scan, &about);
+	q2_json_open(j, NULL, '{');
+	q2_json_text(j, "kind", "audit");
+	q2_json_u64(j, "schema", 1);
+	q2_json_u64(j, "part", about.part);
+	q2_json_u64(j, "parts", about.parts);
+	q2_json_text(j, "host", about.host);
+	q2_json_text(j, "boot", about.boot);
+	q2_json_open(j, "asked", '[');
+	for (size_t i = 0; i < about.n_asked; i++)
+		q2_json_text(j, NULL, about.asked[i]);
+	q2_json_close(j, '[');
+	q2_json_close(j, '{');
+}
+
+static void end_line(struct q2_json *j)
+{
+	q2_buf_char(j->out, '\n');
+	j->begun = false;
+}
+
+/* lib/map/record.c reads them. */
 static void put_ndjson(struct q2_json *j, const struct q2_scan *scan)
 {
 	struct q2_scan_file f;
 	struct q2_scan_volume v;
+	size_t n = 0;
 
-	for (size_t i = 0; q2_scan_file(scan, i, &f); i++) {
-		j->begun = false;
-		put_file(j, scan, &f);
-		q2_buf_char(j->out, '\n');
-	}
+	put_head(j, scan);
+	end_line(j);
 	for (size_t i = 0; q2_scan_volume(scan, i, &v); i++) {
-		j->begun = false;
-		q2_json_open(j, NULL, '{');
-		q2_json_open(j, "volume", '[');
-		put_volume(j, &v);
-		q2_json_close(j, '[');
-		q2_json_close(j, '{');
-		q2_buf_char(j->out, '\n');
+		put_volume(j, &v, true);
+		end_line(j);
 	}
+	for (; q2_scan_file(scan, n, &f); n++) {
+		put_file(j, scan, n, &f, true);
+		end_line(j);
+	}
+	q2_json_open(j, NULL, '{');
+	q2_json_text(j, "kind", "end");
+	q2_json_u64(j, "files", n);
+	q2_json_close(j, '{');
+	end_line(j);
 }
 
 /* -------------------------------------------------------------- Prometheus */
@@ -148,6 +252,15 @@ static void put_label(struct q2_buf *out, const char *text)
 		text += len;
 		n -= len;
 	}
+}
+
+static void put_host_label(struct q2_buf *out, const struct q2_scan_volume *v)
+{
+	if (v->host == NULL)
+		return;
+	q2_buf_text(out, ",host=\"");
+	put_label(out, v->host);
+	q2_buf_char(out, '"');
 }
 
 static uint64_t capacity_of(const struct q2_scan_file *f)
@@ -188,6 +301,7 @@ static void put_metric(struct q2_buf *out, const struct q2_scan *scan,
 		       const struct metric *m)
 {
 	struct q2_scan_file f;
+	struct q2_scan_volume v;
 
 	q2_buf_format(out, "# HELP %s %s\n# TYPE %s gauge\n", m->name, m->help,
 		      m->name);
@@ -196,8 +310,15 @@ static void put_metric(struct q2_buf *out, const struct q2_scan *scan,
 			continue;
 		q2_buf_format(out, "%s{path=\"", m->name);
 		put_label(out, f.path);
-		q2_buf_format(out, "\",format=\"%s\"} %llu\n", kind_text(f.kind),
-			      (unsigned long long)m->value(&f));
+		/* Names must not become alike. */
+		if (!is_utf8(f.path)) {
+			q2_buf_text(out, "\",bytes=\"");
+			put_hex(out, f.path);
+		}
+		q2_buf_format(out, "\",format=\"%s\"", kind_text(f.kind));
+		if (q2_scan_volume(scan, f.volume, &v))
+			put_host_label(out, &v);
+		q2_buf_format(out, "} %llu\n", (unsigned long long)m->value(&f));
 	}
 }
 
@@ -220,14 +341,17 @@ static void put_prom(struct q2_buf *out, const struct q2_scan *scan)
 		q2_buf_format(out, "# HELP %s %s\n# TYPE %s gauge\n", names[k],
 			      helps[k], names[k]);
 		for (size_t i = 0; q2_scan_volume(scan, i, &v); i++)
-			if (v.known || k)
-				q2_buf_format(out, "%s{device=\"%llu\"} %llu\n",
+			if (v.known || k) {
+				q2_buf_format(out, "%s{device=\"%llu\"",
 					      names[k],
-					      (unsigned long long)v.device,
+					      (unsigned long long)v.device);
+				put_host_label(out, &v);
+				q2_buf_format(out, "} %llu\n",
 					      (unsigned long long)(
 						      k == 0 ? v.free :
 						      k == 1 ? v.allocation :
 							       v.commitment));
+			}
 	}
 	for (size_t i = 0; q2_scan_file(scan, i, &f); i++)
 		bad += f.kind == Q2_FILE_BAD;
@@ -244,9 +368,14 @@ enum q2_status q2_scan_report(const struct q2_scan *scan,
 {
 	char store[16384];
 	struct q2_buf out;
+	struct q2_scan_about about;
 	struct q2_json j = {.out = &out,
 			    .indent = form == Q2_SCAN_JSON ? 2 : 0};
 
+	q2_scan_about(scan, &about);
+	/* Those have been joined already. */
+	if (form == Q2_SCAN_NDJSON && about.joined)
+		return Q2_E_ARG;
 	q2_buf_pipe(&out, store, sizeof(store), sink->write, sink->ctx);
 	switch (form) {
 	case Q2_SCAN_TREE:

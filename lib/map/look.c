@@ -1,0 +1,172 @@
+/*
+ * look.c - what one file's header says: a node of the scan.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "map/scan.h"
+#include "map/sizes.h"
+
+static uint64_t commitment_of(const struct q2_opened *o, uint64_t length)
+{
+	const struct q2_geom *g = &o->img.geom;
+	struct q2_shape shape = {.cluster_size = g->cluster_size,
+				 .ref_order = g->ref_order,
+				 .entry_bytes = 1u << g->entry_bits};
+	uint64_t most = q2_full_size(&shape, g->disk_size);
+
+	/* The data are in another file. */
+	if (g->data_file && most != UINT64_MAX)
+		most -= q2_div_up(g->disk_size, g->cluster_size) *
+			g->cluster_size;
+	/* What there is now may all be kept by snapshots. */
+	if (g->snapshots)
+		most = q2_add_sat(most, length);
+	return q2_max(most, length);
+}
+
+static bool copy(const char *from, const char **to)
+{
+	*to = from[0] ? strdup(from) : NULL;
+	return from[0] == '\0' || *to;
+}
+
+/* What the header says.  False if memory ran out. */
+static bool describe(struct q2_scan_node *n, const struct q2_opened *o)
+{
+	const char *data;
+
+	n->f.kind = Q2_FILE_QCOW2;
+	n->f.capacity = q2_shown_size(o->img.geom.disk_size);
+	n->f.snapshots = o->img.geom.snapshots;
+	n->f.alone = commitment_of(o, n->f.length);
+	if (!copy(o->names.backing, &n->f.backing) ||
+	    !copy(o->names.format, &n->f.format) ||
+	    !copy(o->names.data_file, &data))
+		return false;
+	n->data_name = (char *)(uintptr_t)data;
+	return true;
+}
+
+static bool called_raw(const char *path)
+{
+	const char *dot = strrchr(path, '.');
+
+	return dot && (strcmp(dot, ".raw") == 0 || strcmp(dot, ".img") == 0);
+}
+
+static enum q2_status add_bad(struct q2_scan *s, const char *path,
+			      struct q2_scan_node *n, const char *why,
+			      size_t *number, struct q2_err *err)
+{
+	n->f.kind = Q2_FILE_BAD;
+	n->f.error = strdup(why);
+	return n->f.error ? q2_scan_add_node(s, path, n, number, err) :
+			    q2_scan_no_memory(err);
+}
+
+/* The file is open; n has its identity. */
+static enum q2_status read_file(struct q2_scan *s, const char *path,
+				struct q2_io *io, bool wanted,
+				struct q2_scan_node *n, size_t *number,
+				struct q2_err *err)
+{
+	struct q2_opened o;
+	struct q2_err why = {0};
+	bool qcow2;
+	enum q2_status st = q2_image_probe(io, &qcow2, &why);
+
+	n->f.length = io->size;
+	n->f.allocation = io->stored;
+	if (st != Q2_OK)
+		return add_bad(s, path, n, why.text[0] ? why.text :
+				       q2_status_text(st), number, err);
+	if (!qcow2) {
+		if (!wanted && !called_raw(path))
+			return Q2_OK;
+		n->f.kind = Q2_FILE_RAW;
+		n->f.capacity = n->f.length;
+		n->f.alone = q2_max(n->f.length, n->f.allocation);
+		return q2_scan_add_node(s, path, n, number, err);
+	}
+	st = q2_image_open(io, &s->budget, &o, &why);
+	if (st == Q2_E_NOMEM || st == Q2_E_BUDGET)
+		return q2_scan_no_memory(err);
+	if (st != Q2_OK)
+		return add_bad(s, path, n, why.text, number, err);
+	if (!describe(n, &o))
+		return q2_scan_no_memory(err);
+	return q2_scan_add_node(s, path, n, number, err);
+}
+
+/* What is met in a folder may have gone since that was read. */
+static bool gone(int error, bool wanted)
+{
+	return !wanted && (error == ENOENT || error == ENOTDIR);
+}
+
+/* Opens the file, whose identity n has. */
+static enum q2_status open_file(struct q2_scan *s, const char *path,
+				const char *shown, bool wanted,
+				struct q2_scan_node *n, size_t *number,
+				struct q2_err *err)
+{
+	struct q2_err why = {0};
+	struct q2_io *io;
+	enum q2_status st;
+
+	if (shown != path && strcmp(shown, path) != 0) {
+		n->given = strdup(path);
+		if (n->given == NULL)
+			return q2_scan_no_memory(err);
+	}
+	st = q2_io_open(path, &io, &why);
+	if (st == Q2_E_NOMEM)
+		return q2_scan_no_memory(err);
+	if (st != Q2_OK && gone(why.sys_errno, wanted))
+		return Q2_OK;
+	if (st != Q2_OK)
+		return add_bad(s, shown, n, why.text, number, err);
+	st = read_file(s, shown, io, wanted, n, number, err);
+	q2_io_close(io);
+	return st;
+}
+
+enum q2_status q2_scan_look(struct q2_scan *s, const char *path,
+			    const char *shown, bool wanted, size_t *number,
+			    struct q2_err *err)
+{
+	struct q2_scan_node n = {.f = {.base = Q2_NO_FILE,
+				       .data_file = Q2_NO_FILE,
+				       .volume = Q2_NO_FILE,
+				       .names = 1}};
+	struct q2_err why = {0};
+	enum q2_status st;
+	struct stat sb;
+
+	*number = Q2_NO_FILE;
+	if (stat(path, &sb) < 0) {
+		if (gone(errno, wanted))
+			return Q2_OK;
+		(void)q2_fail_errno(&why, errno, Q2_NO_OFFSET, "cannot open");
+		st = add_bad(s, shown, &n, why.text, number, err);
+		q2_scan_drop_node(&n);
+		return st;
+	}
+	n.id = (struct q2_identity){sb.st_dev, sb.st_ino};
+	*number = q2_scan_by_identity(s, n.id);
+	if (*number != Q2_NO_FILE) {
+		s->at[*number].f.names++;
+		return Q2_OK;
+	}
+	n.f.device = sb.st_dev;
+	n.f.inode = sb.st_ino;
+	n.f.changed = sb.st_mtime;
+	st = open_file(s, path, shown, wanted, &n, number, err);
+	q2_scan_drop_node(&n);
+	return st;
+}
