@@ -1183,6 +1183,63 @@ Q2_PUBLIC enum q2_status q2_lint(const char *path,
 				 const struct q2_lint_opts *opts,
 				 struct q2_err *err) Q2_MUST_CHECK;
 
+/* ---------------------------------------------------------------- pictures
+ * The parts of a file, or a guest's disk, as cells that each stand for an equal
+ * part of it: at most 2048 of them in a drawing, however large it is.
+ */
+struct q2_picture;
+
+enum q2_picture_form {
+	Q2_PICTURE_BLOCKS, /* characters, each a cell, for terminals */
+	Q2_PICTURE_SVG,	   /* one SVG document, without scripts */
+	Q2_PICTURE_HTML	   /* one HTML document that loads nothing else */
+};
+
+enum q2_picture_flag {
+	Q2_PICTURE_UNICODE = 1 << 0, /* blocks: UTF-8, else ASCII */
+	Q2_PICTURE_COLOUR = 1 << 1,  /* blocks: colours of terminals */
+	Q2_PICTURE_HILBERT = 1 << 2  /* drawings: along a Hilbert curve, not
+				      * in rows */
+};
+
+struct q2_picture_opts {
+	enum q2_picture_form form;
+	unsigned flags;	  /* enum q2_picture_flag */
+	unsigned columns; /* blocks: cells in a line; 0: 64 */
+	unsigned rows;	  /* blocks: lines at the most, up to 24; 0: 24 */
+	uint64_t start;	  /* a disk: the part that is wanted, in bytes */
+	uint64_t length;  /* UINT64_MAX: to its end */
+};
+
+/* A picture without any content yet.  What is handed in, but `opts`, is borrowed
+ * until q2_picture_free().  `filename`: any bytes but NUL. */
+Q2_PUBLIC enum q2_status
+q2_picture_of_file(const struct q2_survey *survey, const char *filename,
+		   const struct q2_picture_opts *opts,
+		   struct q2_picture **picture,
+		   struct q2_err *err) Q2_MUST_CHECK;
+Q2_PUBLIC enum q2_status
+q2_picture_of_disk(const struct q2_disk *disk,
+		   const struct q2_picture_opts *opts,
+		   struct q2_picture **picture,
+		   struct q2_err *err) Q2_MUST_CHECK;
+Q2_PUBLIC void q2_picture_free(struct q2_picture *picture);
+
+/* `picture` is a struct q2_picture of a file, or of a disk: they fit
+ * q2_layout_opts.row and q2_rows_opts.row.  They never fail. */
+Q2_PUBLIC enum q2_status q2_picture_add_use(void *picture,
+					    const struct q2_use_row *row)
+	Q2_MUST_CHECK;
+Q2_PUBLIC enum q2_status q2_picture_add_row(void *picture,
+					    const struct q2_row *row)
+	Q2_MUST_CHECK;
+
+/* The picture, and what its cells mean, as the reports below do it. */
+struct q2_sink;
+Q2_PUBLIC enum q2_status q2_picture_report(const struct q2_picture *picture,
+					   const struct q2_sink *sink)
+	Q2_MUST_CHECK;
+
 /* ------------------------------------------------------------------ report
  * Findings and results as text for people and as JSON.  Everything is handed
  * to a sink in pieces, in order.  The functions return Q2_OK, Q2_E_IO if the
@@ -1335,7 +1392,12 @@ Q2_PUBLIC enum q2_status q2_measure_report(const struct q2_measure *m,
 					   const struct q2_sink *sink)
 	Q2_MUST_CHECK;
 
-enum q2_map_form { Q2_MAP_TEXT, Q2_MAP_JSON, Q2_MAP_NDJSON };
+enum q2_map_form {
+	Q2_MAP_TEXT,
+	Q2_MAP_JSON,
+	Q2_MAP_NDJSON,
+	Q2_MAP_HTML /* a page with charts; of space and costs only */
+};
 
 /* The rows of a survey's layout, written as they come, as with q2_rows_begin(). */
 struct q2_layout_report;
@@ -1406,7 +1468,8 @@ enum q2_scan_form {
 	Q2_SCAN_JSON,	/* files and volumes, one document */
 	Q2_SCAN_NDJSON, /* a line for each file and each volume */
 	Q2_SCAN_DOT,	/* for Graphviz */
-	Q2_SCAN_PROM	/* for the textfile collector of Prometheus */
+	Q2_SCAN_PROM,	/* for the textfile collector of Prometheus */
+	Q2_SCAN_HTML	/* a page with charts */
 };
 Q2_PUBLIC enum q2_status q2_scan_report(const struct q2_scan *scan,
 					enum q2_scan_form form,
@@ -1419,24 +1482,6 @@ Q2_PUBLIC enum q2_status
 q2_lint_report(const char *filename, const struct q2_lint_rule *const *rules,
 	       const char *const *what, const bool *refused, size_t n,
 	       enum q2_map_form form, const struct q2_sink *sink) Q2_MUST_CHECK;
-
-/* The layout as a picture of characters, each for an equal part of the file. */
-struct q2_picture;
-/* At most `columns` * `rows` characters, fewer if the file has fewer clusters. */
-Q2_PUBLIC enum q2_status q2_picture_new(const struct q2_survey *survey,
-				       unsigned columns, unsigned rows,
-				       struct q2_picture **picture,
-				       struct q2_err *err) Q2_MUST_CHECK;
-Q2_PUBLIC void q2_picture_free(struct q2_picture *picture);
-/* `picture` is a struct q2_picture: fits q2_layout_opts.row.  Never fails. */
-Q2_PUBLIC enum q2_status q2_picture_add(void *picture,
-				       const struct q2_use_row *row)
-	Q2_MUST_CHECK;
-/* The picture, and what its characters mean. */
-Q2_PUBLIC enum q2_status q2_picture_report(const struct q2_picture *picture,
-					  const char *filename,
-					  const struct q2_sink *sink)
-	Q2_MUST_CHECK;
 
 #ifdef __cplusplus
 }

@@ -42,9 +42,9 @@ static const struct q2_cli_option option_table[] = {
 	 "the operands are what earlier audits wrote as ndjson:\n"
 	 "join them",
 	 Q2_CLI_SET, AT(audit.merge), 1},
-	{"output", 0, "text|json|ndjson|prom",
+	{"output", 0, "text|json|ndjson|prom|html",
 	 "the form; text is the default, prom is for the textfile\n"
-	 "collector of Prometheus",
+	 "collector of Prometheus, html a page with charts",
 	 Q2_CLI_CHOICE, AT(output), 0},
 	{"to", 0, "FILE", "write to this file, which is replaced at once",
 	 Q2_CLI_TEXT, AT(audit.to), 0},
@@ -214,7 +214,8 @@ enum { OUTPUT_TEXT, OUTPUT_JSON, OUTPUT_NDJSON, OUTPUT_PROM };
 static enum q2_status show(struct map *map, const struct q2_scan *scan)
 {
 	static const enum q2_scan_form forms[] = {Q2_SCAN_TREE, Q2_SCAN_JSON,
-						  Q2_SCAN_NDJSON, Q2_SCAN_PROM};
+						  Q2_SCAN_NDJSON, Q2_SCAN_PROM,
+						  Q2_SCAN_HTML};
 	struct q2_sink sink = map_stream(map);
 
 	if (map->options->audit.to)
@@ -237,7 +238,7 @@ static const char *conflict(const struct options *o)
 	if (o->audit.nagios && (o->output || o->audit.to))
 		return "--nagios has a form of its own";
 	if (o->audit.to && !o->output)
-		return "--to is for JSON and prom";
+		return "--to is not for text";
 	/* A part's sums mean nothing: bases may be in other parts. */
 	if (o->audit.shard && !ndjson)
 		return "--shard is for --output=ndjson, to be merged";

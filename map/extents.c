@@ -19,26 +19,36 @@ static const struct q2_cli_option option_table[] = {
 	{"holes", 0, NULL,
 	 "tell data that lies in holes of the file, and is zeros", Q2_CLI_SET,
 	 AT(holes), 1},
-	{"output", 0, "text|json|ndjson|qemu",
+	{"output", 0, "text|json|ndjson|qemu|blocks|svg|html",
 	 "the map's form; text is the default, qemu is what\n"
-	 "qemu-img map --output=json prints",
+	 "qemu-img map --output=json prints, the last three are\n"
+	 "pictures, blocks one of characters",
 	 Q2_CLI_CHOICE, AT(output), 0},
+	OPTION_ORDER,
 	OPTIONS_USUAL,
 	{"list-verbs", 0, NULL, "list the verbs", Q2_CLI_SET, AT(list_verbs),
 	 1},
 	{0},
 };
 
+enum { FIRST_PICTURE = 4 };
+
 struct walk {
 	struct map *map;
 	struct q2_rows_report *report;
+	struct q2_picture *picture; /* or else this one */
+	uint64_t unreadable; /* bytes */
 };
 
 static enum q2_status on_row(void *ctx, const struct q2_row *row)
 {
 	struct walk *walk = ctx;
 
-	return q2_rows_add(walk->report, row);
+	if (walk->picture == NULL)
+		return q2_rows_add(walk->report, row);
+	if (row->content == Q2_C_UNREADABLE)
+		walk->unreadable += row->length;
+	return q2_picture_add_row(walk->picture, row);
 }
 
 static bool on_progress(void *ctx, const struct q2_progress *p)
@@ -48,38 +58,63 @@ static bool on_progress(void *ctx, const struct q2_progress *p)
 	return map_tick(walk->map, p);
 }
 
-static void extents(struct map *map, char *operands[])
+/* The map as a list. */
+static enum q2_status list(struct walk *walk, struct q2_disk *disk,
+			   struct q2_rows_opts *opts, struct q2_err *err)
 {
 	static const enum q2_rows_form forms[] = {
 		Q2_ROWS_TEXT, Q2_ROWS_JSON, Q2_ROWS_NDJSON, Q2_ROWS_QEMU};
-	const struct options *o = map->options;
-	enum q2_rows_form form = forms[o->output];
-	struct q2_rows_opts opts = {
-		.start = o->start,
-		.length = o->length,
-		.merge = form == Q2_ROWS_QEMU ? Q2_MERGE_QEMU :
-			 form == Q2_ROWS_TEXT ? Q2_MERGE_RUNS :
-						Q2_MERGE_SAME,
-		.holes = o->holes != 0,
-		.row = on_row,
-		.progress = on_progress,
-	};
-	struct walk walk = {.map = map};
-	struct q2_sink sink = map_stream(map);
-	struct q2_err err = {0};
-	uint64_t unreadable = 0;
+	enum q2_rows_form form = forms[walk->map->options->output];
+	struct q2_sink sink = map_stream(walk->map);
 	enum q2_status st, end;
+
+	opts->merge = form == Q2_ROWS_QEMU ? Q2_MERGE_QEMU :
+		      form == Q2_ROWS_TEXT ? Q2_MERGE_RUNS : Q2_MERGE_SAME;
+	st = q2_rows_begin(disk, form, opts->start, &sink, &walk->report, err);
+	if (st == Q2_OK)
+		st = q2_disk_rows(disk, opts, err);
+	end = q2_rows_end(walk->report, st == Q2_OK, &walk->unreadable);
+	return st == Q2_OK ? end : st;
+}
+
+static enum q2_status draw(struct walk *walk, struct q2_disk *disk,
+			   struct q2_rows_opts *opts, struct q2_err *err)
+{
+	int form = walk->map->options->output - FIRST_PICTURE;
+	struct q2_picture_opts how =
+		map_picture(walk->map, (enum q2_picture_form)form);
+	struct q2_sink sink = map_stream(walk->map);
+	enum q2_status st = q2_picture_of_disk(disk, &how, &walk->picture, err);
+
+	if (st == Q2_OK)
+		st = q2_disk_rows(disk, opts, err);
+	if (st == Q2_OK)
+		st = q2_picture_report(walk->picture, &sink);
+	q2_picture_free(walk->picture);
+	return st;
+}
+
+static void extents(struct map *map, char *operands[])
+{
+	const struct options *o = map->options;
+	struct walk walk = {.map = map};
+	struct q2_rows_opts opts = {.start = o->start,
+				    .length = o->length,
+				    .merge = Q2_MERGE_RUNS,
+				    .holes = o->holes != 0,
+				    .row = on_row,
+				    .progress = on_progress,
+				    .ctx = &walk};
+	struct q2_err err = {0};
+	enum q2_status st;
 	struct q2_disk *disk = map_open(map, operands[0]);
 
 	if (disk == NULL)
 		return;
-	opts.ctx = &walk;
-	st = q2_rows_begin(disk, form, o->start, &sink, &walk.report, &err);
-	if (st == Q2_OK)
-		st = q2_disk_rows(disk, &opts, &err);
-	end = q2_rows_end(walk.report, st == Q2_OK, &unreadable);
-	map_fail(map, operands[0], st == Q2_OK ? end : st, &err);
-	if (unreadable)
+	st = o->output < FIRST_PICTURE ? list(&walk, disk, &opts, &err) :
+					 draw(&walk, disk, &opts, &err);
+	map_fail(map, operands[0], st, &err);
+	if (walk.unreadable)
 		map->status |= Q2_EXIT_PROBLEMS;
 	q2_disk_close(disk);
 }

@@ -14,15 +14,17 @@ static const struct q2_cli_option option_table[] = {
 	{"guest", 0, "OFFSET", "the same for where this byte of the guest's "
 	 "disk\nlies", Q2_CLI_SIZE, AT(guest), 0},
 	OPTION_SNAPSHOT,
-	{"output", 0, "text|json|ndjson|blocks",
+	{"output", 0, "text|json|ndjson|blocks|svg|html",
 	 "the form; text is the default, blocks is a picture made\n"
-	 "of characters",
+	 "of characters, html a page to zoom and to point at",
 	 Q2_CLI_CHOICE, AT(output), 0},
+	OPTION_ORDER,
 	OPTIONS_USUAL,
 	{0},
 };
 
-enum { OUTPUT_TEXT, OUTPUT_JSON, OUTPUT_NDJSON, OUTPUT_BLOCKS };
+enum { OUTPUT_TEXT, OUTPUT_JSON, OUTPUT_NDJSON, OUTPUT_BLOCKS,
+       OUTPUT_SVG, OUTPUT_HTML };
 
 static enum q2_status whole(struct map *map, const char *path,
 			    struct q2_survey *survey, enum q2_map_form form,
@@ -43,25 +45,25 @@ static enum q2_status whole(struct map *map, const char *path,
 	return st == Q2_OK ? end : st;
 }
 
-#define PICTURE_COLUMNS 64
-#define PICTURE_ROWS 24
-
 static enum q2_status picture(struct map *map, const char *path,
-			      struct q2_survey *survey, struct q2_err *err)
+			      struct q2_survey *survey,
+			      enum q2_picture_form form, struct q2_err *err)
 {
 	struct q2_sink sink = map_stream(map);
+	struct q2_picture_opts how = map_picture(map, form);
 	struct q2_layout_opts opts = {.length = UINT64_MAX,
-				      .row = q2_picture_add};
-	struct q2_picture *blocks;
-	enum q2_status st = q2_picture_new(survey, PICTURE_COLUMNS,
-					  PICTURE_ROWS, &blocks, err);
+				      .guest = form != Q2_PICTURE_BLOCKS,
+				      .row = q2_picture_add_use};
+	struct q2_picture *drawn;
+	enum q2_status st = q2_picture_of_file(survey, path, &how, &drawn,
+					       err);
 
-	opts.ctx = blocks;
+	opts.ctx = drawn;
 	if (st == Q2_OK)
 		st = q2_survey_layout(survey, &opts, err);
 	if (st == Q2_OK)
-		st = q2_picture_report(blocks, path, &sink);
-	q2_picture_free(blocks);
+		st = q2_picture_report(drawn, &sink);
+	q2_picture_free(drawn);
 	return st;
 }
 
@@ -72,8 +74,10 @@ static enum q2_status everything(struct map *map, const char *path,
 						 Q2_MAP_NDJSON};
 	int output = map->options->output;
 
-	if (output == OUTPUT_BLOCKS)
-		return picture(map, path, survey, err);
+	if (output >= OUTPUT_BLOCKS)
+		return picture(map, path, survey,
+			       (enum q2_picture_form)(output - OUTPUT_BLOCKS),
+			       err);
 	return whole(map, path, survey, forms[output], err);
 }
 
@@ -200,7 +204,7 @@ static void layout(struct map *map, char *operands[])
 					    "other", NULL);
 		return;
 	}
-	if (o->output == OUTPUT_BLOCKS &&
+	if (o->output >= OUTPUT_BLOCKS &&
 	    (o->host != UINT64_MAX || o->guest != UINT64_MAX)) {
 		map->status = q2_cli_misuse(map->tool, "there is no picture "
 					    "of one address", NULL);

@@ -55,6 +55,7 @@ struct options {
 	uint64_t length;
 	uint64_t max_memory;
 	int holes;
+	int hilbert; /* pictures: 1 along that curve */
 	int quiet;
 	int progress_fd;
 	int sandbox; /* enum q2_sandbox_mode */
@@ -83,6 +84,10 @@ struct options {
 #define OPTION_RAW                                                             \
 	{"raw", 0, NULL, "the image is a raw one, whatever it holds",          \
 	 Q2_CLI_SET, AT(raw), 1}
+#define OPTION_ORDER                                                           \
+	{"order", 0, "rows|hilbert",                                           \
+	 "svg and html: how the cells lie; rows is the default",               \
+	 Q2_CLI_CHOICE, AT(hilbert), 0}
 #define OPTIONS_USUAL                                                          \
 	{"max-memory", 0, "SIZE",                                              \
 	 "limit for tables, such as 512M; half of the machine's\n"             \
@@ -142,6 +147,10 @@ enum q2_status map_table(struct map *map, const struct q2_scan *scan);
 
 /* How often a volume's room is promised: 1 is all of it. */
 double map_ratio(const struct q2_scan_volume *v);
+
+/* How to draw: what the terminal can show, and what the options say. */
+struct q2_picture_opts map_picture(const struct map *map,
+				   enum q2_picture_form form);
 
 /* Says why a step failed, and sets the exit status; nothing for Q2_OK. */
 void map_fail(struct map *map, const char *about, enum q2_status st,

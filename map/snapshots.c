@@ -18,7 +18,8 @@ static const struct q2_cli_option option_table[] = {
 	 "the guest ranges that two snapshots do not have from\n"
 	 "the same place; one of them may be 'active'",
 	 Q2_CLI_TEXT, AT(delta), 0},
-	{"output", 0, "text|json", "the form; text is the default",
+	{"output", 0, "text|json|html",
+	 "the form; text is the default, html a page with a chart",
 	 Q2_CLI_CHOICE, AT(output), 0},
 	OPTIONS_USUAL,
 	{0},
@@ -190,6 +191,8 @@ static bool choose_all(struct map *map, const struct q2_survey *survey,
 static enum q2_status show_costs(struct map *map, struct q2_survey *survey,
 				 const char *path, struct q2_err *err)
 {
+	static const enum q2_map_form forms[] = {Q2_MAP_TEXT, Q2_MAP_JSON,
+						 Q2_MAP_HTML};
 	const struct q2_cli_list *names = &map->options->names;
 	struct q2_sink sink = map_stream(map);
 	struct q2_snapshot_info info;
@@ -218,9 +221,7 @@ static enum q2_status show_costs(struct map *map, struct q2_survey *survey,
 	if (st == Q2_OK)
 		st = q2_costs_report(survey, path, costs, n, &active,
 				     chosen.at, chosen.n, together,
-				     map->options->output ? Q2_MAP_JSON :
-							    Q2_MAP_TEXT,
-				     &sink);
+				     forms[map->options->output], &sink);
 	free(costs);
 	free(chosen.at);
 	return st;
@@ -235,6 +236,11 @@ static void snapshots(struct map *map, char *operands[])
 	if (map->options->delta && map->options->names.n) {
 		map->status = q2_cli_misuse(map->tool, "--delete and --delta "
 					    "exclude each other", NULL);
+		return;
+	}
+	if (map->options->delta && map->options->output > 1) {
+		map->status = q2_cli_misuse(map->tool, "there is no page of a "
+					    "--delta", NULL);
 		return;
 	}
 	survey = map_survey(map, operands[0]);

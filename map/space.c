@@ -8,7 +8,8 @@
 #include "map.h"
 
 static const struct q2_cli_option option_table[] = {
-	{"output", 0, "text|json", "the form; text is the default",
+	{"output", 0, "text|json|html",
+	 "the form; text is the default, html a page with a chart",
 	 Q2_CLI_CHOICE, AT(output), 0},
 	OPTIONS_USUAL,
 	{0},
@@ -62,7 +63,8 @@ static enum q2_status walk_disk(const char *path, uint64_t max_memory,
 
 static void space(struct map *map, char *operands[])
 {
-	static const enum q2_map_form forms[] = {Q2_MAP_TEXT, Q2_MAP_JSON};
+	static const enum q2_map_form forms[] = {Q2_MAP_TEXT, Q2_MAP_JSON,
+						 Q2_MAP_HTML};
 	const struct options *o = map->options;
 	struct q2_sink sink = map_stream(map);
 	struct sums sums = {0};

@@ -5,17 +5,7 @@
  */
 #include <string.h>
 
-#include "report/survey.h"
-
-struct costs {
-	const struct q2_survey *survey;
-	const struct q2_cost *at;
-	size_t n;
-	const struct q2_cost *active;
-	const size_t *chosen;
-	size_t n_chosen;
-	uint64_t together;
-};
+#include "report/page.h"
 
 static void put_cost(struct q2_json *j, const struct q2_cost *c)
 {
@@ -25,7 +15,7 @@ static void put_cost(struct q2_json *j, const struct q2_cost *c)
 			c->exclusive : c->referenced));
 }
 
-static void put_chosen(struct q2_json *j, const struct costs *c)
+static void put_chosen(struct q2_json *j, const struct q2_costs *c)
 {
 	struct q2_snapshot_info info;
 
@@ -39,7 +29,7 @@ static void put_chosen(struct q2_json *j, const struct costs *c)
 	q2_json_close(j, '{');
 }
 
-static void put_json(struct q2_json *j, const struct costs *c,
+static void put_json(struct q2_json *j, const struct q2_costs *c,
 		     const char *filename)
 {
 	struct q2_snapshot_info info;
@@ -86,7 +76,7 @@ static void put_line(struct q2_buf *out, const struct q2_cost *c)
 	put_size(out, c->exclusive);
 }
 
-static void put_text(struct q2_buf *out, const struct costs *c,
+static void put_text(struct q2_buf *out, const struct q2_costs *c,
 		     const char *filename)
 {
 	struct q2_snapshot_info info;
@@ -126,7 +116,7 @@ enum q2_status q2_costs_report(const struct q2_survey *survey,
 			       uint64_t together, enum q2_map_form form,
 			       const struct q2_sink *sink)
 {
-	struct costs c = {survey, costs, n_costs, active, chosen, n, together};
+	struct q2_costs c = {survey, costs, n_costs, active, chosen, n, together};
 	char store[16384];
 	struct q2_buf out;
 	struct q2_json j = {.out = &out,
@@ -135,6 +125,8 @@ enum q2_status q2_costs_report(const struct q2_survey *survey,
 	q2_buf_pipe(&out, store, sizeof(store), sink->write, sink->ctx);
 	if (form == Q2_MAP_TEXT)
 		put_text(&out, &c, filename);
+	else if (form == Q2_MAP_HTML)
+		q2_costs_put_html(&out, &c, filename);
 	else
 		put_json(&j, &c, filename);
 	return q2_report_flush(&out);

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "report/page.h"
+
 static const char *kind_text(enum q2_file_kind kind)
 {
 	return kind == Q2_FILE_QCOW2 ? "qcow2" :
@@ -392,6 +394,9 @@ enum q2_status q2_scan_report(const struct q2_scan *scan,
 		break;
 	case Q2_SCAN_PROM:
 		put_prom(&out, scan);
+		break;
+	case Q2_SCAN_HTML:
+		q2_scan_put_html(&out, scan);
 		break;
 	}
 	return q2_report_flush(&out);

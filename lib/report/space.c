@@ -3,7 +3,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "report/survey.h"
+#include "report/page.h"
 
 static const char *const shares[Q2_SHARE_COUNT] = {
 	[Q2_SHARE_ACTIVE] = "active",
@@ -155,13 +155,11 @@ static void put_line(struct q2_buf *out, const char *what, uint64_t bytes)
 	q2_buf_char(out, '\n');
 }
 
-static void put_text(struct q2_buf *out, const struct q2_survey *survey,
-		     const char *filename, const struct q2_space *s)
+/* What the table does not tell. */
+static void put_notes(struct q2_buf *out, const struct q2_space *s)
 {
 	struct totals t = totals_of(s);
 
-	q2_survey_put_title(out, survey, filename);
-	put_table(out, s, &t);
 	put_line(out, "metadata", t.metadata.bytes);
 	if (s->tail)
 		put_line(out, "behind the last cluster in use", s->tail);
@@ -181,6 +179,26 @@ static void put_text(struct q2_buf *out, const struct q2_survey *survey,
 	}
 }
 
+static void put_text(struct q2_buf *out, const struct q2_survey *survey,
+		     const char *filename, const struct q2_space *s)
+{
+	struct totals t = totals_of(s);
+
+	q2_survey_put_title(out, survey, filename);
+	put_table(out, s, &t);
+	put_notes(out, s);
+}
+
+static void put_html(struct q2_buf *out, const struct q2_survey *survey,
+		     const char *filename, const struct q2_space *s)
+{
+	struct q2_buf notes = {0};
+
+	put_notes(&notes, s);
+	q2_space_put_html(out, survey, filename, s, &notes);
+	q2_buf_free(&notes);
+}
+
 enum q2_status q2_space_report(const struct q2_survey *survey,
 			       const char *filename,
 			       const struct q2_space *space,
@@ -195,6 +213,8 @@ enum q2_status q2_space_report(const struct q2_survey *survey,
 	q2_buf_pipe(&out, store, sizeof(store), sink->write, sink->ctx);
 	if (form == Q2_MAP_TEXT)
 		put_text(&out, survey, filename, space);
+	else if (form == Q2_MAP_HTML)
+		put_html(&out, survey, filename, space);
 	else
 		put_json(&j, survey, filename, space);
 	return q2_report_flush(&out);

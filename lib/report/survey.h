@@ -16,6 +16,9 @@ void q2_survey_put_head(struct q2_json *j, const struct q2_survey *s,
 void q2_survey_put_title(struct q2_buf *out, const struct q2_survey *s,
 			 const char *filename);
 
+/* The same without the name. */
+void q2_survey_put_facts(struct q2_buf *out, const struct q2_survey *s);
+
 /* A snapshot by the index of its record: its id, and its name. */
 void q2_survey_put_name(struct q2_buf *out, const struct q2_survey *s,
 			uint32_t index);
