@@ -25,21 +25,22 @@ BUILD_DEPS_DEBIAN := gcc libc6-dev pkg-config zlib1g-dev libdeflate-dev \
 TEST_DEPS_DEBIAN := $(BUILD_DEPS_DEBIAN) clang check qemu-utils e2fsprogs jq \
 	mandoc shellcheck codespell git xz-utils util-linux binutils xxhash \
 	xfsprogs mount libnbd-dev nbdkit curl prometheus prometheus-node-exporter \
-	dosfstools mtools fdisk xxd python3 libqcow-utils
+	dosfstools mtools fdisk xxd python3 libqcow-utils chromium \
+	fonts-dejavu-core
 DEPS_FEDORA := gcc glibc-devel pkgconf zlib-devel libdeflate-devel \
 	libzstd-devel xxhash-devel openssl-devel libsmartcols-devel libnbd-devel \
 	libseccomp-devel clang check-devel qemu-img e2fsprogs jq mandoc ShellCheck codespell git xz \
 	util-linux binutils xxhash xfsprogs nbdkit curl golang-github-prometheus \
-	node-exporter dosfstools mtools xxd python3
+	node-exporter dosfstools mtools xxd chromium-headless python3
 DEPS_ALPINE := gcc musl-dev linux-headers pkgconf zlib-dev libdeflate-dev \
 	zstd-dev xxhash-dev openssl-dev util-linux-dev libnbd-dev clang check-dev \
 	libseccomp-dev qemu-img e2fsprogs jq mandoc shellcheck codespell git xz util-linux binutils \
 	bash xxhash xfsprogs nbdkit curl prometheus prometheus-node-exporter \
-	dosfstools mtools sfdisk xxd python3
+	dosfstools mtools sfdisk xxd chromium python3
 DEPS_ARCH := gcc pkgconf zlib libdeflate zstd xxhash openssl libnbd clang check \
 	libseccomp qemu-img e2fsprogs jq mandoc shellcheck codespell git xz util-linux binutils \
 	xfsprogs nbdkit curl prometheus prometheus-node-exporter \
-	dosfstools mtools xxd python
+	dosfstools mtools xxd chromium python
 
 # --- compiling: V=1 shows the commands ------------------------------------------------------------------
 LIBS := zlib libdeflate libzstd libxxhash libcrypto

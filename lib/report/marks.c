@@ -18,7 +18,7 @@
 #define WINE "#882255", "#b04a7a"
 #define OLIVE "#8a8a2a", "#c2c25a"
 #define INDIGO "#332288", "#8f86e0"
-#define SLATE "#5a6472", "#a9b3c2"
+#define SLATE "#5a6472", "#75808f"
 #define MIST "#b4c2dc", "#4c5a74"
 #define PALE "#e2e5ea", "#2d323b"
 
@@ -48,7 +48,7 @@ static const struct q2_mark_style styles[Q2_MARKS] = {
 			     "compressed data"},
 	[Q2_U_VMSTATE] = {'v', NULL, 33, Q2_HATCH_NONE, YELLOW,
 			  "VM state of snapshots"},
-	[Q2_U_MIXED] = {'X', NULL, 31, Q2_HATCH_CROSS, RED,
+	[Q2_U_MIXED] = {'X', NULL, 31, Q2_HATCH_DOWN, RED,
 			"named as two different things"},
 	[Q2_M_DATA_SHARED] = {'*', "\xe2\x96\x93", 36, Q2_HATCH_NONE, SKY,
 			      "data shared with snapshots"},

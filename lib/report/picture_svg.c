@@ -217,9 +217,12 @@ void q2_picture_put_map(struct q2_buf *out, const struct q2_picture *p)
 {
 	struct grid g = grid_of(p);
 
-	q2_buf_format(out, "<svg viewBox=\"0 0 %u %u\" width=\"%u\" "
-		      "height=\"%u\">\n", width_of(&g), height_of(&g),
-		      width_of(&g), height_of(&g));
+	/* What is nearly as wide as the page becomes so. */
+	q2_buf_format(out, "<svg%s viewBox=\"0 0 %u %u\" width=\"%u\" "
+		      "height=\"%u\">\n",
+		      width_of(&g) > 3 * WIDTH / 4 ? " class=\"full\"" : "",
+		      width_of(&g), height_of(&g), width_of(&g),
+		      height_of(&g));
 	put_content(out, &g);
 	q2_buf_text(out, "</svg>\n");
 }

@@ -207,7 +207,11 @@ test_survey() {
 		exits 8 "$verb" --max-memory=20K clean.qcow2
 	done
 	exits 16 layout --host=0 --guest=0 clean.qcow2
-	exits 16 layout --host=0 --output=blocks clean.qcow2
+	for verb in blocks svg html; do
+		exits 16 layout --host=0 --output=$verb clean.qcow2
+		exits 16 layout --guest=0 --output=$verb clean.qcow2
+	done
+	exits 16 snapshots --delta=first,active --output=html clean.qcow2
 	exits 0 layout --output=blocks clean.qcow2
 	check 'layout: a picture' grep -q '^ *0  HRr1' out
 	exits 4 layout --output=blocks corrupt.qcow2
@@ -233,6 +237,42 @@ test_survey() {
 	check 'snapshots --delta: the same' json '.bytes == 0 and .differing == []'
 	exits 0 snapshots --delete=1 --delete=first --output=json clean.qcow2
 	check 'snapshots --delete: once' json '.deleting.ids == ["1"]'
+}
+
+# What a browser makes of them is told by tests/pictures.
+test_pictures() {
+	local verb form
+	for verb in layout extents; do
+		for form in blocks svg html; do
+			exits 4 $verb --output=$form corrupt.qcow2
+			exits 8 $verb --output=$form missing
+			check "$verb --output=$form, missing: no output" test ! -s out
+			exits 0 $verb --output=$form clean.qcow2
+			cp out first
+			exits 0 $verb --output=$form clean.qcow2
+			check "$verb --output=$form: the same again" cmp -s first out
+			"$map" $verb --output=$form clean.qcow2 >/dev/full 2>err
+			check "full: $verb --output=$form" test $? -eq 8
+		done
+		exits 16 $verb --order=diagonal --output=svg clean.qcow2
+		exits 0 $verb --order=hilbert --output=svg clean.qcow2
+	done
+	for verb in space snapshots audit; do
+		exits 0 $verb --output=html clean.qcow2
+		check "$verb: a page" test "$(head -n 1 out)" = '<!DOCTYPE html>'
+		check "$verb: has a policy" out_has "default-src 'none'"
+		check "$verb: its end" test "$(tail -n 1 out)" = '</html>'
+		check "$verb: no addresses of others" test -z "$(grep -oE 'https?://' out)"
+		"$map" $verb --output=html clean.qcow2 >/dev/full 2>err
+		check "full: $verb --output=html" test $? -eq 8
+	done
+	for verb in space snapshots; do
+		exits 4 $verb --output=html corrupt.qcow2
+		check "$verb, damage: on its page" out_has L2_UNALIGNED
+	done
+	exits 0 audit --output=html --to=page.html clean.qcow2
+	check 'audit --to: a page' grep -q '^</html>' page.html
+	rm page.html first
 }
 
 # With a reader that has gone, a full device, and no stdout at all.
@@ -340,6 +380,7 @@ test_bad_input
 test_policy
 test_damage
 test_survey
+test_pictures
 test_json
 test_output
 test_signals

@@ -146,12 +146,15 @@ class Browser:
         self.mouse("mouseMoved", x, y)
         return x, y
 
-    def screenshot(self, path=None):
-        data = base64.b64decode(self.call("Page.captureScreenshot")["data"])
+    def screenshot(self, path=None, height=100):
+        """The pixels of the upper part; the whole goes to a file."""
         if path:
+            data = self.call("Page.captureScreenshot")["data"]
             with open(path, "wb") as f:
-                f.write(data)
-        return Pixels(data)
+                f.write(base64.b64decode(data))
+        data = self.call("Page.captureScreenshot", clip={
+            "x": 0, "y": 0, "width": 1000, "height": height, "scale": 1})
+        return Pixels(base64.b64decode(data["data"]))
 
     def close(self):
         try:
