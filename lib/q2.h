@@ -1240,6 +1240,62 @@ Q2_PUBLIC enum q2_status q2_picture_report(const struct q2_picture *picture,
 					   const struct q2_sink *sink)
 	Q2_MUST_CHECK;
 
+/* ---------------------------------------------------------------- forecast
+ * What a change would come to, before it is made.  Images are only read.
+ */
+
+/* What new clusters are for. */
+enum q2_placed {
+	Q2_PLACED_DATA,
+	Q2_PLACED_L2,
+	Q2_PLACED_L1,
+	Q2_PLACED_REFTABLE,
+	Q2_PLACED_REFBLOCK,
+	Q2_PLACED_COUNT
+};
+/* Such as "l2-table"; static storage. */
+Q2_PUBLIC const char *q2_placed_text(enum q2_placed what);
+
+/* What a commit does to the base, and to the top image; bytes everywhere.  `bound`
+ * holds for any writer that places clusters one by one, the other figures for
+ * q2_inplace(). */
+struct q2_commit_cost {
+	char base[4096]; /* its path */
+	bool raw;	 /* the base is a raw image */
+	bool device;	 /* it lies on a block device */
+	bool exact; /* `placed` to `needed` are known; else memory did not suffice,
+		     * and there is only `bound` */
+	uint64_t cluster_size; /* of the base; 0 if raw */
+	uint64_t disk_before;  /* size of the base's disk */
+	uint64_t disk_after;
+	uint64_t data;	/* of the guest's disk that come into the base */
+	uint64_t zeros; /* of it, that have to read as zeros there */
+	uint64_t length_before; /* of the base's file, or of the device */
+	uint64_t length_after;
+	uint64_t end_before; /* of the last cluster in use, from the file's start */
+	uint64_t end_after;
+	uint64_t overwritten; /* clusters of the disk, written where they are */
+	uint64_t inside[Q2_PLACED_COUNT]; /* new, in free clusters of the file */
+	uint64_t behind[Q2_PLACED_COUNT]; /* new, behind the file's end */
+	uint64_t freed; /* clusters that become free, maybe for use at once */
+	uint64_t needed;    /* room on the volume: growth, and holes that fill up */
+	uint64_t bound;	    /* the base grows by no more */
+	uint64_t available; /* UINT64_MAX: not known */
+	uint64_t top_before; /* length of the top image's file */
+	uint64_t top_after;  /* the same if it is to keep what it has */
+	char objection[240]; /* why q2_inplace() would refuse; empty: nothing */
+};
+
+struct q2_inplace_opts;
+
+/* Forecasts a commit of the image at `path`, without locks, also of images in use.
+ * Of `opts` job, siblings and available do not matter.  Q2_E_FORMAT: a member of
+ * the chain is corrupt, and the text names the finding. */
+Q2_PUBLIC enum q2_status q2_forecast_commit(const char *path,
+					    const struct q2_inplace_opts *opts,
+					    struct q2_commit_cost *cost,
+					    struct q2_err *err) Q2_MUST_CHECK;
+
 /* ------------------------------------------------------------------ report
  * Findings and results as text for people and as JSON.  Everything is handed
  * to a sink in pieces, in order.  The functions return Q2_OK, Q2_E_IO if the

@@ -117,6 +117,10 @@ static enum q2_status open_files(struct q2_inplace *ip, const char *path,
 
 	if (st == Q2_OK)
 		st = find_base(ip, err);
+	if (st == Q2_OK && ip->look_only) {
+		ip->base_io = ip->chain.layers[ip->base]->io;
+		return Q2_OK;
+	}
 	if (st == Q2_OK)
 		st = open_rw(ip, ip->chain.layers[0]->path, &ip->top_io, err);
 	if (st == Q2_OK && ip->opts->job == Q2_COMMIT)
@@ -152,17 +156,24 @@ static enum q2_status open_top(struct q2_inplace *ip, struct q2_err *err)
 	return st;
 }
 
-static enum q2_status open_target(struct q2_inplace *ip, struct q2_err *err)
+enum q2_status q2_inplace_open_base(struct q2_inplace *ip, struct q2_io *io,
+				    unsigned flags, struct q2_writer **out,
+				    struct q2_err *err)
 {
-	struct q2_writer_opts opts = {.below = ip->base + 1 < ip->chain.n ?
+	struct q2_writer_opts opts = {.flags = flags,
+				      .below = ip->base + 1 < ip->chain.n ?
 						       &ip->below : NULL};
 
 	if (ip->opts->flags & Q2_INPLACE_STALE_BITMAPS)
 		opts.flags |= Q2_WRITER_STALE_BITMAPS;
+	return q2_writer_open(io, &ip->budget, &opts, out, err);
+}
+
+static enum q2_status open_target(struct q2_inplace *ip, struct q2_err *err)
+{
 	if (ip->chain.layers[ip->base]->raw)
 		return Q2_OK;
-	return q2_writer_open(ip->base_io, &ip->budget, &opts, &ip->target,
-			      err);
+	return q2_inplace_open_base(ip, ip->base_io, 0, &ip->target, err);
 }
 
 static void set_views(struct q2_inplace *ip)
@@ -180,20 +191,42 @@ static void set_views(struct q2_inplace *ip)
 					c->layers[ip->base]->map.size);
 }
 
-static enum q2_status prepare(struct q2_inplace *ip, const char *path,
-			      struct q2_err *err)
+enum q2_status q2_inplace_open(struct q2_inplace *ip, const char *path,
+			       struct q2_err *err)
 {
-	bool commit = ip->opts->job == Q2_COMMIT;
-	enum q2_status st = open_files(ip, path, err);
+	enum q2_status st;
 	void *block;
 
+	ip->budget.limit = ip->opts->max_memory;
+	st = open_files(ip, path, err);
 	if (st != Q2_OK)
 		return st;
 	set_views(ip);
 	st = q2_get(&ip->budget, Q2_INPLACE_BUF, &block, err);
 	ip->buf = block;
-	if (st == Q2_OK)
-		st = q2_inplace_judge(ip, err);
+	return st == Q2_OK ? q2_inplace_judge(ip, err) : st;
+}
+
+void q2_inplace_close(struct q2_inplace *ip)
+{
+	q2_writer_close(ip->top);
+	q2_writer_close(ip->target);
+	q2_view_free(&ip->upper);
+	q2_view_free(&ip->under);
+	q2_put(&ip->budget, ip->buf, Q2_INPLACE_BUF);
+	q2_chain_close(&ip->chain);
+	if (ip->look_only)
+		return;
+	q2_io_close(ip->top_io);
+	q2_io_close(ip->base_io);
+}
+
+static enum q2_status prepare(struct q2_inplace *ip, const char *path,
+			      struct q2_err *err)
+{
+	bool commit = ip->opts->job == Q2_COMMIT;
+	enum q2_status st = q2_inplace_open(ip, path, err);
+
 	if (st == Q2_OK)
 		st = q2_inplace_siblings(ip, err);
 	ip->result->nothing_to_do = !commit && (ip->base == 1 ||
@@ -206,7 +239,7 @@ static enum q2_status prepare(struct q2_inplace *ip, const char *path,
 	if (st == Q2_OK && commit)
 		st = open_target(ip, err);
 	if (st == Q2_OK)
-		st = commit ? q2_commit_forecast(ip, err) :
+		st = commit ? q2_commit_foresee(ip, err) :
 			      q2_absorb_forecast(ip, err);
 	return st;
 }
@@ -240,28 +273,25 @@ enum q2_status q2_inplace_run(const char *path,
 			      struct q2_err *err)
 {
 	struct q2_inplace *ip = calloc(1, sizeof(*ip));
+	struct q2_commit_cost *cost = calloc(1, sizeof(*cost));
 	struct q2_err own = {0};
-	enum q2_status st;
+	enum q2_status st = Q2_E_NOMEM;
 
 	memset(result, 0, sizeof(*result));
-	if (ip == NULL)
-		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
-	ip->opts = opts;
-	ip->files = files;
-	ip->result = result;
-	ip->budget.limit = opts->max_memory;
 	err = err ? err : &own;
-	st = prepare(ip, path, err);
-	if (st == Q2_OK)
-		st = work(ip, err);
-	q2_writer_close(ip->top);
-	q2_writer_close(ip->target);
-	q2_view_free(&ip->upper);
-	q2_view_free(&ip->under);
-	q2_put(&ip->budget, ip->buf, Q2_INPLACE_BUF);
-	q2_chain_close(&ip->chain);
-	q2_io_close(ip->top_io);
-	q2_io_close(ip->base_io);
+	if (ip == NULL || cost == NULL) {
+		st = q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
+	} else {
+		*ip = (struct q2_inplace){.opts = opts,
+					  .files = files,
+					  .result = result,
+					  .cost = cost};
+		st = prepare(ip, path, err);
+		if (st == Q2_OK)
+			st = work(ip, err);
+		q2_inplace_close(ip);
+	}
+	free(cost);
 	free(ip);
 	return st;
 }

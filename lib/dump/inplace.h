@@ -72,10 +72,18 @@ struct q2_inplace {
 	/* Forecast: clusters (of a raw base: bytes) up to here are in it. */
 	uint64_t counted;
 	uint64_t slots;	  /* and L2 tables */
+	bool look_only;	  /* a forecast without locks: top_io, base_io unused */
+	bool rehearsing;  /* `target` writes to an overlay, and no data */
+	struct q2_commit_cost *cost;
 	uint8_t *buf;
 };
 
 #define Q2_INPLACE_BUF (UINT64_C(1) << 20)
+
+/* Opens the writer for a QCOW2 base in `io`. */
+enum q2_status q2_inplace_open_base(struct q2_inplace *ip, struct q2_io *io,
+				    unsigned flags, struct q2_writer **out,
+				    struct q2_err *err) Q2_MUST_CHECK;
 
 /* The reasons against it, inplace_judge.c. */
 enum q2_status q2_inplace_judge(struct q2_inplace *ip,
@@ -108,8 +116,25 @@ enum q2_status q2_absorb_forecast(struct q2_inplace *ip,
 				  struct q2_err *err) Q2_MUST_CHECK;
 enum q2_status q2_absorb(struct q2_inplace *ip,
 			 struct q2_err *err) Q2_MUST_CHECK;
-enum q2_status q2_commit_forecast(struct q2_inplace *ip,
+/* Fills in *ip->cost, and says by result->needed what has to be there. */
+enum q2_status q2_commit_foresee(struct q2_inplace *ip,
+				 struct q2_err *err) Q2_MUST_CHECK;
+/* Of the work, what concerns the base. */
+enum q2_status q2_commit_base(struct q2_inplace *ip, const char *phase,
+			      struct q2_err *err) Q2_MUST_CHECK;
+/* Whether the base can become as large as the top image's disk. */
+enum q2_status q2_commit_may_grow(struct q2_inplace *ip,
 				  struct q2_err *err) Q2_MUST_CHECK;
+/* Calls `take` for each part of the disk that the base has to get. */
+enum q2_status q2_commit_parts(struct q2_inplace *ip, const char *phase,
+			       enum q2_status (*take)(struct q2_inplace *ip,
+						      uint64_t at,
+						      uint64_t len,
+						      bool zeros,
+						      struct q2_err *err),
+			       struct q2_err *err) Q2_MUST_CHECK;
+uint64_t q2_commit_size(const struct q2_inplace *ip); /* of the top's disk */
+uint64_t q2_base_size(const struct q2_inplace *ip);
 enum q2_status q2_commit(struct q2_inplace *ip,
 			 struct q2_err *err) Q2_MUST_CHECK;
 
@@ -117,6 +142,12 @@ enum q2_status q2_commit(struct q2_inplace *ip,
 enum q2_status q2_inplace_tick(struct q2_inplace *ip, const char *phase,
 			       uint64_t done, uint64_t total,
 			       struct q2_err *err) Q2_MUST_CHECK;
+
+/* Opens the chain and what ip->opts ask for, sets the views.  Whatever it
+ * returns, q2_inplace_close() follows. */
+enum q2_status q2_inplace_open(struct q2_inplace *ip, const char *path,
+			       struct q2_err *err) Q2_MUST_CHECK;
+void q2_inplace_close(struct q2_inplace *ip);
 
 /* q2_inplace() with other files. */
 enum q2_status q2_inplace_run(const char *path,

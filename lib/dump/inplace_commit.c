@@ -12,21 +12,14 @@
 #include "base/err.h"
 #include "dump/inplace.h"
 
-#define BLOCK UINT64_C(4096) /* of file systems */
-
-static const struct q2_layer *base_of(const struct q2_inplace *ip)
-{
-	return ip->chain.layers[ip->base];
-}
-
-static uint64_t size_of_base(const struct q2_inplace *ip)
+uint64_t q2_base_size(const struct q2_inplace *ip)
 {
 	return ip->target ? q2_writer_geom(ip->target)->disk_size :
 			    ip->base_io->size;
 }
 
 /* Bytes that the guest of the top image sees. */
-static uint64_t size_of_top(const struct q2_inplace *ip)
+uint64_t q2_commit_size(const struct q2_inplace *ip)
 {
 	return q2_view_size(&ip->upper);
 }
@@ -36,9 +29,9 @@ static uint64_t size_of_top(const struct q2_inplace *ip)
 static enum q2_status grow(struct q2_inplace *ip, bool try_only,
 			   struct q2_err *err)
 {
-	uint64_t size = size_of_top(ip);
+	uint64_t size = q2_commit_size(ip);
 
-	if (size <= size_of_base(ip))
+	if (size <= q2_base_size(ip))
 		return Q2_OK;
 	if (ip->target)
 		return q2_write_resize(ip->target, size, try_only, err);
@@ -69,8 +62,9 @@ static enum q2_status put_data(struct q2_inplace *ip, uint64_t at,
 	ip->result->data += len;
 	for (uint64_t done = 0, n; done < len && st == Q2_OK; done += n) {
 		n = q2_min(len - done, Q2_INPLACE_BUF);
-		st = q2_view_read(&ip->upper, ip->buf, (size_t)n, at + done,
-				  err);
+		if (!ip->rehearsing)
+			st = q2_view_read(&ip->upper, ip->buf, (size_t)n,
+					  at + done, err);
 		if (st == Q2_OK)
 			st = put(ip, ip->buf, (size_t)n, at + done, err);
 	}
@@ -110,7 +104,7 @@ static enum q2_status put_zeros(struct q2_inplace *ip, uint64_t at,
 }
 
 /* Calls `take` for each part of the disk that the base has to get. */
-static enum q2_status for_each(struct q2_inplace *ip, const char *phase,
+enum q2_status q2_commit_parts(struct q2_inplace *ip, const char *phase,
 			       enum q2_status (*take)(struct q2_inplace *ip,
 						      uint64_t at,
 						      uint64_t len,
@@ -118,7 +112,7 @@ static enum q2_status for_each(struct q2_inplace *ip, const char *phase,
 						      struct q2_err *err),
 			       struct q2_err *err)
 {
-	uint64_t size = size_of_top(ip);
+	uint64_t size = q2_commit_size(ip);
 	enum q2_status st = Q2_OK;
 
 	for (uint64_t at = 0, len; at < size && st == Q2_OK; at += len) {
@@ -140,100 +134,22 @@ static enum q2_status push(struct q2_inplace *ip, uint64_t at, uint64_t len,
 	return zeros ? put_zeros(ip, at, len, err) : put_data(ip, at, len, err);
 }
 
-/* Adds what of [at, at + len) is a hole in a raw base, or lies past its end, in
- * whole blocks, each once. */
-static void cost_raw(struct q2_inplace *ip, uint64_t at, uint64_t len)
+enum q2_status q2_commit_may_grow(struct q2_inplace *ip, struct q2_err *err)
 {
-	uint64_t end = q2_div_up(at + len, BLOCK) * BLOCK;
-
-	at = q2_max(at / BLOCK * BLOCK, ip->counted);
-	ip->counted = q2_max(ip->counted, end);
-	while (at < end) {
-		struct q2_range data = q2_io_data(ip->base_io, at);
-
-		if (data.len == 0 || data.start >= end) {
-			ip->result->needed += end - at;
-			return;
-		}
-		ip->result->needed += data.start > at ? data.start - at : 0;
-		at = q2_end(data);
-	}
+	return grow(ip, true, err);
 }
 
-/* Adds what a part costs at the most: clusters that the base does not have as its
- * own, each once, and the tables that may be missing. */
-static enum q2_status cost(struct q2_inplace *ip, uint64_t at, uint64_t len,
-			   bool zeros, struct q2_err *err)
+enum q2_status q2_commit_base(struct q2_inplace *ip, const char *phase,
+			      struct q2_err *err)
 {
-	struct q2_map *map = &ip->chain.layers[ip->base]->map;
-	const struct q2_geom *g;
-	uint64_t end = at + len;
-
-	(void)err;
-	if (ip->target == NULL) {
-		if (!zeros)
-			cost_raw(ip, at, len);
-		return Q2_OK;
-	}
-	g = q2_writer_geom(ip->target);
-	for (uint64_t slot = at >> g->cluster_bits >> g->l2_bits;
-	     slot <= (end - 1) >> g->cluster_bits >> g->l2_bits; slot++)
-		if (slot >= ip->slots) {
-			ip->slots = slot + 1;
-			ip->result->needed += g->cluster_size;
-		}
-	if (zeros && g->version > 2)
-		return Q2_OK;
-	while (at < end) {
-		struct q2_extent e = {.length = end - at};
-		uint64_t first, last;
-
-		if (at < map->size)
-			q2_map_at(map, at, end - at, &e);
-		first = q2_max(at >> g->cluster_bits, ip->counted);
-		last = (at + e.length - 1) >> g->cluster_bits;
-		at += e.length;
-		if (!g->snapshots && (e.kind == Q2_MAP_DATA ||
-				      e.kind == Q2_MAP_ZERO_ALLOC))
-			continue;
-		if (last < first)
-			continue;
-		ip->result->needed += (last - first + 1) << g->cluster_bits;
-		ip->counted = last + 1;
-	}
-	return Q2_OK;
-}
-
-enum q2_status q2_commit_forecast(struct q2_inplace *ip, struct q2_err *err)
-{
-	enum q2_status st = grow(ip, true, err);
-	uint64_t needed;
+	enum q2_status st = grow(ip, false, err);
 
 	if (st == Q2_OK)
-		st = for_each(ip, "looking", cost, err);
-	needed = ip->result->needed;
-
-	if (st != Q2_OK)
-		return st;
-	if (ip->target && (needed || size_of_top(ip) > size_of_base(ip))) {
-		const struct q2_geom *g = q2_writer_geom(ip->target);
-		uint64_t clusters = needed >> g->cluster_bits;
-
-		/* The L1 table may move. */
-		if (size_of_top(ip) > size_of_base(ip))
-			clusters += q2_l1_needed(size_of_top(ip),
-						 g->cluster_bits,
-						 1u << g->entry_bits) * 8 /
-					    g->cluster_size + 1;
-		clusters += (clusters >> g->block_bits) + 3;
-		ip->result->needed = clusters << g->cluster_bits;
-	}
-	if (ip->target == NULL && size_of_top(ip) > size_of_base(ip))
-		ip->result->needed += BLOCK; /* the last byte */
-	if (ip->result->needed == 0)
-		return Q2_OK;
-	return q2_inplace_room(ip, ip->base_io, base_of(ip)->path,
-			       ip->base_end, ip->result->needed, err);
+		st = q2_commit_parts(ip, phase, push, err);
+	if (st == Q2_OK)
+		st = ip->target ? q2_write_commit(ip->target, err) :
+				  q2_flush(ip->base_io, err);
+	return st;
 }
 
 /* The top image now has nothing that its base does not have. */
@@ -260,12 +176,7 @@ static enum q2_status leave_top(struct q2_inplace *ip, struct q2_err *err)
 
 enum q2_status q2_commit(struct q2_inplace *ip, struct q2_err *err)
 {
-	enum q2_status st = grow(ip, false, err);
+	enum q2_status st = q2_commit_base(ip, "committing", err);
 
-	if (st == Q2_OK)
-		st = for_each(ip, "committing", push, err);
-	if (st == Q2_OK)
-		st = ip->target ? q2_write_commit(ip->target, err) :
-				  q2_flush(ip->base_io, err);
 	return st == Q2_OK ? leave_top(ip, err) : st;
 }

@@ -32,7 +32,8 @@ enum q2_status q2_inplace_check(struct q2_inplace *ip, struct q2_io *io,
 				struct q2_err *err)
 {
 	struct first first = {0};
-	struct q2_check_opts opts = {.flags = Q2_CHECK_DATA,
+	struct q2_check_opts opts = {.flags = ip->look_only ? 0 :
+							      Q2_CHECK_DATA,
 				     .max_memory = ip->opts->max_memory,
 				     .found = take_finding,
 				     .ctx = &first};
@@ -66,6 +67,10 @@ static enum q2_status judge_layer(struct q2_inplace *ip, unsigned i,
 	uint64_t end = 0;
 	enum q2_status st = Q2_OK;
 
+	if (ip->look_only) {
+		io = l->io;
+		use = Q2_USE_NONE;
+	}
 	if (use == Q2_USE_WRITER || (lost && use != Q2_USE_NONE))
 		return q2_fail(err, Q2_E_IN_USE, 0, Q2_NO_OFFSET,
 			       "'%.100s' is in use by another process",
@@ -238,7 +243,7 @@ enum q2_status q2_inplace_room(struct q2_inplace *ip, struct q2_io *io,
 		*available = io->size - q2_min(io->size, end);
 	else if (ip->files->open == NULL && statvfs(path, &fs) == 0)
 		*available = (uint64_t)fs.f_bavail * fs.f_frsize;
-	if (needed <= *available)
+	if (needed <= *available || ip->look_only)
 		return Q2_OK;
 	return q2_fail(err, Q2_E_IO, ENOSPC, Q2_NO_OFFSET,
 		       "'%.80s' may need %llu bytes more, and there is room for "

@@ -202,6 +202,7 @@ static enum q2_status load(struct q2_writer *w, struct q2_err *err)
 	if (h.magic != Q2_MAGIC || !q2_geom_make(&h, &faults, w->img.io->size, g))
 		return q2_fail(err, Q2_E_FORMAT, 0, 0, "not a QCOW2 image");
 	st = judge(&h, &faults, err);
+	w->count.old_size = g->file_size;
 	w->subs = g->ext_l2 ? 32 : 1;
 	w->sub = g->cluster_size / w->subs;
 	w->zero_flag = g->version > 2;

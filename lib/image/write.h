@@ -50,7 +50,10 @@ enum q2_writer_flag {
 	 * which this writer cannot.  With this flag they are marked IN_USE before
 	 * the first write, as a program that died over them leaves them: present,
 	 * and not to be trusted.  Without it they make opening fail. */
-	Q2_WRITER_STALE_BITMAPS = 1 << 1
+	Q2_WRITER_STALE_BITMAPS = 1 << 1,
+	/* Tables are written and data are not, nor are they read for it: `io` is
+	 * an overlay, and what is wanted are its length and the counts. */
+	Q2_WRITER_REHEARSAL = 1 << 2
 };
 
 struct q2_writer_opts {
@@ -80,6 +83,18 @@ void q2_writer_close(struct q2_writer *w);
 
 /* The geometry as it is now; valid until the writer is closed. */
 const struct q2_geom *q2_writer_geom(const struct q2_writer *w);
+
+/* What has been done since the writer was opened, in clusters. */
+struct q2_writer_counts {
+	uint64_t overwritten; /* of the disk, written where they were */
+	uint64_t inside[Q2_PLACED_COUNT]; /* taken from what the file had free */
+	uint64_t behind[Q2_PLACED_COUNT]; /* placed behind its end */
+	uint64_t freed; /* that lost their last reference */
+	uint64_t holes; /* rehearsal: bytes of data that would fill holes */
+	uint64_t end;	/* the cluster behind the last one that is in use */
+};
+void q2_writer_counts(const struct q2_writer *w,
+		      struct q2_writer_counts *out);
 
 /* Bytes [guest, guest + len) must lie on the disk, else Q2_E_RANGE. */
 enum q2_status q2_write(struct q2_writer *w, const void *buf, size_t len,

@@ -71,8 +71,11 @@ static enum q2_status put_range(struct q2_writer *w, const struct change *c,
 	uint64_t base = c->guest - c->in;
 	enum q2_status st = Q2_OK;
 
+	if (w->flags & Q2_WRITER_REHEARSAL)
+		return q2_w_put_data(w, NULL, (size_t)(to - from), host + from,
+				     err);
 	if (from == c->in && to == c->in + c->len)
-		return q2_w_put(w, c->buf, c->len, host + from, err);
+		return q2_w_put_data(w, c->buf, c->len, host + from, err);
 	if (from < c->in)
 		st = q2_w_old(w, &c->e, w->bounce, (size_t)(c->in - from),
 			      base + from, err);
@@ -83,7 +86,8 @@ static enum q2_status put_range(struct q2_writer *w, const struct change *c,
 			      c->guest + c->len, err);
 	if (st != Q2_OK)
 		return st;
-	return q2_w_put(w, w->bounce, (size_t)(to - from), host + from, err);
+	return q2_w_put_data(w, w->bounce, (size_t)(to - from), host + from,
+			     err);
 }
 
 static enum q2_status in_place(struct q2_writer *w, struct change *c,
@@ -101,6 +105,7 @@ static enum q2_status in_place(struct q2_writer *w, struct change *c,
 	if (!(c->e.alloc >> last & 1))
 		to = (last + 1) * w->sub;
 	st = put_range(w, c, from, to, c->e.host, err);
+	q2_w_written(w, c->guest, true);
 	if (st != Q2_OK || (c->touched & ~c->e.alloc) == 0)
 		return st;
 	c->e.alloc |= c->touched;
@@ -124,6 +129,8 @@ static enum q2_status to_new(struct q2_writer *w, struct change *c,
 	while (!(data >> last & 1))
 		last--;
 	e.host = clu << w->img.geom.cluster_bits;
+	q2_w_placed(w, Q2_PLACED_DATA, clu, 1);
+	q2_w_written(w, c->guest, false);
 	st = put_range(w, c, first * w->sub, (last + 1) * w->sub, e.host, err);
 	if (st == Q2_OK)
 		st = q2_w_entry_set(w, c->guest, &e, true, err);

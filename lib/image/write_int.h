@@ -70,6 +70,15 @@ struct q2_wl1 {
 	uint32_t to;
 };
 
+/* What is counted, and what counting needs: write_count.c. */
+struct q2_wcount {
+	struct q2_writer_counts sums;
+	uint64_t old_size;     /* bytes of the file when it was opened */
+	uint64_t last;	       /* guest cluster that was written last, plus 1 */
+	uint64_t last_block;   /* rehearsal: the last one put, plus 1 */
+	struct q2_range known; /* no hole of the file */
+};
+
 struct q2_writer {
 	struct q2_image img; /* geometry follows what is done */
 	const struct q2_below *below;
@@ -89,11 +98,15 @@ struct q2_writer {
 	struct q2_inflate *inflate; /* NULL until needed */
 	uint8_t *bounce;	    /* a cluster */
 	uint8_t *zeros;		    /* a cluster of them */
+	struct q2_wcount count;
 };
 
 /* Writes to the file. */
 enum q2_status q2_w_put(struct q2_writer *w, const void *buf, size_t len,
 			uint64_t off, struct q2_err *err) Q2_MUST_CHECK;
+/* Writes data, or in a rehearsal does as if. */
+enum q2_status q2_w_put_data(struct q2_writer *w, const void *buf, size_t len,
+			     uint64_t off, struct q2_err *err) Q2_MUST_CHECK;
 /* Flushes if anything was written since the last time. */
 enum q2_status q2_w_barrier(struct q2_writer *w,
 			    struct q2_err *err) Q2_MUST_CHECK;
@@ -155,6 +168,14 @@ enum q2_status q2_w_refs_lower(struct q2_writer *w,
 /* Brings refs.top down to what is in use. */
 enum q2_status q2_w_refs_top(struct q2_writer *w,
 			     struct q2_err *err) Q2_MUST_CHECK;
+
+/* ---------------------------------------------- counting: write_count.c */
+
+/* n new clusters at clu have this use. */
+void q2_w_placed(struct q2_writer *w, enum q2_placed what, uint64_t clu,
+		 uint64_t n);
+/* The guest's cluster was written: in place, or elsewhere. */
+void q2_w_written(struct q2_writer *w, uint64_t guest, bool in_place);
 
 /* One cluster's entry.  Without subclusters, bit 0 stands for all of it. */
 struct q2_went {

@@ -111,6 +111,7 @@ enum q2_status q2_w_l1_move(struct q2_writer *w, uint32_t n,
 	struct q2_range old = {l1->clu << g->cluster_bits,
 			       8 * (uint64_t)l1->n};
 	void *block = l1->at;
+	uint64_t clusters;
 	enum q2_status st;
 
 	if (old.len) {
@@ -126,8 +127,11 @@ enum q2_status q2_w_l1_move(struct q2_writer *w, uint32_t n,
 	l1->at = block;
 	l1->n = n;
 	l1->moved = true;
-	return q2_w_alloc_run(w, q2_div_up(8 * (uint64_t)n, g->cluster_size),
-			      &l1->clu, err);
+	clusters = q2_div_up(8 * (uint64_t)n, g->cluster_size);
+	st = q2_w_alloc_run(w, clusters, &l1->clu, err);
+	if (st == Q2_OK)
+		q2_w_placed(w, Q2_PLACED_L1, l1->clu, clusters);
+	return st;
 }
 
 enum q2_status q2_w_l2_read(struct q2_writer *w, uint64_t slot,
@@ -165,6 +169,7 @@ enum q2_status q2_w_l2_own(struct q2_writer *w, uint64_t slot, bool copy,
 		st = q2_w_new(w, clu, Q2_W_L2, &b, err);
 	if (st != Q2_OK)
 		return st;
+	q2_w_placed(w, Q2_PLACED_L2, clu, 1);
 	q2_w_l1_set(w, slot, clu << g->cluster_bits | Q2_COPIED);
 	/* A copy: each cluster loses the way through the old table, and gets one
 	 * through the new one, so that no refcount changes. */

@@ -170,6 +170,7 @@ static enum q2_status new_block(struct q2_writer *w, uint64_t index,
 	if (st != Q2_OK)
 		return st;
 	w->refs.table[index] = clu << w->img.geom.cluster_bits;
+	q2_w_placed(w, Q2_PLACED_REFBLOCK, clu, 1);
 	return q2_wlinks_push(&w->refs.links, w->img.budget, link, err);
 }
 
@@ -293,6 +294,7 @@ static enum q2_status grow(struct q2_writer *w, uint64_t n,
 	if (st != Q2_OK)
 		return st;
 	r->moved = true;
+	q2_w_placed(w, Q2_PLACED_REFTABLE, r->clu, clusters);
 	return q2_w_drop(w, old, err);
 }
 
@@ -466,6 +468,7 @@ enum q2_status q2_w_refs_lower(struct q2_writer *w, struct q2_err *err)
 			return st;
 		if (count == 1) {
 			q2_w_forget(w, clu);
+			w->count.sums.freed++;
 			r->hint = q2_min(r->hint, clu);
 		}
 	}
