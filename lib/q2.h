@@ -541,6 +541,7 @@ struct q2_guest_opts {
 	bool salvage; /* also if headers are damaged where it matters */
 	const struct q2_secret *secrets; /* n_secrets of them */
 	size_t n_secrets;
+	uint64_t max_memory; /* bytes for what the images drive; 0: none */
 };
 
 /* Opens the image at `path` and what is below it.  The error's text names the
@@ -1256,11 +1257,11 @@ enum q2_placed {
 /* Such as "l2-table"; static storage. */
 Q2_PUBLIC const char *q2_placed_text(enum q2_placed what);
 
-/* What a commit does to the base, and to the top image; bytes everywhere.  `bound`
- * holds for any writer that places clusters one by one, the other figures for
- * q2_inplace(). */
+/* What a commit does to the base, and to the top image; bytes everywhere.  The
+ * figures are those of q2_inplace(); `bound` holds for any writer that allocates a
+ * cluster for each that it has to write, and tables only where they are needed. */
 struct q2_commit_cost {
-	char base[4096]; /* its path */
+	char base[4096]; /* its path; empty if the chain could not be opened */
 	bool raw;	 /* the base is a raw image */
 	bool device;	 /* it lies on a block device */
 	bool exact; /* `placed` to `needed` are known; else memory did not suffice,
@@ -1295,6 +1296,33 @@ Q2_PUBLIC enum q2_status q2_forecast_commit(const char *path,
 					    const struct q2_inplace_opts *opts,
 					    struct q2_commit_cost *cost,
 					    struct q2_err *err) Q2_MUST_CHECK;
+
+/* What the whole chain comes to as one image: of a raw one the bytes that take up
+ * space, of a QCOW2 one the length of the file, both as q2_dump() writes it. */
+struct q2_flatten_cost {
+	uint64_t disk;	      /* bytes of the guest's disk */
+	uint64_t tables_data; /* of it, in clusters of the new image (of a raw one:
+			       * in blocks of 4 KiB) that have data in a layer */
+	uint64_t verbatim; /* at most so many bytes of compressed clusters are taken
+			    * as they are */
+	uint64_t bound;	   /* it comes to no more, whatever the data are */
+	unsigned percent;  /* as asked for */
+	uint64_t looked_at; /* bytes of tables_data that were read */
+	uint64_t data; /* bytes found not to be zeros, in blocks of 4 KiB */
+	bool exact;    /* `length` is what it comes to */
+	bool estimate; /* or it is judged by the part that was read */
+	uint64_t length;
+};
+
+/* Forecasts a dump with these options; those about the target do not matter, and
+ * there can be no backing file.  `percent`: 0, only the tables are read; 1 to 99,
+ * about so much of the data is read, and compressed if that is asked for; 100: all
+ * of it.  Q2_E_FORMAT: something in the tables cannot be read. */
+Q2_PUBLIC enum q2_status q2_forecast_flatten(struct q2_guest *guest,
+					     const struct q2_dump_opts *opts,
+					     unsigned percent,
+					     struct q2_flatten_cost *cost,
+					     struct q2_err *err) Q2_MUST_CHECK;
 
 /* ------------------------------------------------------------------ report
  * Findings and results as text for people and as JSON.  Everything is handed
@@ -1447,6 +1475,20 @@ Q2_PUBLIC enum q2_status q2_measure_report(const struct q2_measure *m,
 					   enum q2_doc_form form,
 					   const struct q2_sink *sink)
 	Q2_MUST_CHECK;
+
+/* For Q2_DOC_TEXT and Q2_DOC_JSON. */
+Q2_PUBLIC enum q2_status q2_commit_cost_report(const struct q2_commit_cost *cost,
+					       const char *filename,
+					       enum q2_doc_form form,
+					       const struct q2_sink *sink)
+	Q2_MUST_CHECK;
+/* The same; `measure` is what q2_disk_measure() says of such an image, `what` is
+ * "flatten" or "compress". */
+Q2_PUBLIC enum q2_status
+q2_flatten_cost_report(const struct q2_flatten_cost *cost,
+		       const struct q2_measure *measure, const char *filename,
+		       const char *what, bool raw, enum q2_doc_form form,
+		       const struct q2_sink *sink) Q2_MUST_CHECK;
 
 enum q2_map_form {
 	Q2_MAP_TEXT,

@@ -14,7 +14,7 @@
 static const struct verb *const verbs[] = {
 	&map_extents,	&map_layout,  &map_space,
 	&map_snapshots, &map_measure, &map_graph,
-	&map_audit,	&map_lint,
+	&map_audit,	&map_lint,    &map_forecast,
 };
 
 #define VERBS (sizeof(verbs) / sizeof(*verbs))
@@ -167,6 +167,7 @@ int main(int argc, char *argv[])
 				  .size = UINT64_MAX,
 				  .host = UINT64_MAX,
 				  .guest = UINT64_MAX,
+				  .forecast = {.sample = UINT64_MAX},
 				  .max_memory = half_of_memory()};
 	const struct verb *verb = verbs[0];
 	struct q2_cli_tool tool = verb->tool;

@@ -32,6 +32,14 @@ struct lint_options {
 	int list;
 };
 
+struct forecast_options {
+	const char *base;
+	const char *compress;
+	uint64_t sample;
+	int read;
+	int keep_top;
+};
+
 /* Set by the option tables; each verb has some of them. */
 struct options {
 	int output; /* index into the verb's own list of forms */
@@ -51,6 +59,7 @@ struct options {
 	const char *dependants;
 	struct audit_options audit;
 	struct lint_options lint;
+	struct forecast_options forecast;
 	uint64_t start;
 	uint64_t length;
 	uint64_t max_memory;
@@ -121,6 +130,7 @@ struct verb {
 
 extern const struct verb map_audit;
 extern const struct verb map_extents;
+extern const struct verb map_forecast;
 extern const struct verb map_graph;
 extern const struct verb map_layout;
 extern const struct verb map_lint;
@@ -133,6 +143,10 @@ int map_confine(struct map *map, const struct verb *verb, char *operands[]);
 
 /* Opens the image as the options say.  NULL: it was complained about. */
 struct q2_disk *map_open(struct map *map, const char *path);
+
+/* Takes over the creation options that were given; false: it was complained
+ * about. */
+bool map_creation(struct map *map, struct q2_measure_opts *m);
 
 /* Surveys the image.  NULL: it was complained about.  If it is damaged, the exit
  * status tells. */

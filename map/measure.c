@@ -96,6 +96,16 @@ static bool set_all(struct map *map, struct q2_measure_opts *m,
 	return ok;
 }
 
+bool map_creation(struct map *map, struct q2_measure_opts *m)
+{
+	const struct q2_cli_list *list = &map->options->creation;
+
+	for (size_t i = 0; i < list->n; i++)
+		if (!set_all(map, m, list->at[i]))
+			return false;
+	return true;
+}
+
 static void measure(struct map *map, char *operands[])
 {
 	static const enum q2_doc_form forms[] = {Q2_DOC_TEXT, Q2_DOC_JSON,
@@ -109,9 +119,8 @@ static void measure(struct map *map, char *operands[])
 	enum q2_status st;
 
 	opts.raw = o->target == 0;
-	for (size_t i = 0; i < o->creation.n; i++)
-		if (!set_all(map, &opts, o->creation.at[i]))
-			return;
+	if (!map_creation(map, &opts))
+		return;
 	if ((operands[0] == NULL) == (o->size == UINT64_MAX)) {
 		map->status = q2_cli_misuse(map->tool,
 					    "either an image or --size is "

@@ -14,7 +14,7 @@
 Q2_VEC(q2_offsets, uint64_t)
 
 struct q2_append {
-	struct q2_io *io;
+	struct q2_io *io; /* NULL: nothing is written, lengths are counted */
 	struct q2_budget *budget;
 	unsigned cluster_bits;
 	unsigned ref_order;

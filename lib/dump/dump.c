@@ -179,17 +179,23 @@ static char *backing_name(const struct q2_dump_run *d, const char *backing)
 	return name;
 }
 
-static struct q2_newimage_opts image_opts(const struct q2_dump_run *d,
-					  char *backing)
+struct q2_newimage_opts q2_dump_image(const struct q2_dump_opts *o,
+				      uint64_t size)
 {
-	const struct q2_dump_opts *o = d->opts;
-	struct q2_newimage_opts n = {
+	return (struct q2_newimage_opts){
 		.version = o->version ? o->version : 3,
 		.cluster_bits = o->cluster_bits ? o->cluster_bits : 16,
 		.ref_order = o->refcount_bits ? log2_of(o->refcount_bits) : 4,
 		.ext_l2 = o->ext_l2,
 		.zstd = o->compress == Q2_COMPRESS_ZSTD,
-		.disk_size = d->length};
+		.disk_size = size};
+}
+
+static struct q2_newimage_opts image_opts(const struct q2_dump_run *d,
+					  char *backing)
+{
+	const struct q2_dump_opts *o = d->opts;
+	struct q2_newimage_opts n = q2_dump_image(o, d->length);
 
 	if (o->keep_backing) {
 		const struct q2_layer *l =
@@ -212,7 +218,8 @@ enum q2_status q2_dump_qcow2(struct q2_dump_run *d, struct q2_err *err)
 				     .version = n.version,
 				     .cluster = (size_t)1 << n.cluster_bits,
 				     .ext_l2 = n.ext_l2,
-				     .compress = o->compress};
+				     .compress = o->compress,
+				     .percent = d->percent};
 	enum q2_status st;
 
 	d->partial = o->keep_backing != 0;
@@ -222,19 +229,24 @@ enum q2_status q2_dump_qcow2(struct q2_dump_run *d, struct q2_err *err)
 	s.cluster = sink.cluster;
 	s.thread_room = q2_pack_memory(o->compress, o->level, sink.cluster);
 	s.below = o->keep_backing;
+	s.skip = d->percent ? q2_qcow2_skip : NULL;
 	st = o->keep_backing && backing == NULL ?
 		q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET,
 			"the backing file cannot be named") :
-		q2_newimage_open(q2_target_io(d->target), &n,
-				 &d->guest->budget, &sink.image, err);
+		q2_newimage_open(d->target ? q2_target_io(d->target) : NULL,
+				 &n, &d->guest->budget, &sink.image, err);
 	if (st == Q2_OK)
 		st = make_packers(&sink, o, err);
 	if (st == Q2_OK)
 		st = q2_pass_run(&s, err);
 	if (st == Q2_OK)
 		st = q2_newimage_finish(sink.image, err);
-	if (st == Q2_OK)
+	if (st == Q2_OK) {
 		q2_dump_learn(d, &s);
+		d->sums = (struct q2_dump_sums){
+			q2_newimage_length(sink.image), sink.plain,
+			sink.stream_bytes, s.job_size};
+	}
 	if (st == Q2_OK)
 		st = digest_again(d, err);
 	d->result->copied = sink.copied;

@@ -7,19 +7,35 @@
 #define Q2_DUMP_DUMP_H
 
 #include "dump/journal.h"
+#include "dump/newimage.h"
 #include "dump/pass.h"
 #include "io/target.h"
+
+/* What the new image has come to. */
+struct q2_dump_sums {
+	uint64_t length; /* of the file, in bytes */
+	uint64_t plain;	 /* clusters */
+	uint64_t stream_bytes;
+	size_t job; /* bytes of the disk that are looked at together */
+};
 
 struct q2_dump_run {
 	struct q2_guest *guest;
 	const char *path;
 	const struct q2_dump_opts *opts;
 	struct q2_dump_result *result;
-	struct q2_target *target;
+	struct q2_target *target; /* NULL: nothing is written; QCOW2 only */
 	uint64_t start;
 	uint64_t length;
 	bool partial; /* the scan does not see the whole disk */
+	unsigned percent; /* of the disk that is looked at; 0: all */
+	struct q2_dump_sums sums; /* QCOW2 */
 };
+
+/* Creation options with the defaults filled in, of an image without a backing
+ * file. */
+struct q2_newimage_opts q2_dump_image(const struct q2_dump_opts *o,
+				      uint64_t size);
 
 /* Sets what is common to both formats. */
 struct q2_pass q2_dump_scan(const struct q2_dump_run *d);

@@ -13,26 +13,28 @@
 
 #define SALVAGE_STEP 4096u /* bytes that are given up together */
 
+bool q2_piece_to_read(const struct q2_guest *g, const struct q2_piece *p)
+{
+	switch (p->e.kind) {
+	case Q2_MAP_DATA:
+		/* A hole is no zeros once it is decrypted. */
+		return !p->e.hole || q2_guest_key(g, p->depth) != NULL;
+	case Q2_MAP_COMPRESSED:
+	case Q2_MAP_UNREADABLE:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* What a piece is to the scan. */
 static enum q2_job_kind kind_of(const struct q2_pass *s, unsigned side,
 				const struct q2_piece *p)
 {
-	struct q2_guest *g = s->guest[side];
-
 	if (s->below && p->depth >= s->below)
 		return Q2_JOB_GAP;
-	switch (p->e.kind) {
-	case Q2_MAP_DATA:
-		/* A hole is no zeros once it is decrypted. */
-		if (!p->e.hole || q2_guest_key(g, p->depth) != NULL)
-			return Q2_JOB_DATA;
-		break;
-	case Q2_MAP_COMPRESSED:
-	case Q2_MAP_UNREADABLE:
+	if (q2_piece_to_read(s->guest[side], p))
 		return Q2_JOB_DATA;
-	default:
-		break;
-	}
 	return s->below ? Q2_JOB_ZERO : Q2_JOB_GAP;
 }
 

@@ -18,6 +18,9 @@ void q2_job_read(struct q2_pass *s, unsigned thread, struct q2_job *job);
 /* Adds a job that is done to the pass's sums and digest, and tells the caller. */
 void q2_job_account(struct q2_pass *s, const struct q2_job *job);
 
+/* Whether a piece is more than zeros, as far as the maps tell. */
+bool q2_piece_to_read(const struct q2_guest *g, const struct q2_piece *p);
+
 static inline bool q2_job_kept(const struct q2_job *job, size_t cluster)
 {
 	return job->kept[cluster / 64] >> (cluster % 64) & 1;

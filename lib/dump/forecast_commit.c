@@ -170,6 +170,13 @@ static enum q2_status find_bound(struct q2_inplace *ip, struct q2_err *err)
 
 /* -------------------------------------------------------------- rehearsing */
 
+/* The last block of the file that was may be a hole. */
+static uint64_t grown_blocks(uint64_t before, uint64_t after)
+{
+	return after <= before ? 0 : q2_div_up(after, BLOCK) * BLOCK -
+				     before / BLOCK * BLOCK;
+}
+
 static void take_counts(struct q2_inplace *ip, const struct q2_writer *w,
 			uint64_t length)
 {
@@ -194,8 +201,8 @@ static void take_counts(struct q2_inplace *ip, const struct q2_writer *w,
 	if (c->device)
 		c->needed = c->end_after - q2_min(c->end_after, c->end_before);
 	else
-		c->needed = length - q2_min(length, c->length_before) +
-			    n.holes + tables;
+		c->needed = grown_blocks(c->length_before, length) + n.holes +
+			    tables;
 	c->exact = true;
 }
 
@@ -249,7 +256,6 @@ static void begin(struct q2_inplace *ip)
 	const struct q2_layer *base = base_of(ip);
 	struct q2_commit_cost *c = ip->cost;
 
-	snprintf(c->base, sizeof(c->base), "%s", base->path);
 	c->raw = base->raw;
 	c->device = ip->base_io->is_device;
 	c->cluster_size = base->opened.img.geom.cluster_size;
@@ -281,7 +287,10 @@ enum q2_status q2_commit_foresee(struct q2_inplace *ip, struct q2_err *err)
 	if (st != Q2_OK)
 		return st;
 	ip->result->needed = c->exact ? c->needed : c->bound;
-	if (ip->result->needed)
+	/* What is written in place may fill holes. */
+	if (!c->exact && ip->base_io->stored < ip->base_io->size)
+		ip->result->needed += c->data;
+	if (ip->result->needed || ip->look_only)
 		st = q2_inplace_room(ip, ip->base_io, base_of(ip)->path,
 				     c->end_before, ip->result->needed, err);
 	return st;
@@ -393,8 +402,7 @@ static enum q2_status look(struct q2_inplace *ip, const char *path,
 	}
 	if (st == Q2_OK)
 		st = q2_commit_foresee(ip, err);
-	ip->cost->available = ip->result->available ? ip->result->available :
-						      UINT64_MAX;
+	ip->cost->available = ip->result->available;
 	/* Its io goes first. */
 	q2_writer_close(ip->target);
 	ip->target = NULL;

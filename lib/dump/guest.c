@@ -203,7 +203,7 @@ static enum q2_status open_all(struct q2_guest *g, const char *path,
 	/* What lies below the layer asked for need not even be there. */
 	if (o->layer != Q2_ANY_LAYER)
 		policy.enough = o->layer + 1;
-
+	g->budget.limit = o->max_memory;
 	st = q2_chain_open(path, formats[o->format], &policy, &g->budget,
 			   &g->chain, err);
 	if (st != Q2_OK)

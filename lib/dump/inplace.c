@@ -6,6 +6,7 @@
 #include "dump/inplace.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -202,6 +203,9 @@ enum q2_status q2_inplace_open(struct q2_inplace *ip, const char *path,
 	if (st != Q2_OK)
 		return st;
 	set_views(ip);
+	if (ip->base < ip->chain.n)
+		snprintf(ip->cost->base, sizeof(ip->cost->base), "%s",
+			 ip->chain.layers[ip->base]->path);
 	st = q2_get(&ip->budget, Q2_INPLACE_BUF, &block, err);
 	ip->buf = block;
 	return st == Q2_OK ? q2_inplace_judge(ip, err) : st;

@@ -299,13 +299,18 @@ enum q2_status q2_newimage_finish(struct q2_newimage *w, struct q2_err *err)
 	if (st == Q2_OK)
 		st = q2_append_finish(a, w->l1, (size_t)w->l1_entries * 8, &l1,
 				      &table, &clusters, err);
-	if (st == Q2_OK)
+	if (st == Q2_OK && a->io)
 		st = q2_flush(a->io, err);
-	if (st != Q2_OK)
+	if (st != Q2_OK || a->io == NULL)
 		return st;
 	q2_put_be32(w->header + AT_L1_SIZE, (uint32_t)w->l1_entries);
 	q2_put_be64(w->header + AT_L1, l1);
 	q2_put_be64(w->header + AT_REFTABLE, table);
 	q2_put_be32(w->header + AT_REFTABLE_CLUSTERS, clusters);
 	return q2_pwrite(a->io, w->header, w->cluster_size, 0, err);
+}
+
+uint64_t q2_newimage_length(const struct q2_newimage *w)
+{
+	return w->append.end;
 }

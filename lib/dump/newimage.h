@@ -27,7 +27,8 @@ struct q2_newimage_opts {
 
 struct q2_newimage;
 
-/* `io` and the texts are borrowed.  Q2_E_ARG: these options do not go
+/* `io` and the texts are borrowed.  `io` is NULL: nothing is written, and bytes
+ * are not looked at; all that comes of it is the length.  Q2_E_ARG: these options do not go
  * together. */
 enum q2_status q2_newimage_open(struct q2_io *io,
 				const struct q2_newimage_opts *opts,
@@ -53,6 +54,9 @@ enum q2_status q2_newimage_compressed(struct q2_newimage *w, uint64_t cluster,
 /* Reads as zeros, whatever the backing file holds.  Version 3 only. */
 enum q2_status q2_newimage_zero(struct q2_newimage *w, uint64_t cluster,
 				struct q2_err *err) Q2_MUST_CHECK;
+
+/* Bytes so far; after q2_newimage_finish() those of the file. */
+uint64_t q2_newimage_length(const struct q2_newimage *w);
 
 /* Writes what is still missing, the header last, after a flush. */
 enum q2_status q2_newimage_finish(struct q2_newimage *w,

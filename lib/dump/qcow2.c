@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/hash.h"
 #include "dump/fill.h"
 
 #define SUBS 32u
@@ -59,24 +60,46 @@ static void dispose(void *ctx, struct q2_job *job)
 	job->extra = NULL;
 }
 
+bool q2_qcow2_takes(const struct q2_qcow2_sink *sink, const struct q2_guest *g,
+		    const struct q2_piece *p)
+{
+	const struct q2_geom *geom = &g->view.layers[p->depth]->opened.img.geom;
+
+	return p->e.kind == Q2_MAP_COMPRESSED &&
+	       sink->compress != Q2_COMPRESS_NONE &&
+	       geom->zstd == (sink->compress == Q2_COMPRESS_ZSTD) &&
+	       geom->cluster_size == sink->cluster &&
+	       (p->e.length == sink->cluster ||
+		p->e.guest + p->e.length == g->size);
+}
+
+bool q2_sampled(uint64_t job, unsigned percent)
+{
+	uint64_t of = percent && percent < 100 ? 100 / percent : 1;
+	uint64_t group = job / of;
+
+	return job % of == q2_hash(&group, sizeof(group)) % of;
+}
+
+uint64_t q2_qcow2_skip(void *ctx, uint64_t at)
+{
+	const struct q2_qcow2_sink *sink = ctx;
+	size_t size = sink->scan->job_size;
+
+	return q2_sampled(at / size, sink->percent) ? 0 : size;
+}
+
 /* A stream that can be taken as it is: it was inflated, so it is sound. */
 static void packed(void *ctx, struct q2_job *job, size_t at,
 		   const struct q2_piece *piece, const struct q2_packed *from)
 {
 	const struct q2_qcow2_sink *sink = ctx;
-	const struct q2_guest *g = sink->scan->guest[0];
-	const struct q2_geom *geom =
-		&g->view.layers[piece->depth]->opened.img.geom;
 	struct pack *p = job->extra;
 	struct cell *cell = &p->cells[at / sink->cluster];
 
-	if (sink->compress == Q2_COMPRESS_NONE ||
-	    geom->zstd != (sink->compress == Q2_COMPRESS_ZSTD) ||
-	    geom->cluster_size != sink->cluster || at % sink->cluster ||
-	    from->len >= sink->cluster || from->len > sink->scan->job_size -
-						      p->used ||
-	    (piece->e.length != sink->cluster &&
-	     piece->e.guest + piece->e.length != g->size))
+	if (!q2_qcow2_takes(sink, sink->scan->guest[0], piece) ||
+	    at % sink->cluster || from->len >= sink->cluster ||
+	    from->len > sink->scan->job_size - p->used)
 		return;
 	memcpy(p->store + p->used, from->bytes, from->len);
 	cell->kind = CELL_PACKED;
@@ -194,11 +217,13 @@ static enum q2_status put(struct q2_qcow2_sink *sink, uint64_t cluster,
 
 	switch (cell->kind) {
 	case CELL_DATA:
+		sink->plain++;
 		return q2_newimage_data(sink->image, cluster,
 					job->part[0].bytes + at, cell->alloc,
 					cell->zero, err);
 	case CELL_PACKED:
 		sink->copied += cell->copied;
+		sink->stream_bytes += cell->len;
 		return q2_newimage_compressed(sink->image, cluster,
 					      p->store + cell->at, cell->len,
 					      err);

@@ -18,8 +18,19 @@ struct q2_qcow2_sink {
 	bool ext_l2;
 	enum q2_compress compress;
 	struct q2_packer *packers[Q2_CREW_MAX]; /* if it compresses */
+	unsigned percent; /* of the jobs that are wanted; 0: all */
 	uint64_t copied; /* clusters */
+	uint64_t plain;	 /* clusters */
+	uint64_t stream_bytes;
 };
+
+/* For q2_pass's skip, where only some jobs are wanted. */
+uint64_t q2_qcow2_skip(void *ctx, uint64_t at);
+/* Whether a job is one of `percent` in a hundred, spread evenly. */
+bool q2_sampled(uint64_t job, unsigned percent);
+/* A stream of another image that is taken as it is. */
+bool q2_qcow2_takes(const struct q2_qcow2_sink *sink, const struct q2_guest *g,
+		    const struct q2_piece *p);
 
 extern const struct q2_sink_ops q2_qcow2_ops;
 

@@ -25,6 +25,7 @@ make_images() {
 	qemu-img create -q -f qcow2 -b clean.qcow2 -F qcow2 over.qcow2 9M
 	mkdir sub
 	qemu-img create -q -f qcow2 -b ../clean.qcow2 -F qcow2 -u sub/out.qcow2 8M
+	qemu-img create -q -f qcow2 -b corrupt.qcow2 -F qcow2 -u damaged-over.qcow2 8M
 	qemu-img create -q -f qcow2 -b clean.qcow2 -F qcow2 -u gone.qcow2 8M
 	qemu-img rebase -q -u -f qcow2 -F qcow2 -b nowhere.qcow2 gone.qcow2
 	cp over.qcow2 loop.qcow2
@@ -275,6 +276,73 @@ test_pictures() {
 	rm page.html first
 }
 
+test_forecast() {
+	local what bad
+	for what in commit flatten compress; do
+		exits 0 forecast $what over.qcow2
+		exits 0 forecast $what --output=json over.qcow2
+		check "forecast $what: JSON" json ".schema == 1 and .forecast == \"$what\" and .filename == \"over.qcow2\""
+		exits 16 forecast $what
+		exits 16 forecast $what over.qcow2 clean.qcow2
+		for bad in empty one-byte magic-only foreign sparse missing directory fifo /dev/null ''; do
+			exits 8 forecast $what "$bad"
+			check "forecast $what '$bad': on stderr" grep -q "^qcow2-map forecast: $bad" err
+			check "forecast $what '$bad': nothing on stdout" test ! -s out
+		done
+		exits 8 forecast $what gone.qcow2
+		check "forecast $what, no base: named" err_has nowhere.qcow2
+		exits 8 forecast $what loop.qcow2
+		exits 8 forecast $what sub/out.qcow2
+		check "forecast $what, outside: the option" err_has "--allow-path=$PWD"
+		exits 0 forecast $what --allow-path="$PWD" sub/out.qcow2
+		exits 0 forecast $what --allow-any-path sub/out.qcow2
+		exits 8 forecast $what --allow-any-path remote.qcow2
+		exits 8 forecast $what probe.qcow2
+		exits 0 forecast $what --allow-probe probe.qcow2
+		exits 8 forecast $what --max-memory=1K over.qcow2
+		exits 12 forecast $what damaged-over.qcow2
+		check "forecast $what, damage: nothing on stdout" test ! -s out
+		"$map" forecast $what over.qcow2 >/dev/full 2>err
+		check "full: forecast $what" test $? -eq 8
+	done
+	exits 16 forecast
+	exits 16 forecast nonsense over.qcow2
+	exits 16 forecast flatten --base=1 over.qcow2
+	exits 16 forecast flatten --keep-top over.qcow2
+	exits 16 forecast commit --read over.qcow2
+	exits 16 forecast commit --sample=5 over.qcow2
+	exits 16 forecast commit -O raw over.qcow2
+	exits 16 forecast commit -o cluster_size=4k over.qcow2
+	exits 16 forecast compress -O raw over.qcow2
+	exits 16 forecast flatten -c zlib over.qcow2
+	exits 16 forecast flatten -O raw -o cluster_size=4k over.qcow2
+	exits 16 forecast flatten --read --sample=5 over.qcow2
+	for bad in 0 100 -1 x; do
+		exits 16 forecast flatten --sample="$bad" over.qcow2
+	done
+	for bad in lzma zlib:0 zlib:x zlib: :9; do
+		exits 16 forecast compress -c "$bad" over.qcow2
+	done
+	exits 8 forecast compress -c zlib:50 over.qcow2
+	exits 8 forecast flatten -o cluster_size=3 over.qcow2
+	exits 8 forecast flatten -o refcount_bits=3 over.qcow2
+	exits 8 forecast commit clean.qcow2
+	check 'forecast commit, no base: says so' err_has 'no backing file'
+	exits 8 forecast commit --base=7 over.qcow2
+	exits 0 forecast commit --base=clean.qcow2 over.qcow2
+	check 'forecast commit: the base is named' out_has clean.qcow2
+
+	cp clean.qcow2 bitmaps.qcow2
+	qemu-img bitmap --add bitmaps.qcow2 b0
+	qemu-img create -q -f qcow2 -b bitmaps.qcow2 -F qcow2 over-bitmaps.qcow2
+	qemu-io -c 'write -q -P 9 0 1M' over-bitmaps.qcow2
+	exits 0 forecast commit over-bitmaps.qcow2
+	check 'forecast commit: an objection' out_has 'would refuse: the image has 1 enabled bitmap'
+	exits 0 forecast commit --output=json over-bitmaps.qcow2
+	check 'forecast commit: an objection in JSON' json '.objection and .exact and ."grows-by" > 0'
+	rm bitmaps.qcow2 over-bitmaps.qcow2
+}
+
 # With a reader that has gone, a full device, and no stdout at all.
 test_output() {
 	local verb
@@ -381,6 +449,7 @@ test_policy
 test_damage
 test_survey
 test_pictures
+test_forecast
 test_json
 test_output
 test_signals
