@@ -278,7 +278,12 @@ static enum q2_status verify(struct q2_dump_run *d, struct q2_err *err)
 	opts.chunk = NULL;
 	opts.salvage = false;
 	q2_target_forget(d->target);
-	st = q2_guest_open(q2_target_path(d->target), &how, &s.guest[0], err);
+	/* A device of a server may take one connection only. */
+	st = q2_target_kind(d->target) == Q2_TARGET_DEVICE ?
+		     q2_guest_open_io(q2_target_io(d->target), d->path, &how,
+				      &s.guest[0], err) :
+		     q2_guest_open(q2_target_path(d->target), &how,
+				   &s.guest[0], err);
 	if (st != Q2_OK)
 		return st;
 	st = q2_pass_run(&s, err);
@@ -288,6 +293,20 @@ static enum q2_status verify(struct q2_dump_run *d, struct q2_err *err)
 			     "what was written reads back differently");
 	q2_guest_close(s.guest[0]);
 	return st;
+}
+
+/* What a server reads for us must not be what it writes for us. */
+static enum q2_status judge_server(const struct q2_dump_run *d,
+				   struct q2_err *err)
+{
+	const struct q2_chain *c = &d->guest->chain;
+
+	for (unsigned i = 0; i < c->n; i++)
+		if (q2_target_is_server(d->target, c->layers[i]->io) ||
+		    q2_target_is_server(d->target, c->layers[i]->data))
+			return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
+				       "it is one of the files that are read");
+	return Q2_OK;
 }
 
 static unsigned target_flags(const struct q2_dump_opts *o)
@@ -325,7 +344,9 @@ enum q2_status q2_dump(struct q2_guest *guest, const char *path,
 		st = q2_target_open(path, target_flags(opts), &d.target, err);
 	if (st != Q2_OK)
 		return st;
-	st = opts->format == Q2_DUMP_RAW ? q2_dump_raw(&d, err) :
+	st = judge_server(&d, err);
+	if (st == Q2_OK)
+		st = opts->format == Q2_DUMP_RAW ? q2_dump_raw(&d, err) :
 					   q2_dump_qcow2(&d, err);
 	if (st == Q2_OK)
 		st = q2_target_sync(d.target, err);

@@ -5,6 +5,7 @@
  */
 #include "dump/fill.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -256,9 +257,13 @@ static bool add_loss(struct q2_job *job, uint64_t guest, uint64_t length,
 	return true;
 }
 
-/* The image's fault, not a lack of memory. */
-static bool salvageable(enum q2_status st)
+/* The image's fault, not a lack of memory, and not of one place only if the whole
+ * disk or its server has gone. */
+static bool salvageable(enum q2_status st, const struct q2_err *why)
 {
+	if (why->sys_errno == ENOTCONN || why->sys_errno == ENODEV ||
+	    why->sys_errno == ENXIO)
+		return false;
 	return st == Q2_E_FORMAT || st == Q2_E_IO || st == Q2_E_RANGE;
 }
 
@@ -269,7 +274,7 @@ static enum q2_status read_step(struct q2_reader *r, struct q2_job *job,
 	struct q2_err why = {0};
 	enum q2_status st = q2_reader_piece(r, p, out, NULL, &why);
 
-	if (st == Q2_OK || !salvageable(st)) {
+	if (st == Q2_OK || !salvageable(st, &why)) {
 		if (err)
 			*err = why;
 		return st;
@@ -318,7 +323,7 @@ static enum q2_status read_piece(struct q2_pass *s, unsigned thread,
 			s->sink->packed(s->ctx, job, at, p, &packed);
 		return st;
 	}
-	if (salvageable(st) && s->opts->salvage) {
+	if (salvageable(st, &why) && s->opts->salvage) {
 		why = (struct q2_err){0};
 		st = salvage(r, job, p, out, &why);
 	}

@@ -182,8 +182,21 @@ static enum q2_status count_bitmaps(struct q2_guest *g, struct q2_err *err)
 	return st;
 }
 
-static enum q2_status open_all(struct q2_guest *g, const char *path,
-			       const struct q2_guest_opts *o,
+/* The first file that is asked for is there already; closing it does nothing. */
+static enum q2_status open_given(void *ctx, const char *path, struct q2_io **io,
+				 struct q2_err *err)
+{
+	struct q2_io **given = ctx;
+
+	if (*given == NULL)
+		return q2_io_open_file(path, io, err);
+	*io = *given;
+	*given = NULL;
+	return Q2_OK;
+}
+
+static enum q2_status open_all(struct q2_guest *g, struct q2_io *io,
+			       const char *path, const struct q2_guest_opts *o,
 			       struct q2_err *err)
 {
 	static const enum q2_format formats[] = {
@@ -197,7 +210,9 @@ static enum q2_status open_all(struct q2_guest *g, const char *path,
 				   .backing_format = o->backing_format,
 				   .allow_any = o->allow_any,
 				   .allow = o->allow,
-				   .data_file = o->data_file};
+				   .data_file = o->data_file,
+				   .open = io ? open_given : NULL,
+				   .ctx = &io};
 	enum q2_status st;
 
 	/* What lies below the layer asked for need not even be there. */
@@ -230,13 +245,20 @@ static enum q2_status open_all(struct q2_guest *g, const char *path,
 enum q2_status q2_guest_open(const char *path, const struct q2_guest_opts *opts,
 			     struct q2_guest **guest, struct q2_err *err)
 {
+	return q2_guest_open_io(NULL, path, opts, guest, err);
+}
+
+enum q2_status q2_guest_open_io(struct q2_io *io, const char *path,
+				const struct q2_guest_opts *opts,
+				struct q2_guest **guest, struct q2_err *err)
+{
 	struct q2_guest *g = calloc(1, sizeof(*g));
 	enum q2_status st;
 
 	*guest = NULL;
 	if (g == NULL)
 		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
-	st = open_all(g, path, opts, err);
+	st = open_all(g, io, path, opts, err);
 	if (st == Q2_OK)
 		*guest = g;
 	else

@@ -18,6 +18,13 @@ struct q2_guest {
 	uint64_t size;
 };
 
+/* As q2_guest_open(), but the image's bytes are in `io`, borrowed; `path` is what
+ * it is called. */
+enum q2_status q2_guest_open_io(struct q2_io *io, const char *path,
+				const struct q2_guest_opts *opts,
+				struct q2_guest **guest,
+				struct q2_err *err) Q2_MUST_CHECK;
+
 /* The key of a layer of the view; NULL if its data are plain. */
 static inline const struct q2_key *q2_guest_key(const struct q2_guest *g,
 						unsigned depth)

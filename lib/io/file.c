@@ -254,7 +254,7 @@ enum q2_status q2_file_wrap(int fd, struct q2_file **file, struct q2_err *err)
 enum q2_status q2_io_open(const char *path, struct q2_io **io,
 			  struct q2_err *err)
 {
-	return q2_nbd_is_uri(path) ? q2_nbd_open(path, io, err) :
+	return q2_nbd_is_uri(path) ? q2_nbd_open(path, 0, io, err) :
 				     q2_io_open_file(path, io, err);
 }
 

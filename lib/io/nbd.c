@@ -22,35 +22,62 @@ bool q2_nbd_is_uri(const char *path)
 
 #ifndef HAVE_LIBNBD
 
-enum q2_status q2_nbd_open(const char *uri, struct q2_io **io,
+enum q2_status q2_nbd_open(const char *uri, unsigned flags, struct q2_io **io,
 			   struct q2_err *err)
 {
 	(void)uri;
+	(void)flags;
 	*io = NULL;
 	return q2_fail(err, Q2_E_UNSUPPORTED, 0, Q2_NO_OFFSET,
 		       "built without libnbd, which this takes");
 }
 
+enum q2_status q2_nbd_zero(struct q2_io *io, struct q2_range range, bool keep,
+			   struct q2_err *err)
+{
+	(void)io;
+	(void)keep;
+	return q2_fail(err, Q2_E_UNSUPPORTED, 0, range.start,
+		       "built without libnbd, which this takes");
+}
+
+bool q2_nbd_same(const struct q2_io *a, const struct q2_io *b)
+{
+	(void)a;
+	(void)b;
+	return false;
+}
+
 #else
 
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include <libnbd.h>
 
 #define ASK_MAX (UINT64_C(1) << 30)   /* bytes in a question about holes */
-#define READ_MAX ((size_t)16 << 20) /* every server takes that much */
+#define PART_MAX ((size_t)16 << 20) /* every server takes that much */
 
 struct nbd {
 	struct q2_io io; /* first */
 	struct nbd_handle *handle; /* has a lock of its own */
+	bool connected;
 	uint64_t unit; /* what offsets and lengths must be multiples of */
 };
 
-static enum q2_status failed(struct q2_err *err, uint64_t off)
+static enum q2_status failed(const struct nbd *n, struct q2_err *err,
+			     uint64_t off)
 {
 	const char *why = nbd_get_error();
+	int error = nbd_get_errno();
 
-	return q2_fail(err, Q2_E_IO, nbd_get_errno(), off, "%s",
+	/* Not this request's fault, and no other one would do better. */
+	if (n->connected && (nbd_aio_is_dead(n->handle) == 1 ||
+			     nbd_aio_is_closed(n->handle) == 1))
+		return q2_fail(err, Q2_E_IO, ENOTCONN, off,
+			       "the connection to the server is lost");
+	return q2_fail(err, Q2_E_IO, error, off, "%s",
 		       why ? why : "the NBD server does not answer");
 }
 
@@ -58,10 +85,10 @@ static enum q2_status pread_units(struct nbd *n, char *at, size_t len,
 				  uint64_t off, struct q2_err *err)
 {
 	while (len) {
-		size_t part = len < READ_MAX ? len : READ_MAX;
+		size_t part = len < PART_MAX ? len : PART_MAX;
 
 		if (nbd_pread(n->handle, at, part, off, 0) < 0)
-			return failed(err, off);
+			return failed(n, err, off);
 		at += part;
 		off += part;
 		len -= part;
@@ -89,6 +116,72 @@ static enum q2_status remote_pread(struct q2_io *io, void *buf, size_t len,
 		memcpy(buf, bytes + skip, len);
 	free(bytes);
 	return st;
+}
+
+static enum q2_status pwrite_units(struct nbd *n, const char *at, size_t len,
+				   uint64_t off, struct q2_err *err)
+{
+	while (len) {
+		size_t part = len < PART_MAX ? len : PART_MAX;
+
+		if (nbd_pwrite(n->handle, at, part, off, 0) < 0)
+			return failed(n, err, off);
+		at += part;
+		off += part;
+		len -= part;
+	}
+	return Q2_OK;
+}
+
+/* What the server's units have besides stays as it is. */
+static enum q2_status remote_pwrite(struct q2_io *io, const void *buf,
+				    size_t len, uint64_t off,
+				    struct q2_err *err)
+{
+	struct nbd *n = (struct nbd *)io;
+	uint64_t start = off - off % n->unit;
+	size_t skip = (size_t)(off - start);
+	size_t whole = (size_t)(q2_div_up(skip + len, n->unit) * n->unit);
+	enum q2_status st;
+	char *bytes;
+
+	if (!q2_inside(off, len, io->size))
+		return q2_fail(err, Q2_E_RANGE, 0, off,
+			       "%zu bytes do not fit on the server's disk",
+			       len);
+	if (skip == 0 && whole == len)
+		return pwrite_units(n, buf, len, off, err);
+	bytes = malloc(whole);
+	if (bytes == NULL)
+		return q2_fail(err, Q2_E_NOMEM, 0, off, "no memory");
+	st = pread_units(n, bytes, whole, start, err);
+	if (st == Q2_OK) {
+		memcpy(bytes + skip, buf, len);
+		st = pwrite_units(n, bytes, whole, start, err);
+	}
+	free(bytes);
+	return st;
+}
+
+static enum q2_status remote_resize(struct q2_io *io, uint64_t size,
+				    struct q2_err *err)
+{
+	if (size <= io->size)
+		return Q2_OK;
+	return q2_fail(err, Q2_E_RANGE, 0, Q2_NO_OFFSET,
+		       "the server's disk is too small: %llu bytes are "
+		       "needed, it has %llu",
+		       (unsigned long long)size, (unsigned long long)io->size);
+}
+
+/* A server that cannot be asked for this is one that has nothing to do. */
+static enum q2_status remote_flush(struct q2_io *io, struct q2_err *err)
+{
+	struct nbd *n = (struct nbd *)io;
+
+	if (nbd_can_flush(n->handle) != 1 || nbd_flush(n->handle, 0) == 0)
+		return Q2_OK;
+	return failed(n, err, Q2_NO_OFFSET);
 }
 
 /* What one answer about holes says: where data start at or after `at`. */
@@ -163,27 +256,43 @@ static const struct q2_io_ops remote_ops = {
 	.data = remote_data,
 };
 
+static const struct q2_io_ops remote_rw_ops = {
+	.pread = remote_pread,
+	.pwrite = remote_pwrite,
+	.resize = remote_resize,
+	.flush = remote_flush,
+	.close = remote_close,
+	.data = remote_data,
+};
+
 static enum q2_status connect_to(struct nbd *n, const char *uri,
-				 struct q2_err *err)
+				 unsigned flags, struct q2_err *err)
 {
+	bool files = !(flags & Q2_NBD_NO_FILES);
 	int64_t size, unit;
 
 	n->handle = nbd_create();
 	if (n->handle == NULL ||
+	    nbd_set_uri_allow_local_file(n->handle, files) < 0 ||
 	    nbd_add_meta_context(n->handle,
 				 LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
 	    nbd_connect_uri(n->handle, uri) < 0)
-		return failed(err, Q2_NO_OFFSET);
+		return failed(n, err, Q2_NO_OFFSET);
 	size = nbd_get_size(n->handle);
 	unit = nbd_get_block_size(n->handle, LIBNBD_SIZE_MINIMUM);
 	if (size < 0)
-		return failed(err, Q2_NO_OFFSET);
+		return failed(n, err, Q2_NO_OFFSET);
+	if ((flags & Q2_NBD_WRITE) && nbd_is_read_only(n->handle) != 0)
+		return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
+			       "the server's disk is read-only");
+	n->connected = true;
+	n->io.writable = flags & Q2_NBD_WRITE;
 	n->unit = unit > 0 ? (uint64_t)unit : 1;
 	n->io.size = n->io.stored = (uint64_t)size;
 	return Q2_OK;
 }
 
-enum q2_status q2_nbd_open(const char *uri, struct q2_io **io,
+enum q2_status q2_nbd_open(const char *uri, unsigned flags, struct q2_io **io,
 			   struct q2_err *err)
 {
 	struct nbd *n = calloc(1, sizeof(*n));
@@ -192,13 +301,85 @@ enum q2_status q2_nbd_open(const char *uri, struct q2_io **io,
 	*io = NULL;
 	if (n == NULL)
 		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
-	n->io.ops = &remote_ops;
-	st = connect_to(n, uri, err);
+	n->io.ops = flags & Q2_NBD_WRITE ? &remote_rw_ops : &remote_ops;
+	st = connect_to(n, uri, flags, err);
 	if (st == Q2_OK)
 		*io = &n->io;
 	else
 		remote_close(&n->io);
 	return st;
+}
+
+enum q2_status q2_nbd_zero(struct q2_io *io, struct q2_range r, bool keep,
+			   struct q2_err *err)
+{
+	struct nbd *n = (struct nbd *)io;
+	uint32_t flags = keep ? LIBNBD_CMD_FLAG_NO_HOLE : 0;
+
+	if (nbd_can_zero(n->handle) != 1 || r.start % n->unit ||
+	    r.len % n->unit || !q2_inside(r.start, r.len, io->size))
+		return q2_fail(err, Q2_E_UNSUPPORTED, 0, r.start,
+			       "the server cannot make this range zeros");
+	while (r.len) {
+		uint64_t part = q2_min(r.len, ASK_MAX);
+
+		if (nbd_zero(n->handle, part, r.start, flags) < 0)
+			return failed(n, err, r.start);
+		r.start += part;
+		r.len -= part;
+	}
+	return Q2_OK;
+}
+
+static const struct nbd *nbd_of(const struct q2_io *io)
+{
+	return io && (io->ops == &remote_ops || io->ops == &remote_rw_ops) ?
+		       (const struct nbd *)io : NULL;
+}
+
+static bool same_peer(struct nbd_handle *a, struct nbd_handle *b)
+{
+	int fd[2] = {nbd_aio_get_fd(a), nbd_aio_get_fd(b)};
+	struct sockaddr_storage addr[2];
+	socklen_t len[2];
+	struct ucred who[2];
+
+	for (int i = 0; i < 2; i++) {
+		socklen_t n = sizeof(who[i]);
+
+		len[i] = sizeof(addr[i]);
+		memset(&addr[i], 0, sizeof(addr[i]));
+		if (fd[i] < 0 || getpeername(fd[i],
+					     (struct sockaddr *)&addr[i],
+					     &len[i]) < 0)
+			return false;
+		if (getsockopt(fd[i], SOL_SOCKET, SO_PEERCRED, &who[i],
+			       &n) < 0)
+			who[i].pid = 0;
+	}
+	/* One socket may have many names, but not many servers. */
+	if (addr[0].ss_family == AF_UNIX && addr[1].ss_family == AF_UNIX &&
+	    who[0].pid > 0 && who[0].pid == who[1].pid)
+		return true;
+	return len[0] == len[1] &&
+	       memcmp(&addr[0], &addr[1], sizeof(addr[0])) == 0;
+}
+
+bool q2_nbd_same(const struct q2_io *a, const struct q2_io *b)
+{
+	const struct nbd *m = nbd_of(a), *n = nbd_of(b);
+	char *name[2];
+	bool same;
+
+	if (m == NULL || n == NULL || !same_peer(m->handle, n->handle))
+		return false;
+	name[0] = nbd_get_export_name(m->handle);
+	name[1] = nbd_get_export_name(n->handle);
+	same = name[0] == NULL || name[1] == NULL ||
+	       strcmp(name[0], name[1]) == 0;
+	free(name[0]);
+	free(name[1]);
+	return same;
 }
 
 #endif

@@ -28,7 +28,8 @@ struct q2_target {
 	struct q2_io io; /* first */
 	enum q2_target_kind kind;
 	unsigned flags;
-	int fd;
+	int fd; /* -1 with `remote` */
+	struct q2_io *remote; /* an NBD server's disk, owned; else NULL */
 	bool made;	/* there is a temporary file of ours */
 	bool continued;
 	bool published;
@@ -53,6 +54,8 @@ static enum q2_status target_pread(struct q2_io *io, void *buf, size_t len,
 	const struct q2_target *t = target_of(io);
 	char *at = buf;
 
+	if (t->remote)
+		return q2_pread(t->remote, buf, len, off, err);
 	while (len) {
 		ssize_t got = pread(t->fd, at, len, (off_t)off);
 
@@ -75,6 +78,8 @@ static enum q2_status target_pwrite(struct q2_io *io, const void *buf,
 	const struct q2_target *t = target_of(io);
 	const char *at = buf;
 
+	if (t->remote)
+		return q2_pwrite(t->remote, buf, len, off, err);
 	while (len) {
 		ssize_t done = pwrite(t->fd, at, len, (off_t)off);
 
@@ -96,6 +101,8 @@ static enum q2_status target_resize(struct q2_io *io, uint64_t size,
 {
 	const struct q2_target *t = target_of(io);
 
+	if (t->remote)
+		return q2_resize(t->remote, size, err);
 	if (t->kind == Q2_TARGET_DEVICE)
 		return size <= io->size ? Q2_OK :
 			q2_fail(err, Q2_E_RANGE, 0, Q2_NO_OFFSET,
@@ -177,14 +184,25 @@ static enum q2_status open_device(struct q2_target *t, struct q2_err *err)
 	return Q2_OK;
 }
 
+static enum q2_status open_server(struct q2_target *t, struct q2_err *err)
+{
+	enum q2_status st = q2_nbd_open(t->path, Q2_NBD_WRITE, &t->remote, err);
+
+	if (st != Q2_OK)
+		return st;
+	t->kind = Q2_TARGET_DEVICE;
+	t->io.is_device = true;
+	t->io.size = t->remote->size;
+	return Q2_OK;
+}
+
 static enum q2_status open_path(struct q2_target *t, struct q2_err *err)
 {
 	struct stat sb;
 	bool there = stat(t->path, &sb) == 0;
 
 	if (q2_nbd_is_uri(t->path))
-		return q2_fail(err, Q2_E_UNSUPPORTED, 0, Q2_NO_OFFSET,
-			       "NBD servers are only read");
+		return open_server(t, err);
 	if (strcmp(t->path, "-") == 0) {
 		t->kind = Q2_TARGET_STREAM;
 		t->fd = STDOUT_FILENO;
@@ -202,7 +220,8 @@ static enum q2_status open_path(struct q2_target *t, struct q2_err *err)
  * meant. */
 static char *resolve(const char *path)
 {
-	char *real = strcmp(path, "-") == 0 ? NULL : realpath(path, NULL);
+	bool file = strcmp(path, "-") != 0 && !q2_nbd_is_uri(path);
+	char *real = file ? realpath(path, NULL) : NULL;
 
 	return real ? real : strdup(path);
 }
@@ -298,10 +317,16 @@ enum q2_status q2_target_zero(struct q2_target *t, struct q2_range r,
 			      struct q2_err *err)
 {
 	uint64_t args[2] = {r.start, r.len};
+	enum q2_status st;
 
 	if (r.len == 0 ||
 	    (t->kind == Q2_TARGET_FILE && !(t->flags & Q2_TARGET_FULL)))
 		return Q2_OK;
+	if (t->remote) {
+		/* What it cannot do is no error of ours. */
+		st = q2_nbd_zero(t->remote, r, t->flags & Q2_TARGET_FULL, NULL);
+		return st == Q2_OK ? st : write_zeros(t, r, err);
+	}
 	/* The kernel writes zeros itself where the device cannot. */
 	if (t->kind == Q2_TARGET_DEVICE && r.start % 512 == 0 &&
 	    r.len % 512 == 0 && ioctl(t->fd, BLKZEROOUT, args) == 0)
@@ -347,6 +372,8 @@ enum q2_status q2_target_sync(struct q2_target *t, struct q2_err *err)
 {
 	if (t->kind == Q2_TARGET_STREAM || (t->flags & Q2_TARGET_NO_SYNC))
 		return Q2_OK;
+	if (t->remote)
+		return q2_flush(t->remote, err);
 	if (fsync(t->fd) < 0)
 		return q2_fail_errno(err, errno, Q2_NO_OFFSET,
 				     "cannot write to the disk");
@@ -397,6 +424,7 @@ void q2_target_close(struct q2_target *t)
 		(void)unlink(t->part);
 	if (t->fd > STDERR_FILENO)
 		close(t->fd);
+	q2_io_close(t->remote);
 	free(t->zeros);
 	free(t->part);
 	free(t->path);
@@ -405,13 +433,18 @@ void q2_target_close(struct q2_target *t)
 
 void q2_target_forget(struct q2_target *t)
 {
-	if (t->kind != Q2_TARGET_STREAM)
+	if (t->kind != Q2_TARGET_STREAM && t->remote == NULL)
 		(void)posix_fadvise(t->fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
 const char *q2_target_path(const struct q2_target *t)
 {
 	return t->kind == Q2_TARGET_FILE && !t->published ? t->part : t->path;
+}
+
+bool q2_target_is_server(const struct q2_target *t, const struct q2_io *io)
+{
+	return q2_nbd_same(t->remote, io);
 }
 
 bool q2_target_identity(const char *path, uint64_t *dev, uint64_t *inode)

@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: MIT
  *
  * A file is written under a temporary name, NAME.part, and gets its own name when
- * it is complete.  A block device is written in place.  A stream only takes bytes
- * in order.
+ * it is complete.  A block device is written in place, and so is the disk of an NBD
+ * server, which is a device here.  A stream only takes bytes in order.
  */
 #ifndef Q2_IO_TARGET_H
 #define Q2_IO_TARGET_H
@@ -78,6 +78,9 @@ void q2_target_forget(struct q2_target *t);
 
 /* The name under which the file can be opened now. */
 const char *q2_target_path(const struct q2_target *t);
+
+/* Whether `io` reads the disk of the server that this writes to. */
+bool q2_target_is_server(const struct q2_target *t, const struct q2_io *io);
 
 /* Device and inode of what the final name is now; false if there is nothing. */
 bool q2_target_identity(const char *path, uint64_t *dev, uint64_t *inode);
