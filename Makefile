@@ -21,29 +21,31 @@ SONAME := libq2.so.0
 
 # --- packages: the one place that knows them ---------------------------------------
 BUILD_DEPS_DEBIAN := gcc libc6-dev pkg-config zlib1g-dev libdeflate-dev \
-	libzstd-dev libxxhash-dev libssl-dev libsmartcols-dev libseccomp-dev
+	libzstd-dev libxxhash-dev libssl-dev libsmartcols-dev libseccomp-dev \
+	libjson-c-dev
 TEST_DEPS_DEBIAN := $(BUILD_DEPS_DEBIAN) clang check qemu-utils e2fsprogs jq \
 	mandoc shellcheck codespell git xz-utils util-linux binutils xxhash \
-	xfsprogs mount libnbd-dev nbdkit curl prometheus prometheus-node-exporter \
+	xfsprogs mount libnbd-dev libnbd-bin nbdkit curl prometheus \
+	prometheus-node-exporter \
 	dosfstools mtools fdisk xxd python3 libqcow-utils chromium \
 	fonts-dejavu-core
 DEPS_FEDORA := gcc glibc-devel pkgconf zlib-devel libdeflate-devel \
-	libzstd-devel xxhash-devel openssl-devel libsmartcols-devel libnbd-devel \
+	libzstd-devel xxhash-devel openssl-devel libsmartcols-devel json-c-devel libnbd-devel \
 	libseccomp-devel clang check-devel qemu-img e2fsprogs jq mandoc ShellCheck codespell git xz \
 	util-linux binutils xxhash xfsprogs nbdkit curl golang-github-prometheus \
 	node-exporter dosfstools mtools xxd chromium-headless python3
 DEPS_ALPINE := gcc musl-dev linux-headers pkgconf zlib-dev libdeflate-dev \
-	zstd-dev xxhash-dev openssl-dev util-linux-dev libnbd-dev clang check-dev \
+	zstd-dev xxhash-dev openssl-dev util-linux-dev json-c-dev libnbd-dev clang check-dev \
 	libseccomp-dev qemu-img e2fsprogs jq mandoc shellcheck codespell git xz util-linux binutils \
 	bash xxhash xfsprogs nbdkit curl prometheus prometheus-node-exporter \
 	dosfstools mtools sfdisk xxd chromium python3
-DEPS_ARCH := gcc pkgconf zlib libdeflate zstd xxhash openssl libnbd clang check \
+DEPS_ARCH := gcc pkgconf zlib libdeflate zstd xxhash openssl json-c libnbd clang check \
 	libseccomp qemu-img e2fsprogs jq mandoc shellcheck codespell git xz util-linux binutils \
 	xfsprogs nbdkit curl prometheus prometheus-node-exporter \
 	dosfstools mtools xxd chromium python
 
 # --- compiling: V=1 shows the commands ------------------------------------------------------------------
-LIBS := zlib libdeflate libzstd libxxhash libcrypto
+LIBS := zlib libdeflate libzstd libxxhash libcrypto json-c
 MAP_LIBS := smartcols
 MISSING := $(shell for p in $(firstword $(CC)) $(firstword $(PKG_CONFIG)); do \
 	command -v $$p >/dev/null || echo $$p; done; \
@@ -89,7 +91,7 @@ endif
 
 LIB_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LIBS) 2>/dev/null)
 LIB_LIBS := $(shell $(PKG_CONFIG) --libs zlib libdeflate libzstd \
-	libcrypto $(NBD) 2>/dev/null) -pthread
+	libcrypto json-c $(NBD) 2>/dev/null) -pthread
 LIB_CFLAGS += $(if $(NBD),-DHAVE_LIBNBD)
 MAP_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(MAP_LIBS) 2>/dev/null)
 CLI_CFLAGS := $(if $(SECCOMP),-DHAVE_LIBSECCOMP $(shell $(PKG_CONFIG) --cflags $(SECCOMP)))

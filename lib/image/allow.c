@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "image/naming.h"
+#include "io/nbd.h"
 
 /* Cuts a path to its folder, without a slash at the end unless it is the root. */
 static void to_folder(char *path)
@@ -72,8 +73,13 @@ static bool in_folder(const char *folder, const char *file)
 static bool in_named(const struct q2_allowed *a, const char *file)
 {
 	for (size_t i = 0; a->more && a->more[i]; i++) {
-		char *real = a->texts ? NULL : realpath(a->more[i], NULL);
-		bool in = in_folder(real ? real : a->more[i], file);
+		char *real;
+		bool in;
+
+		if (q2_nbd_is_uri(a->more[i]))
+			continue;
+		real = a->texts ? NULL : realpath(a->more[i], NULL);
+		in = in_folder(real ? real : a->more[i], file);
 
 		free(real);
 		if (in)
@@ -114,4 +120,21 @@ enum q2_status q2_allowed(const struct q2_allowed *a, const char *path,
 		st = refuse(real, err);
 	free(real);
 	return st;
+}
+
+/* Neither a name of the machine nor one of a socket is to be continued. */
+enum q2_status q2_allowed_server(const struct q2_allowed *a, const char *uri,
+				 struct q2_err *err)
+{
+	for (size_t i = 0; a->more && a->more[i]; i++) {
+		const char *given = a->more[i];
+		size_t n = strlen(given);
+
+		if (q2_nbd_is_uri(given) &&
+		    (strcmp(uri, given) == 0 ||
+		     (given[n - 1] == '/' && strncmp(uri, given, n) == 0)))
+			return Q2_OK;
+	}
+	return q2_fail(err, Q2_E_REFUSED, 0, Q2_NO_OFFSET,
+		       "it is on a server; --allow-path=%.100s allows it", uri);
 }

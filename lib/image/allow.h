@@ -31,4 +31,9 @@ void q2_allowed_free(struct q2_allowed *a);
 enum q2_status q2_allowed(const struct q2_allowed *a, const char *path,
 			  struct q2_err *err) Q2_MUST_CHECK;
 
+/* The same for an NBD export: its URI must be one that the user gave, or start with
+ * one that ends in a slash. */
+enum q2_status q2_allowed_server(const struct q2_allowed *a, const char *uri,
+				 struct q2_err *err) Q2_MUST_CHECK;
+
 #endif

@@ -11,6 +11,8 @@
 #include "base/err.h"
 #include "image/allow.h"
 #include "image/naming.h"
+#include "image/resolve.h"
+#include "io/nbd.h"
 
 struct opening {
 	const struct q2_policy *policy;
@@ -66,31 +68,43 @@ static enum q2_status open_io(struct opening *o, const char *path,
 			 q2_io_open(path, io, why);
 }
 
-/* A name that an image gives: *path is to be freed. */
+/* Opens a place that an image names, if that is allowed. */
+static enum q2_status open_place(struct opening *o, const char *path,
+				 bool server, struct q2_io **io,
+				 struct q2_err *why)
+{
+	enum q2_status st = server ? q2_allowed_server(&o->allowed, path, why) :
+				     q2_allowed(&o->allowed, path, why);
+
+	if (st != Q2_OK || o->policy->open)
+		return st == Q2_OK ? open_io(o, path, io, why) : st;
+	return server ? q2_nbd_open(path, Q2_NBD_NO_FILES, io, why) :
+			q2_io_open_file(path, io, why);
+}
+
+/* A place that an image names: *path is to be freed. */
 static enum q2_status open_named(struct opening *o, const char *overlay,
-				 const char *name, const char *what,
-				 char **path, struct q2_io **io)
+				 const struct q2_place *place,
+				 const char *what, char **path,
+				 struct q2_io **io)
 {
 	struct q2_budget *b = o->chain->budget;
+	bool from_cwd = place->from_cwd || place->server;
 	struct q2_err why = {0};
-	const char *plain;
 	uint64_t size;
-	bool from_cwd;
 	enum q2_status st;
 
 	*path = NULL;
 	*io = NULL;
-	if (q2_name_split(name, &plain, &from_cwd) != Q2_NAME_PATH)
+	if (!from_cwd && q2_nbd_is_uri(overlay))
 		return q2_fail(o->err, Q2_E_UNSUPPORTED, 0, Q2_NO_OFFSET,
-			       "%s '%.100s': only files are followed", what,
-			       name);
-	st = q2_path_beside(overlay, plain, from_cwd, b, path, &size, o->err);
+			       "%s '%.100s': it would be beside an image that "
+			       "is on a server", what, place->path);
+	st = q2_path_beside(overlay, place->path, from_cwd, b, path, &size,
+			    o->err);
 	if (st != Q2_OK)
 		return st;
-	st = q2_allowed(&o->allowed, *path, &why);
-	if (st == Q2_OK)
-		st = o->policy->open ? open_io(o, *path, io, &why) :
-				       q2_io_open_file(*path, io, &why);
+	st = open_place(o, *path, place->server, io, &why);
 	if (st == Q2_OK)
 		return st;
 	(void)blame(o, st, &why, what, *path);
@@ -144,22 +158,28 @@ static enum q2_status push(struct opening *o, struct q2_io *io, char *path,
 static enum q2_status open_data_file(struct opening *o, struct q2_layer *layer)
 {
 	const char *given = o->chain->n == 1 ? o->policy->data_file : NULL;
-	const char *name = layer->opened.names.data_file;
+	const char *name = given ? given : layer->opened.names.data_file;
+	struct q2_place place;
 	struct q2_err why = {0};
 	enum q2_status st;
 	char *path;
 
-	if (given) {
-		st = open_io(o, given, &layer->data, &why);
-		return st == Q2_OK ? st : blame(o, st, &why, "data file",
-						given);
-	}
 	if (name[0] == '\0')
 		return q2_fail(o->err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
 			       "'%.100s' has a data file, but does not name it",
 			       layer->path);
-	/* From the current folder, wherever the image is. */
-	st = open_named(o, "", name, "data file", &path, &layer->data);
+	st = given ? q2_resolve_given(name, &place, &why) :
+		     q2_resolve_data(name, &place, &why);
+	if (st == Q2_OK && place.format && strcmp(place.format, "raw") != 0)
+		st = q2_fail(&why, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
+			     "a data file is raw, which this is said not to be");
+	if (st == Q2_OK && given)
+		st = open_io(o, place.path, &layer->data, &why);
+	if (st != Q2_OK)
+		return blame(o, st, &why, "data file", name);
+	if (given)
+		return Q2_OK;
+	st = open_named(o, "", &place, "data file", &path, &layer->data);
 	free_text(o->chain->budget, path);
 	return st;
 }
@@ -199,13 +219,30 @@ static enum q2_status start(struct opening *o, struct q2_layer *layer,
 	return Q2_OK;
 }
 
-/* A file is never taken for more than its overlay says it is. */
-static enum q2_status stated_format(struct opening *o, const char *format,
-				    const char *name, enum q2_format *out)
+static bool means_raw(const char *format)
 {
 	static const char *const raw[] = {"raw", "file", "host_device"};
 
+	for (size_t i = 0; i < sizeof(raw) / sizeof(*raw); i++)
+		if (strcmp(format, raw[i]) == 0)
+			return true;
+	return false;
+}
+
+/* A file is never taken for more than its overlay says it is.  `said`: by the name
+ * itself, or NULL. */
+static enum q2_status stated_format(struct opening *o, const char *format,
+				    const char *said, const char *name,
+				    enum q2_format *out)
+{
 	*out = Q2_FORMAT_PROBE;
+	if (said && format[0] &&
+	    strcmp(said, means_raw(format) ? "raw" : format) != 0)
+		return q2_fail(o->err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
+			       "backing file '%.100s': the header says that it "
+			       "is %.15s, its name %s", name, format, said);
+	if (said)
+		format = said;
 	if (format[0] == '\0' && o->policy->backing_format)
 		format = o->policy->backing_format;
 	if (format[0] == '\0') {
@@ -219,9 +256,8 @@ static enum q2_status stated_format(struct opening *o, const char *format,
 	if (strcmp(format, "qcow2") == 0)
 		return Q2_OK;
 	*out = Q2_FORMAT_RAW;
-	for (size_t i = 0; i < sizeof(raw) / sizeof(*raw); i++)
-		if (strcmp(format, raw[i]) == 0)
-			return Q2_OK;
+	if (means_raw(format))
+		return Q2_OK;
 	return q2_fail(o->err, Q2_E_UNSUPPORTED, 0, Q2_NO_OFFSET,
 		       "backing file '%.100s': the format '%s' is not "
 		       "supported", name, format);
@@ -233,7 +269,9 @@ static enum q2_status follow(struct opening *o, bool *more)
 	struct q2_layer *above = o->chain->layers[o->chain->n - 1];
 	const struct q2_names *names = &above->opened.names;
 	unsigned max = o->policy->max_layers;
+	struct q2_err why = {0};
 	struct q2_layer *layer;
+	struct q2_place place;
 	enum q2_format format;
 	enum q2_status st;
 	struct q2_io *io;
@@ -254,11 +292,14 @@ static enum q2_status follow(struct opening *o, bool *more)
 		return q2_fail(o->err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
 			       "backing file '%.100s': the chain has more than "
 			       "%u layers", names->backing, o->chain->n);
-	st = stated_format(o, names->format, names->backing, &format);
+	st = q2_resolve(names->backing, &place, &why);
+	if (st != Q2_OK)
+		return blame(o, st, &why, "backing file", names->backing);
+	st = stated_format(o, names->format, place.format, names->backing,
+			   &format);
 	if (st != Q2_OK)
 		return st;
-	st = open_named(o, above->path, names->backing, "backing file", &path,
-			&io);
+	st = open_named(o, above->path, &place, "backing file", &path, &io);
 	if (st != Q2_OK)
 		return st;
 	st = push(o, io, path, &layer);
@@ -312,19 +353,26 @@ enum q2_status q2_chain_open(const char *path, enum q2_format format,
 			     struct q2_err *err)
 {
 	struct opening o = {.policy = policy, .chain = chain, .err = err};
+	struct q2_place place;
 	bool more = true;
 	enum q2_status st;
 	void *block;
 
 	*chain = (struct q2_chain){.budget = budget};
+	st = q2_resolve_given(path, &place, err);
+	if (st != Q2_OK)
+		return st;
+	if (place.format)
+		format = means_raw(place.format) ? Q2_FORMAT_RAW :
+						   Q2_FORMAT_QCOW2;
 	st = q2_get(budget, (Q2_CHAIN_MAX + 1) * sizeof(struct q2_layer *),
 		    &block, err);
 	if (st != Q2_OK)
 		return st;
 	chain->layers = block;
 	q2_allowed_init(&o.allowed, policy->allow, policy->allow_any,
-			policy->open != NULL, path);
-	st = open_top(&o, path, format);
+			policy->open != NULL, place.path);
+	st = open_top(&o, place.path, format);
 	while (st == Q2_OK && more) {
 		unsigned had = chain->n;
 

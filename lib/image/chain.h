@@ -5,7 +5,7 @@
  * SPDX-License-Identifier: MIT
  *
  * What an image names is opened only as the policy allows.  Names are understood
- * as in naming.h, formats as the overlay states them.
+ * as in resolve.h, formats as the overlay, or the name, states them.
  */
 #ifndef Q2_IMAGE_CHAIN_H
 #define Q2_IMAGE_CHAIN_H
@@ -21,9 +21,9 @@ struct q2_policy {
 	bool allow_probe;   /* a file without a stated format: look at it */
 	/* The format, such as "raw", of those files; NULL: not known. */
 	const char *backing_format;
-	bool allow_any;	    /* files anywhere */
+	bool allow_any;	    /* files anywhere; servers are not meant */
 	/* Folders, NULL at the end, whose files may be opened besides those in
-	 * the folder of the image; NULL for none. */
+	 * the folder of the image, and URIs of servers; NULL for none. */
 	const char *const *allow;
 	const char *data_file; /* of the image itself; NULL: as it says */
 	unsigned max_layers;   /* 0: Q2_CHAIN_MAX */

@@ -38,13 +38,6 @@ test_policy() {
 	ln -s "$outside" yard/link.qcow2
 	over yard/out.qcow2 link.qcow2 qcow2
 	refused '--allow-path' yard/out.qcow2 new.raw
-	for name in nbd://localhost/x http://example.org/x.qcow2 'json:{"driver":"raw"}'; do
-		over yard/url.qcow2 "$name" raw
-		refused 'only files' --allow-any-path yard/url.qcow2 new.raw
-	done
-	# Nor does an image make us connect to a server in a roundabout way.
-	over yard/url.qcow2 file:nbd://localhost/x raw
-	refused 'No such file' --allow-any-path yard/url.qcow2 new.raw
 	# No format is stated: it is not guessed.
 	"$build/tests/q2mk" - yard/unstated.qcow2 <<END
 cluster 65536
@@ -79,13 +72,4 @@ END
 	exits 8 --force --data-file=yard/disk.data yard/data.qcow2 yard/disk.data
 	check 'the data file is no target' test "$(tr -d '\7' <yard/disk.data | wc -c)" -eq 0
 	rm -rf new.raw yard elsewhere
-
-	# Bitmaps are not lost without a word.
-	qemu-img create -q -f qcow2 bitmap.qcow2 4M
-	qemu-img bitmap --add bitmap.qcow2 b0
-	refused '--drop-bitmaps' -O qcow2 bitmap.qcow2 new.raw
-	exits 0 -O qcow2 --drop-bitmaps bitmap.qcow2 new.raw
-	exits 0 --force bitmap.qcow2 new.raw
-	check 'bitmaps: said of a raw image, too' err_has 'bitmaps'
-	rm -f new.raw
 }
