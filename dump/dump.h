@@ -54,6 +54,7 @@ struct options {
 	const char *compress; /* METHOD or METHOD:LEVEL */
 	int compat;
 	uint64_t keep_backing;
+	int bitmaps;
 	int drop_bitmaps;
 
 	/* How. */

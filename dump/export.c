@@ -40,6 +40,7 @@ static unsigned flags_of(const struct options *o)
 	flags |= o->verify ? Q2_DUMP_VERIFY : 0;
 	flags |= o->plaintext ? Q2_DUMP_PLAINTEXT : 0;
 	flags |= o->assume_zeroed ? Q2_DUMP_ZEROED : 0;
+	flags |= o->bitmaps ? Q2_DUMP_BITMAPS : 0;
 	flags |= o->drop_bitmaps ? Q2_DUMP_DROP_BITMAPS : 0;
 	return flags;
 }
@@ -49,7 +50,7 @@ static const char *misplaced(const struct options *o)
 {
 	bool for_qcow2 = o->cluster_size || o->refcount_bits ||
 			 o->extended_l2 || o->compress || o->compat ||
-			 o->keep_backing || o->drop_bitmaps;
+			 o->keep_backing || o->bitmaps;
 
 	if (o->output == Q2_DUMP_RAW && for_qcow2)
 		return "that option needs --output-format=qcow2";
@@ -109,6 +110,17 @@ static void say_lost(struct dump *dump, const char *image,
 	q2_cli_complain(dump->tool, image, text);
 }
 
+static void say_left(struct dump *dump, const char *image,
+		     const struct q2_dump_result *r)
+{
+	char text[120];
+
+	snprintf(text, sizeof(text),
+		 "%lu of its bitmaps, in use or damaged, are not in the result",
+		 (unsigned long)r->bitmaps_left);
+	q2_cli_complain(dump->tool, image, text);
+}
+
 static int write_out(struct dump *dump, struct q2_guest *guest,
 		     const char *image, const char *out,
 		     const struct q2_dump_opts *opts)
@@ -118,8 +130,9 @@ static int write_out(struct dump *dump, struct q2_guest *guest,
 	enum q2_status st;
 	int status = 0;
 
+	/* Whatever is quiet: a loss is told, unless it was asked for. */
 	if (opts->format == Q2_DUMP_RAW && q2_guest_bitmaps(guest) != 0 &&
-	    !dump->options->quiet)
+	    !(opts->flags & Q2_DUMP_DROP_BITMAPS))
 		q2_cli_complain(dump->tool, image, "its bitmaps are not in "
 				"the result: a raw image has none");
 	st = q2_dump(guest, out, opts, &result, &err);
@@ -127,6 +140,8 @@ static int write_out(struct dump *dump, struct q2_guest *guest,
 	if (st != Q2_OK)
 		return dump_failed(dump, st == Q2_E_REFUSED ? image : out, st,
 				   &err);
+	if (result.bitmaps_left != 0)
+		say_left(dump, image, &result);
 	if (result.lost != 0) {
 		say_lost(dump, image, &result);
 		status = Q2_EXIT_PROBLEMS;

@@ -40,7 +40,7 @@ const char *dump_inplace_wrong(const struct options *o)
 	if (verb && (o->output || o->preallocate || o->assume_zeroed ||
 		     o->cluster_size || o->refcount_bits || o->extended_l2 ||
 		     o->compress || o->compat || o->keep_backing ||
-		     o->drop_bitmaps || o->resume || o->force || o->verify))
+		     o->bitmaps || o->drop_bitmaps || o->resume || o->force || o->verify))
 		return "options for a new image do not go with --absorb or "
 		       "--commit";
 	if (verb && (o->snapshot || o->layer != UINT64_MAX || o->range ||

@@ -27,7 +27,8 @@ static const struct q2_cli_option option_table[] = {
 	 Q2_CLI_TEXT, AT(range), 0},
 	{"allow-path", 0, "FOLDER",
 	 "files below it may be opened because an image names\n"
-	 "them; those below IMAGE's own folder always may",
+	 "them, as those below IMAGE's own folder; or the URI of\n"
+	 "a server",
 	 Q2_CLI_LIST, AT(allow), 0},
 	{"allow-any-path", 0, NULL, "the same for files anywhere", Q2_CLI_SET,
 	 AT(allow_any), 1},
@@ -61,8 +62,11 @@ static const struct q2_cli_option option_table[] = {
 	{"keep-backing", 0, "LAYER",
 	 "qcow2: this layer stays the backing file", Q2_CLI_SIZE,
 	 AT(keep_backing), 0},
+	{"bitmaps", 0, NULL, "qcow2: keep IMAGE's persistent bitmaps",
+	 Q2_CLI_SET, AT(bitmaps), 1},
 	{"drop-bitmaps", 0, NULL,
-	 "qcow2: bitmaps of IMAGE need not be in the result", Q2_CLI_SET,
+	 "bitmaps of IMAGE need not be in the result; of those\n"
+	 "for --bitmaps only what is in use or damaged", Q2_CLI_SET,
 	 AT(drop_bitmaps), 1},
 	{"force", 0, NULL, "replace an existing file", Q2_CLI_SET, AT(force),
 	 1},
@@ -135,7 +139,7 @@ static const struct q2_cli_tool tool = {
 		    "       qcow2-dump [options] --absorb|--commit IMAGE",
 	.purpose = "Flatten a chain of QCOW2 disk images, in place or into a "
 		   "new one, or digest or\ncompare what guests read.\nOUT is a file, a block device, "
-		   "or - for standard output.",
+		   "the URI of an NBD export, or - for standard\noutput.",
 	.epilogue =
 		"Exit status: 0 done; 4 parts were lost or differ; 8 it failed; "
 		"16 wrong usage;\n32 interrupted. With --compare: 0 the same, "

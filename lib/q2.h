@@ -619,7 +619,11 @@ enum q2_dump_flag {
 	Q2_DUMP_VERIFY = 1 << 3,  /* read the result again, compare digests */
 	Q2_DUMP_PLAINTEXT = 1 << 4, /* write out what was encrypted */
 	Q2_DUMP_ZEROED = 1 << 5, /* the target device reads as zeros already */
-	Q2_DUMP_DROP_BITMAPS = 1 << 6 /* the result need not have them */
+	Q2_DUMP_DROP_BITMAPS = 1 << 6, /* the result need not have them */
+	/* QCOW2, whole disks: the image's bitmaps are kept.  One that is in use or
+	 * damaged is a reason to refuse; with Q2_DUMP_DROP_BITMAPS besides, it is
+	 * left out. */
+	Q2_DUMP_BITMAPS = 1 << 7
 };
 
 enum q2_preallocate { Q2_PREALLOC_OFF, Q2_PREALLOC_FALLOC, Q2_PREALLOC_FULL };
@@ -649,6 +653,8 @@ struct q2_dump_result {
 	uint64_t data;	/* bytes in blocks of 4 KiB that are not all zeros */
 	uint64_t lost;	/* bytes that could not be read */
 	uint64_t copied; /* compressed clusters that were taken as they are */
+	uint32_t bitmaps; /* that were kept */
+	uint32_t bitmaps_left; /* and left out, of Q2_DUMP_BITMAPS */
 	bool has_digest; /* asked for by Q2_DUMP_VERIFY or scan.chunk */
 	struct q2_digest digest;
 };

@@ -240,12 +240,13 @@ struct ending {
 };
 
 /* Tables and blocks count themselves. */
-static void plan(const struct q2_append *a, size_t len, struct ending *e)
+static void plan(const struct q2_append *a, uint64_t clusters,
+		 struct ending *e)
 {
 	uint64_t before;
 
 	e->start = a->end >> a->cluster_bits;
-	e->table = e->start + q2_div_up(len, cluster_size(a));
+	e->table = e->start + clusters;
 	e->table_len = e->blocks = 1;
 	do {
 		before = e->total;
@@ -293,28 +294,42 @@ static enum q2_status write_blocks(struct q2_append *a, const struct ending *e,
 	return st;
 }
 
-enum q2_status q2_append_finish(struct q2_append *a, const uint8_t *bytes,
-				size_t len, uint64_t *at, uint64_t *table,
-				uint32_t *clusters, struct q2_err *err)
+enum q2_status q2_append_place(struct q2_append *a, uint64_t *at,
+			       struct q2_err *err)
 {
-	struct ending e = {0};
 	enum q2_status st = align(a, err);
 
 	if (st == Q2_OK)
 		st = settle(a, err);
+	*at = a->end;
+	return st;
+}
+
+enum q2_status q2_append_finish(struct q2_append *a,
+				const struct q2_append_piece *pieces, size_t n,
+				uint64_t *table, uint32_t *clusters,
+				struct q2_err *err)
+{
+	struct ending e = {0};
+	uint64_t needed = 0, at;
+	enum q2_status st = q2_append_place(a, &at, err);
+
 	if (st != Q2_OK)
 		return st;
-	plan(a, len, &e);
+	for (size_t i = 0; i < n; i++)
+		needed += q2_div_up(pieces[i].len, cluster_size(a));
+	plan(a, needed, &e);
 	if (e.table_len << a->cluster_bits > Q2_REFTABLE_MAX)
 		return q2_fail(err, Q2_E_UNSUPPORTED, 0, Q2_NO_OFFSET,
 			       "the refcount table would be too large: use "
 			       "larger clusters or narrower refcounts");
-	*at = a->end;
 	*table = e.table << a->cluster_bits;
 	*clusters = (uint32_t)e.table_len;
-	st = put(a, bytes, len, err);
-	if (st == Q2_OK)
-		st = align(a, err);
+	for (size_t i = 0; i < n && st == Q2_OK; i++) {
+		st = put(a, pieces[i].bytes, pieces[i].len, err);
+		if (st == Q2_OK)
+			st = align(a, err);
+	}
 	if (st == Q2_OK)
 		st = write_table(a, &e, err);
 	if (st == Q2_OK)

@@ -44,12 +44,21 @@ enum q2_status q2_append_stream(struct q2_append *a, const uint8_t *bytes,
 				size_t len, uint64_t *at,
 				struct q2_err *err) Q2_MUST_CHECK;
 
-/* Appends `len` bytes, any number of clusters, in one piece: the first of these
- * that come last.  *table is where the refcount table is then; it has *clusters of
- * them.  Nothing can be appended after that. */
-enum q2_status q2_append_finish(struct q2_append *a, const uint8_t *bytes,
-				size_t len, uint64_t *at, uint64_t *table,
-				uint32_t *clusters,
+/* Where the next whole cluster will be, if q2_append_finish() comes next. */
+enum q2_status q2_append_place(struct q2_append *a, uint64_t *at,
+			       struct q2_err *err) Q2_MUST_CHECK;
+
+struct q2_append_piece {
+	const uint8_t *bytes;
+	size_t len; /* any number of clusters, the last one filled with zeros */
+};
+
+/* Appends these pieces, the first of what comes last, one after the other.  *table is
+ * where the refcount table is then; it has *clusters of them.  Nothing can be appended
+ * after that. */
+enum q2_status q2_append_finish(struct q2_append *a,
+				const struct q2_append_piece *pieces, size_t n,
+				uint64_t *table, uint32_t *clusters,
 				struct q2_err *err) Q2_MUST_CHECK;
 
 #endif

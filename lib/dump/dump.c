@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/hash.h"
+#include "dump/bitmaps.h"
 #include "dump/qcow2.h"
 #include "dump/raw.h"
 #include "image/naming.h"
@@ -197,6 +198,7 @@ static struct q2_newimage_opts image_opts(const struct q2_dump_run *d,
 	const struct q2_dump_opts *o = d->opts;
 	struct q2_newimage_opts n = q2_dump_image(o, d->length);
 
+	n.bitmaps = d->result->bitmaps != 0;
 	if (o->keep_backing) {
 		const struct q2_layer *l =
 			d->guest->view.layers[o->keep_backing];
@@ -239,6 +241,8 @@ enum q2_status q2_dump_qcow2(struct q2_dump_run *d, struct q2_err *err)
 		st = make_packers(&sink, o, err);
 	if (st == Q2_OK)
 		st = q2_pass_run(&s, err);
+	if (st == Q2_OK)
+		st = q2_bitmaps_carry(d, sink.image, err);
 	if (st == Q2_OK)
 		st = q2_newimage_finish(sink.image, err);
 	if (st == Q2_OK) {

@@ -49,7 +49,7 @@ enum q2_status q2_dump_qcow2(struct q2_dump_run *d,
 			     struct q2_err *err) Q2_MUST_CHECK;
 
 /* Whether these options make sense, by themselves and with this guest. */
-enum q2_status q2_dump_judge(const struct q2_dump_run *d,
+enum q2_status q2_dump_judge(struct q2_dump_run *d,
 			     struct q2_err *err) Q2_MUST_CHECK;
 
 #endif

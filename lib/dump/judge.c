@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "dump/bitmaps.h"
 #include "dump/dump.h"
 #include "dump/pack.h"
 
@@ -86,14 +87,35 @@ static enum q2_status judge_qcow2(const struct q2_dump_run *d,
 			      "refcounts have 1, 2, 4, 8, 16, 32 or 64 bits");
 	if (!q2_pack_level_ok(o->compress, o->level))
 		return refuse(err, Q2_E_ARG, "no such level of compression");
-	if (d->guest->bitmaps && !(o->flags & Q2_DUMP_DROP_BITMAPS))
+	if (d->guest->bitmaps &&
+	    !(o->flags & (Q2_DUMP_BITMAPS | Q2_DUMP_DROP_BITMAPS)))
 		return refuse(err, Q2_E_REFUSED,
 			      "the image has bitmaps, which the result would "
-			      "not have: --drop-bitmaps accepts that");
+			      "not have: --bitmaps keeps them, --drop-bitmaps "
+			      "accepts that");
 	return judge_backing(d, err);
 }
 
-enum q2_status q2_dump_judge(const struct q2_dump_run *d, struct q2_err *err)
+/* They are of the whole disk as it is now. */
+static enum q2_status judge_bitmaps(struct q2_dump_run *d, struct q2_err *err)
+{
+	const struct q2_dump_opts *o = d->opts;
+	const struct q2_guest *g = d->guest;
+
+	if (!(o->flags & Q2_DUMP_BITMAPS))
+		return Q2_OK;
+	if (o->format != Q2_DUMP_QCOW2 || o->version == 2)
+		return refuse(err, Q2_E_ARG, "only QCOW2 images of version 3 "
+					     "have bitmaps");
+	if (d->start != 0 || d->length != g->size || g->view.n != g->chain.n ||
+	    g->view.layers[0]->map.tree.id != Q2_TREE_ACTIVE)
+		return refuse(err, Q2_E_ARG,
+			      "bitmaps are of the whole disk, not of a part, "
+			      "a layer or a snapshot of it");
+	return q2_bitmaps_judge(d, err);
+}
+
+enum q2_status q2_dump_judge(struct q2_dump_run *d, struct q2_err *err)
 {
 	const struct q2_dump_opts *o = d->opts;
 	enum q2_status st;
@@ -111,6 +133,6 @@ enum q2_status q2_dump_judge(const struct q2_dump_run *d, struct q2_err *err)
 	st = judge_target(d, err);
 	if (st != Q2_OK)
 		return st;
-	return o->format == Q2_DUMP_RAW ? judge_raw(d, err) :
-					  judge_qcow2(d, err);
+	st = o->format == Q2_DUMP_RAW ? judge_raw(d, err) : judge_qcow2(d, err);
+	return st == Q2_OK ? judge_bitmaps(d, err) : st;
 }

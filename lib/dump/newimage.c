@@ -28,6 +28,7 @@ enum {
 	AT_REFTABLE = 48,
 	AT_REFTABLE_CLUSTERS = 56,
 	AT_INCOMPATIBLE = 72,
+	AT_AUTOCLEAR = 88,
 	AT_REF_ORDER = 96,
 	AT_HEADER_LEN = 100,
 	AT_COMPRESSION = 104
@@ -46,6 +47,7 @@ struct q2_newimage {
 	uint8_t *l1;
 	uint64_t l1_entries;
 	uint8_t *header; /* the first cluster */
+	struct q2_newbitmaps *bitmaps;
 };
 
 static enum q2_status refuse(struct q2_err *err, const char *why)
@@ -64,6 +66,8 @@ static enum q2_status judge(const struct q2_newimage_opts *o,
 	if (o->version == 2 && (o->ref_order != 4 || o->ext_l2 || o->zstd))
 		return refuse(err, "version 2 has 16-bit refcounts, no "
 				   "extended L2 entries and no zstd");
+	if (o->version == 2 && o->bitmaps)
+		return refuse(err, "version 2 has no bitmaps");
 	if (o->ext_l2 && o->cluster_bits < 14)
 		return refuse(err, "extended L2 entries need clusters of "
 				   "16 KiB at least");
@@ -76,6 +80,8 @@ static size_t pad8(size_t n)
 {
 	return (n + 7) & ~(size_t)7;
 }
+
+#define BITMAPS_EXT (Q2_EXT_HEAD + Q2_EXT_BITMAPS_LEN)
 
 static size_t header_length(const struct q2_newimage_opts *o)
 {
@@ -102,6 +108,13 @@ static enum q2_status make_header(struct q2_newimage *w, struct q2_err *err)
 		q2_put_be32(h + AT_REF_ORDER, o->ref_order);
 		q2_put_be32(h + AT_HEADER_LEN, HEADER_LEN);
 		h[AT_COMPRESSION] = o->zstd;
+	}
+	if (o->bitmaps) {
+		/* Its data is made up last. */
+		q2_put_be64(h + AT_AUTOCLEAR, Q2_AUTOCLEAR_BITMAPS);
+		q2_put_be32(h + at, Q2_EXT_BITMAPS);
+		q2_put_be32(h + at + 4, Q2_EXT_BITMAPS_LEN);
+		at += BITMAPS_EXT;
 	}
 	if (name == 0)
 		return Q2_OK;
@@ -159,6 +172,11 @@ static enum q2_status begin(struct q2_newimage *w, struct q2_err *err)
 		st = make_header(w, err);
 	if (st != Q2_OK)
 		return st;
+	if (o->bitmaps) {
+		st = q2_newbitmaps_new(w->budget, &w->bitmaps, err);
+		if (st != Q2_OK)
+			return st;
+	}
 	st = q2_append_open(&w->append, w->append.io, o->cluster_bits,
 			    o->ref_order, w->budget, err);
 	/* The header's place; its bytes come last. */
@@ -196,6 +214,7 @@ void q2_newimage_free(struct q2_newimage *w)
 	q2_put(w->budget, w->header, w->cluster_size);
 	q2_put(w->budget, w->l2, w->cluster_size);
 	q2_put(w->budget, w->l1, w->l1_entries * 8);
+	q2_newbitmaps_free(w->bitmaps);
 	q2_append_free(&w->append);
 	free(w);
 }
@@ -289,16 +308,50 @@ enum q2_status q2_newimage_zero(struct q2_newimage *w, uint64_t cluster,
 	return Q2_OK;
 }
 
+enum q2_status q2_newimage_bitmap(struct q2_newimage *w,
+				  const struct q2_newbitmap *b,
+				  struct q2_err *err)
+{
+	enum q2_status st = close_l2(w, err);
+
+	return st == Q2_OK ? q2_newbitmaps_add(w->bitmaps, &w->append, b, err) :
+			     st;
+}
+
+/* The L1 table, what belongs to bitmaps, and the refcounts. */
+static enum q2_status finish_tables(struct q2_newimage *w, uint64_t *l1,
+				    uint64_t *table, uint32_t *clusters,
+				    struct q2_err *err)
+{
+	unsigned bits = w->opts.cluster_bits;
+	struct q2_append_piece pieces[2] = {{w->l1, w->l1_entries * 8}};
+	uint8_t *ext = w->header + header_length(&w->opts) + Q2_EXT_HEAD;
+	uint8_t *tail = NULL;
+	uint64_t len = 0;
+	enum q2_status st = q2_append_place(&w->append, l1, err);
+
+	if (st == Q2_OK && w->bitmaps)
+		st = q2_newbitmaps_lay(w->bitmaps, *l1 +
+				       (q2_div_up(w->l1_entries * 8,
+						  w->cluster_size) << bits),
+				       bits, &tail, &len, ext, err);
+	pieces[1] = (struct q2_append_piece){tail, (size_t)len};
+	if (st == Q2_OK)
+		st = q2_append_finish(&w->append, pieces, tail ? 2 : 1, table,
+				      clusters, err);
+	q2_put(w->budget, tail, len);
+	return st;
+}
+
 enum q2_status q2_newimage_finish(struct q2_newimage *w, struct q2_err *err)
 {
 	struct q2_append *a = &w->append;
-	uint64_t l1, table;
-	uint32_t clusters;
+	uint64_t l1 = 0, table = 0;
+	uint32_t clusters = 0;
 	enum q2_status st = close_l2(w, err);
 
 	if (st == Q2_OK)
-		st = q2_append_finish(a, w->l1, (size_t)w->l1_entries * 8, &l1,
-				      &table, &clusters, err);
+		st = finish_tables(w, &l1, &table, &clusters, err);
 	if (st == Q2_OK && a->io)
 		st = q2_flush(a->io, err);
 	if (st != Q2_OK || a->io == NULL)

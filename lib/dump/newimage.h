@@ -12,6 +12,7 @@
 #define Q2_DUMP_NEWIMAGE_H
 
 #include "base/budget.h"
+#include "dump/newbitmaps.h"
 #include "io/io.h"
 
 struct q2_newimage_opts {
@@ -20,6 +21,7 @@ struct q2_newimage_opts {
 	unsigned ref_order; /* log2 of a refcount's bits */
 	bool ext_l2;
 	bool zstd; /* compressed clusters are zstd, else deflate */
+	bool bitmaps; /* there will be some: version 3 only */
 	uint64_t disk_size;
 	const char *backing;	    /* name; NULL for none */
 	const char *backing_format; /* needed with a backing name */
@@ -57,6 +59,11 @@ enum q2_status q2_newimage_zero(struct q2_newimage *w, uint64_t cluster,
 
 /* Bytes so far; after q2_newimage_finish() those of the file. */
 uint64_t q2_newimage_length(const struct q2_newimage *w);
+
+/* Adds a bitmap; after all of the data. */
+enum q2_status q2_newimage_bitmap(struct q2_newimage *w,
+				  const struct q2_newbitmap *b,
+				  struct q2_err *err) Q2_MUST_CHECK;
 
 /* Writes what is still missing, the header last, after a flush. */
 enum q2_status q2_newimage_finish(struct q2_newimage *w,

@@ -118,7 +118,9 @@ START_TEST(appending)
 	struct store *s = calloc(1, sizeof(*s));
 	struct q2_budget budget = {0};
 	static uint64_t want[2048];
-	uint8_t cluster[512], stream[500];
+	uint8_t cluster[512], stream[500], long_piece[600];
+	const struct q2_append_piece pieces[] = {{cluster, 512},
+						 {long_piece, 600}};
 	uint64_t at, l1, table, max = q2_refcount_max(order);
 	uint32_t clusters;
 	struct q2_append a;
@@ -129,6 +131,7 @@ START_TEST(appending)
 	s->io.writable = true;
 	memset(cluster, 1, sizeof(cluster));
 	memset(stream, 2, sizeof(stream));
+	memset(long_piece, 3, sizeof(long_piece));
 	ck_assert(q2_append_open(&a, &s->io, 9, order, &budget, NULL) ==
 		  Q2_OK);
 	for (unsigned i = 0; i < 900; i++) {
@@ -146,9 +149,14 @@ START_TEST(appending)
 		for (uint64_t c = at / 512; c <= (at + len - 1) / 512; c++)
 			ck_assert(++want[c] <= max);
 	}
-	ck_assert(q2_append_finish(&a, cluster, 512, &l1, &table, &clusters,
-				   NULL) == Q2_OK);
-	want[l1 / 512]++;
+	/* Two pieces, the second of two clusters. */
+	ck_assert(q2_append_place(&a, &l1, NULL) == Q2_OK);
+	ck_assert(q2_append_finish(&a, pieces, 2, &table, &clusters, NULL) ==
+		  Q2_OK);
+	ck_assert_mem_eq(s->bytes + l1, cluster, 512);
+	ck_assert_mem_eq(s->bytes + l1 + 512, long_piece, 600);
+	for (uint64_t i = 0; i < 3; i++)
+		want[l1 / 512 + i]++;
 	for (uint32_t i = 0; i < clusters; i++)
 		want[table / 512 + i]++;
 	for (uint64_t i = 0; i < clusters * 64u; i++) {
