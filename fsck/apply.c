@@ -159,10 +159,15 @@ void fsck_return(struct fsck *fsck, const char *path)
 	struct run run;
 	struct q2_apply_opts opts = {.progress = fsck_on_progress, .ctx = &run};
 	struct q2_repaired told = {.journal = journal};
+	char *orphans = NULL;
 	int status;
 
 	fsck_run_begin(&run, fsck, path);
 	opts.max_memory = run.max_memory;
+	if (run.st == Q2_OK && !undo)
+		run.st = fsck_orphans_name(fsck, path, NULL, &orphans,
+					   &run.err);
+	opts.orphans = orphans;
 	if (run.st == Q2_OK)
 		run.st = q2_io_open_rw(path, &io, &run.err);
 	fsck_close_sandbox(fsck);
@@ -184,4 +189,5 @@ void fsck_return(struct fsck *fsck, const char *path)
 	tell_return(&run, undo, journal, outcome);
 	fsck_add_status(fsck, status, status & ~Q2_EXIT_REPAIRED ? 1 : 0);
 	q2_io_close(io);
+	free(orphans);
 }

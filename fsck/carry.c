@@ -14,6 +14,7 @@ struct outcome {
 	struct q2_err err;
 	enum q2_status st;
 	char *journal;
+	char *orphans;
 	enum q2_status discard;
 	uint64_t discarded; /* bytes */
 	struct q2_err discard_err;
@@ -87,6 +88,11 @@ static void tell_outcome(struct run *run, const struct outcome *o)
 			q2_buf_text(&b, "no journal was kept");
 		}
 		q2_buf_char(&b, '\n');
+		if (o->repair.orphans) {
+			q2_buf_text(&b, "Orphaned clusters were saved in ");
+			put_name(&b, o->orphans);
+			q2_buf_text(&b, " and freed.\n");
+		}
 		(void)sink.write(sink.ctx, b.at, b.failed ? 0 : b.n);
 		q2_buf_free(&b);
 		fsck_told(fsck, run->path,
@@ -175,6 +181,10 @@ void fsck_carry_out(struct run *run, struct q2_io *io,
 
 	o.st = fsck_journal_name(run->fsck, run->path, &o.journal, &o.err);
 	if (o.st == Q2_OK)
+		o.st = fsck_orphans_name(run->fsck, run->path, plan, &o.orphans,
+					 &o.err);
+	opts.orphans = o.orphans;
+	if (o.st == Q2_OK)
 		o.st = q2_journal_apply(plan, io, o.journal, &opts,
 					&o.repair.outcome, &o.err);
 	if (o.repair.outcome == Q2_OUT_DONE) {
@@ -188,8 +198,10 @@ void fsck_carry_out(struct run *run, struct q2_io *io,
 	}
 	discard(&o, io, left);
 	if (o.repair.outcome == Q2_OUT_DONE ||
-	    o.repair.outcome == Q2_OUT_UNFINISHED)
+	    o.repair.outcome == Q2_OUT_UNFINISHED) {
 		o.repair.journal = o.journal;
+		o.repair.orphans = o.orphans;
+	}
 	report(run, &o, before);
 	tell_outcome(run, &o);
 	if (left == &second) {
@@ -202,4 +214,5 @@ void fsck_carry_out(struct run *run, struct q2_io *io,
 	if (run->fsck->options->output != OUTPUT_JSON)
 		(void)q2_cli_output_commit(&run->fsck->out);
 	free(o.journal);
+	free(o.orphans);
 }

@@ -43,8 +43,9 @@ static void allow_image(struct fsck *fsck, const char *path)
 	if (writes_images(fsck->mode)) {
 		q2_cli_sandbox_allow(s, path, Q2_SANDBOX_READ_FILES |
 						      Q2_SANDBOX_WRITE_FILES);
-		/* A journal is made there, and an earlier one moved. */
-		if (!r->journal && !r->no_journal)
+		/* A journal or orphans are saved there, and an earlier journal
+		 * is moved. */
+		if ((!r->journal && !r->no_journal) || !r->orphans)
 			q2_cli_sandbox_allow_folder(s, path,
 						    Q2_SANDBOX_ALL_FILES);
 	}
@@ -69,6 +70,7 @@ void fsck_close_sandbox(struct fsck *fsck)
 	q2_cli_sandbox_allow_folder(s, r->plan, Q2_SANDBOX_ALL_FILES);
 	q2_cli_sandbox_allow_folder(s, r->backup, Q2_SANDBOX_ALL_FILES);
 	q2_cli_sandbox_allow_folder(s, r->journal, Q2_SANDBOX_ALL_FILES);
+	q2_cli_sandbox_allow_folder(s, r->orphans, Q2_SANDBOX_ALL_FILES);
 	q2_cli_sandbox_allow_folder(s, r->undo, Q2_SANDBOX_ALL_FILES);
 	q2_cli_sandbox_allow_folder(s, r->redo, Q2_SANDBOX_ALL_FILES);
 	q2_cli_sandbox_close(s);

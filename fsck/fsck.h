@@ -30,6 +30,7 @@ struct repair_options {
 	const char *show_plan;
 	const char *apply;
 	const char *journal;
+	const char *orphans;
 	const char *undo;
 	const char *redo;
 	const char *backup;
@@ -149,6 +150,12 @@ char *fsck_default_journal(const char *path);
  * is to be kept.  An ended one that stands there is moved away. */
 enum q2_status fsck_journal_name(struct fsck *fsck, const char *path,
 				 char **name, struct q2_err *err);
+
+/* *name: of the file in which the plan's orphans are saved, to be freed; NULL if it
+ * has none.  `plan` NULL: a journal's, which is not known yet. */
+enum q2_status fsck_orphans_name(struct fsck *fsck, const char *path,
+				 const struct q2_plan *plan, char **name,
+				 struct q2_err *err);
 
 /* --------------------------------------------------------------- questions */
 struct questions;

@@ -16,16 +16,22 @@
 #include "fsck.h"
 
 #define SUFFIX ".q2undo"
+#define ORPHANS ".q2orphans"
 #define OLD_MAX 10000
 
-char *fsck_default_journal(const char *path)
+static char *beside(const char *path, const char *suffix)
 {
-	size_t size = strlen(path) + sizeof(SUFFIX);
+	size_t size = strlen(path) + strlen(suffix) + 1;
 	char *name = malloc(size);
 
 	if (name)
-		snprintf(name, size, "%s" SUFFIX, path);
+		snprintf(name, size, "%s%s", path, suffix);
 	return name;
+}
+
+char *fsck_default_journal(const char *path)
+{
+	return beside(path, SUFFIX);
 }
 
 static bool is_unfinished(const struct q2_plan_info *info)
@@ -163,4 +169,21 @@ enum q2_status fsck_journal_name(struct fsck *fsck, const char *path,
 		*name = NULL;
 	}
 	return st;
+}
+
+enum q2_status fsck_orphans_name(struct fsck *fsck, const char *path,
+				 const struct q2_plan *plan, char **name,
+				 struct q2_err *err)
+{
+	const char *chosen = fsck->options->repair.orphans;
+
+	*name = NULL;
+	if (plan && q2_plan_orphans(plan) == 0)
+		return Q2_OK;
+	if (!chosen && is_device(path))
+		return plan ? fail(err, Q2_E_ARG, "beside a device orphans would "
+				   "not last: name a file with "
+				   "--export-orphans") : Q2_OK;
+	*name = chosen ? strdup(chosen) : beside(path, ORPHANS);
+	return *name ? Q2_OK : fail(err, Q2_E_NOMEM, "no memory");
 }

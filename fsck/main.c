@@ -48,6 +48,11 @@ static const struct q2_cli_option option_table[] = {
 	 "free leaked clusters with data instead of keeping\n"
 	 "them in a snapshot lost+found-N",
 	 Q2_CLI_SET, REPAIR(free_orphans), 1},
+	{"export-orphans", 0, "FILE",
+	 "the new file that saves leaked clusters with data\n"
+	 "where no snapshot can; the default is the image's\n"
+	 "name with .q2orphans",
+	 Q2_CLI_TEXT, REPAIR(orphans), 0},
 	{"attach", 0, "SLOT=OFFSET",
 	 "the L2 table at that offset belongs to that slot\n"
 	 "of the L1 table; may be given several times",

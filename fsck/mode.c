@@ -70,6 +70,12 @@ static const char *conflict(const struct options *o, enum mode mode)
 	    (!planning || r->preen))
 		return "--free-orphans, --rescue and --attach need -y, -i or "
 		       "--plan";
+	if (r->orphans && mode != MODE_REPAIR && mode != MODE_APPLY &&
+	    mode != MODE_REDO)
+		return "--export-orphans goes with -y, -i, --apply and --redo";
+	if (r->orphans && (r->preen || r->free_orphans))
+		return "--export-orphans goes with neither -p nor "
+		       "--free-orphans";
 	if ((r->journal || r->no_journal) && !applying)
 		return "--journal and --no-journal go with what writes to an "
 		       "image";
@@ -94,8 +100,8 @@ static const char *wrong_number(enum mode mode, const struct options *o, int n)
 		return "no image was given";
 	if (n > 1 && mode != MODE_CHECK && mode != MODE_REPAIR)
 		return "only one image can be given here";
-	if (n > 1 && o->repair.journal)
-		return "one journal is for one image";
+	if (n > 1 && (o->repair.journal || o->repair.orphans))
+		return "one journal, or file for orphans, is for one image";
 	return NULL;
 }
 

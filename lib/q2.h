@@ -433,12 +433,28 @@ struct q2_apply_opts {
 	 * point both q2_plan_redo() and q2_plan_undo() lead on. */
 	bool (*progress)(void *ctx, const struct q2_progress *p);
 	void *ctx;
+	/* For q2_journal_apply() and q2_journal_redo(): the name of the new file
+	 * that q2_orphans_save() makes if the plan needs it; NULL: such a plan is
+	 * refused with Q2_E_REFUSED. */
+	const char *orphans;
 };
+
+/* How many bytes have to be saved before a plan is applied: it frees clusters that
+ * may hold data and that no snapshot can hold.  0 for most plans. */
+Q2_PUBLIC uint64_t q2_plan_orphans(const struct q2_plan *plan);
+
+/* Saves them from the image in `io` to a new file, which appears complete and is
+ * durable, or not at all; its form stands in qcow2-fsck(8).  Q2_E_IO with EEXIST if
+ * there is one of that name.  `opts` may be NULL. */
+Q2_PUBLIC enum q2_status q2_orphans_save(const struct q2_plan *plan,
+					 struct q2_io *io, const char *path,
+					 const struct q2_apply_opts *opts,
+					 struct q2_err *err) Q2_MUST_CHECK;
 
 /* Carries out a plan on the image that it was made for.  Whatever error comes
  * after the first write leaves the image where redo and undo can take it up.  The
  * file is made longer first, and each phase is flushed before the next one.
- * `opts` may be NULL. */
+ * `opts` may be NULL.  What q2_plan_orphans() counts is for the caller to save. */
 Q2_PUBLIC enum q2_status q2_plan_apply(const struct q2_plan *plan,
 				       struct q2_io *io,
 				       const struct q2_apply_opts *opts,
@@ -1369,6 +1385,7 @@ struct q2_repaired {
 	enum q2_outcome outcome;
 	const char *error; /* why it did not succeed; NULL */
 	const char *journal; /* that tells of it; NULL for none */
+	const char *orphans; /* where they were saved; NULL for nowhere */
 	const struct q2_plan *plan; /* NULL if there was none */
 	const struct q2_check_result *after; /* of the repaired image; NULL */
 };

@@ -9,7 +9,7 @@ set -u
 build=$(cd "$1" && pwd)
 shift
 parts=(unit builder cases conduct faults diff
-	repair repair-cases hostile bitflip rescue
+	repair orphans repair-cases hostile bitflip rescue
 	conduct-dump dump write writer inplace
 	map-conduct map-images map-survey map-fleet
 	map-lint map-faults docs sandbox map-shard map-pictures map-forecast fuzz)
@@ -43,6 +43,7 @@ part() { # name; each prints its own "NAME: N passed, N failed"
 	builder) bash "$here/support/selftest.sh" "$build/tests/q2mk" ;;
 	cases) bash "$here/cases/run.sh" "$build" ;;
 	conduct) bash "$here/conduct/fsck.sh" "$build/bin/qcow2-fsck" ;;
+	orphans) bash "$here/conduct/orphans.sh" "$build" ;;
 	repair) bash "$here/conduct/repair.sh" "$build" ;;
 	repair-cases) bash "$here/repair/cases.sh" "$build" ;;
 	hostile) bash "$here/repair/hostile.sh" "$build" ;;

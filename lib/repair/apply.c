@@ -37,6 +37,7 @@ static enum q2_status unsound(size_t i, const char *why, struct q2_err *err)
 enum q2_status q2_plan_sound(const struct q2_plan *plan, struct q2_err *err)
 {
 	enum q2_phase phase = Q2_PH_MARK;
+	uint64_t saved = 0;
 
 	if (plan->new_size < plan->old_size || plan->new_size > INT64_MAX ||
 	    (plan->is_device && plan->new_size != plan->old_size))
@@ -56,6 +57,16 @@ enum q2_status q2_plan_sound(const struct q2_plan *plan, struct q2_err *err)
 		if (e->action >= plan->actions.n)
 			return unsound(i, "belongs to no action", err);
 		phase = e->phase;
+	}
+	for (size_t i = 0; i < plan->exports.n; i++) {
+		const struct q2_export *x = &plan->exports.at[i];
+
+		if (x->offset < saved || x->length == 0 ||
+		    !q2_inside(x->offset, x->length, plan->old_size))
+			return q2_fail(err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
+				       "range %zu to be saved makes no sense",
+				       i);
+		saved = x->offset + x->length;
 	}
 	return Q2_OK;
 }

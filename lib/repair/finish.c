@@ -12,7 +12,7 @@
 #include "base/endian.h"
 #include "format/entry.h"
 #include "format/refcount.h"
-#include "repair/repair.h"
+#include "repair/orphans.h"
 
 #define CHUNK ((size_t)64 << 10)
 #define GAP 32u /* equal bytes that are written along with what is around */
@@ -331,6 +331,8 @@ enum q2_status q2_finish(struct q2_repair *r)
 	}
 	if (st == Q2_OK && p->edits.n == 0)
 		p->new_size = p->old_size;
+	else if (st == Q2_OK)
+		st = q2_list_saved(r);
 	if (st == Q2_OK)
 		st = q2_plan_identity(p, r->base, &p->identity, r->err);
 	q2_put(&r->budget, block, 3 * CHUNK);

@@ -115,6 +115,45 @@ static uint64_t slot_between(const struct attach *a, const struct q2_orphan *o,
 	return n == 1 ? found : a->n;
 }
 
+/* In an external data file a cluster lies where it lies for the guest: each entry of
+ * the table tells its slot.  a->n if they do not agree. */
+static uint64_t slot_told(const struct attach *a, const struct q2_orphan *o)
+{
+	const struct q2_geom *g = &a->r->c->img.geom;
+	uint64_t at = o->clu << g->cluster_bits, slot = UINT64_MAX;
+
+	for (uint32_t i = 0; i <= o->last; i++) {
+		uint8_t b[16] = {0};
+		struct q2_l2_entry e;
+		uint64_t clu;
+
+		if (q2_pread_zero(a->r->io, b, (size_t)1 << g->entry_bits,
+				  at + ((uint64_t)i << g->entry_bits), NULL) !=
+		    Q2_OK)
+			return a->n;
+		e = q2_l2_decode(g, q2_be64(b), q2_be64(b + 8), 0);
+		if (e.type < Q2_L2_ZERO_ALLOC)
+			continue;
+		clu = e.host.start >> g->cluster_bits;
+		if (slot == UINT64_MAX)
+			slot = clu >> g->l2_bits;
+		if (clu != (slot << g->l2_bits) + i)
+			return a->n;
+	}
+	return slot < a->n && a->l1[slot] == 0 && fits(a, slot, o) ? slot :
+								     a->n;
+}
+
+/* Whether another orphan tells of the same slot. */
+static bool told_twice(const struct attach *a, const struct q2_orphans *o,
+		       size_t which, uint64_t slot)
+{
+	for (size_t i = 0; i < o->tables.n; i++)
+		if (i != which && slot_told(a, &o->tables.at[i]) == slot)
+			return true;
+	return false;
+}
+
 static uint64_t only_slot(const struct attach *a, const struct q2_orphan *o)
 {
 	uint64_t found = a->n, n = 0;
@@ -148,6 +187,25 @@ static enum q2_status as_told(struct attach *a, const struct q2_orphans *o,
 	return st;
 }
 
+static enum q2_status by_data_file(struct attach *a, const struct q2_orphans *o,
+				   bool *any)
+{
+	unsigned bits = a->r->c->img.geom.cluster_bits;
+	enum q2_status st = Q2_OK;
+
+	for (size_t i = 0; i < o->tables.n && st == Q2_OK; i++) {
+		uint64_t slot = slot_told(a, &o->tables.at[i]);
+
+		if (slot == a->n || told_twice(a, o, i, slot))
+			continue;
+		*any = true;
+		st = put_back(a, slot, o->tables.at[i].clu << bits,
+			      "its entries are those of this slot in the data "
+			      "file");
+	}
+	return st;
+}
+
 /* Tables whose slot is certain. */
 static enum q2_status attach(struct q2_repair *r, const struct q2_orphans *o,
 			     bool *any)
@@ -158,6 +216,8 @@ static enum q2_status attach(struct q2_repair *r, const struct q2_orphans *o,
 
 	if (st == Q2_OK)
 		st = as_told(&a, o, any);
+	if (st == Q2_OK && !*any && r->c->img.geom.data_file)
+		st = by_data_file(&a, o, any);
 	ordered = st == Q2_OK && in_order(&a);
 	/* If two slots named one table, the empty ones are not all known. */
 	for (size_t i = 0;
@@ -205,11 +265,13 @@ enum q2_status q2_fix_orphans(struct q2_repair *r)
 		if (st == Q2_OK && !again && q2_all(r) &&
 		    (o.tables.n || o.data.n) &&
 		    !(r->opts->flags & Q2_PLAN_FREE_ORPHANS)) {
-			bool done;
+			const char *why;
 
-			st = q2_lost_and_found(r, &o, &done);
+			st = q2_lost_and_found(r, &o, &why);
+			if (st == Q2_OK && why)
+				st = q2_save_orphans(r, &o, why);
 			/* Past a check's limit there may be more. */
-			again = done && r->c->leaks_over.n;
+			again = !why && r->c->leaks_over.n;
 		}
 		q2_orphans_free(r, &o);
 	}

@@ -31,6 +31,7 @@ bool q2_may_free(const struct q2_repair *r, uint64_t clu)
 {
 	return (q2_all(r) && (r->opts->flags & Q2_PLAN_FREE_ORPHANS)) ||
 	       q2_runs_have(&r->released, clu) ||
+	       q2_runs_have(&r->saved, clu) ||
 	       q2_runs_have(&r->worthless, clu);
 }
 
@@ -136,6 +137,7 @@ static enum q2_status free_leaks(struct counts *k)
 		return Q2_OK;
 	q2_runs_tidy(&r->worthless);
 	q2_runs_tidy(&r->released);
+	q2_runs_tidy(&r->saved);
 	for (size_t i = 0; i < leaks->n && st == Q2_OK; i++)
 		for (uint64_t n = 0; n < leaks->at[i].n && st == Q2_OK; n++) {
 			uint64_t clu = leaks->at[i].first + n;
@@ -143,9 +145,12 @@ static enum q2_status free_leaks(struct counts *k)
 
 			if (!q2_may_free(r, clu))
 				continue;
-			st = q2_act_bulk(r, Q2_P_LEAK, 1,
-					 "clusters that nothing needs are "
-					 "freed", &action);
+			if (q2_runs_have(&r->saved, clu))
+				action = r->saving - 1;
+			else
+				st = q2_act_bulk(r, Q2_P_LEAK, 1,
+						 "clusters that nothing needs "
+						 "are freed", &action);
 			if (st == Q2_OK)
 				st = set(k, clu, 0, action);
 		}

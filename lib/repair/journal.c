@@ -86,6 +86,29 @@ static void take_back(const struct q2_plan *plan, struct q2_io *io,
 		(void)unlink(w->path);
 }
 
+/* What the plan frees is saved before there is a journal: from that moment on a
+ * redo may free it. */
+static enum q2_status save_orphans(const struct q2_plan *plan, struct q2_io *io,
+				   const struct q2_apply_opts *opts,
+				   struct q2_err *err)
+{
+	if (q2_plan_orphans(plan) == 0)
+		return Q2_OK;
+	if (opts == NULL || opts->orphans == NULL)
+		return q2_fail(err, Q2_E_REFUSED, 0, Q2_NO_OFFSET,
+			       "the plan frees orphaned clusters, and no file "
+			       "was named to save them in");
+	return q2_orphans_save(plan, io, opts->orphans, opts, err);
+}
+
+/* The image still has them. */
+static void drop_orphans(const struct q2_plan *plan,
+			 const struct q2_apply_opts *opts)
+{
+	if (q2_plan_orphans(plan))
+		(void)unlink(opts->orphans);
+}
+
 enum q2_status q2_journal_apply(const struct q2_plan *plan, struct q2_io *io,
 				const char *journal,
 				const struct q2_apply_opts *opts,
@@ -94,20 +117,31 @@ enum q2_status q2_journal_apply(const struct q2_plan *plan, struct q2_io *io,
 	struct work w = {.path = journal,
 			 .begun = Q2_STATE_APPLYING,
 			 .known = Q2_STATE_APPLYING};
+	bool saves = q2_plan_orphans(plan) != 0;
 	enum q2_status st = q2_io_changed(io, &w.before, err);
 
 	*outcome = Q2_OUT_UNTOUCHED;
-	if (st == Q2_OK && journal)
-		st = q2_pf_save(plan, journal, Q2_PLAN_JOURNAL, false, w.before,
-				err);
+	if (st == Q2_OK && saves)
+		st = q2_plan_verify(plan, io, opts ? opts->max_memory : 0, err);
+	if (st == Q2_OK)
+		st = save_orphans(plan, io, opts, err);
 	if (st != Q2_OK)
 		return st;
+	if (journal)
+		st = q2_pf_save(plan, journal, Q2_PLAN_JOURNAL, false, w.before,
+				err);
+	if (st != Q2_OK) {
+		drop_orphans(plan, opts);
+		return st;
+	}
 	st = q2_plan_carry_out(plan, io, opts, Q2_WAY_APPLY, on_begin, &w, err);
 	if (st == Q2_OK) {
 		*outcome = Q2_OUT_DONE;
 		st = finish(&w, Q2_STATE_FINISHED, io, err);
 	} else {
 		take_back(plan, io, &w, outcome);
+		if (*outcome != Q2_OUT_UNFINISHED)
+			drop_orphans(plan, opts);
 	}
 	q2_io_close(w.file);
 	return st;
@@ -172,6 +206,9 @@ static enum q2_status go(const char *journal, struct q2_io *io,
 	/* What has been done is judged once more, and not marked. */
 	if (info.state == (undo ? Q2_STATE_UNDONE : Q2_STATE_FINISHED))
 		w.begun = info.state;
+	/* What was saved before may have been thrown away since. */
+	if (st == Q2_OK && !undo && info.state == Q2_STATE_UNDONE)
+		st = save_orphans(plan, io, opts, err);
 	if (st == Q2_OK)
 		st = q2_plan_carry_out(plan, io, opts,
 				       undo ? Q2_WAY_UNDO : Q2_WAY_REDO,

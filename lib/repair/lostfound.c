@@ -166,10 +166,40 @@ static enum q2_status add_record(struct home *h, uint64_t l1)
 	return st;
 }
 
-enum q2_status q2_lost_and_found(struct q2_repair *r,
-				 const struct q2_orphans *o, bool *done)
+/* Clusters that it takes: its tables, and a longer snapshot table. */
+static uint64_t room_needed(const struct home *h)
 {
+	const struct q2_geom *g = &h->r->c->img.geom;
+	uint64_t records = h->r->c->snap_places.n + 1;
+
+	/* A record is longer than 512 bytes only by a long name. */
+	return q2_div_up(8 * h->entries, g->cluster_size) + h->entries +
+	       q2_div_up(512 * records, g->cluster_size) + 1;
+}
+
+/* Why the image can have no such snapshot; NULL if it can. */
+static const char *hindrance(const struct home *h)
+{
+	const struct q2_repair *r = h->r;
 	const struct q2_geom *g = &r->c->img.geom;
+	uint64_t end = q2_max(r->append, r->result.image_end_offset);
+
+	if (g->data_file)
+		return "an image with an external data file has none";
+	if (h->entries > Q2_L1_MAX)
+		return "there are more of them than an L1 table can hold";
+	if (r->c->header.nb_snapshots >= Q2_SNAPSHOTS_MAX)
+		return "the image has as many as it may";
+	if (r->io->is_device &&
+	    q2_add_sat(end, (room_needed(h) + 1) << g->cluster_bits) >
+		    r->io->size)
+		return "the device has no room for one";
+	return NULL;
+}
+
+enum q2_status q2_lost_and_found(struct q2_repair *r,
+				 const struct q2_orphans *o, const char **why)
+{
 	struct home h = {.r = r, .o = o};
 	struct q2_finding f = {.fields = Q2_F_COUNT, .count = o->tables.n};
 	uint64_t l1;
@@ -177,9 +207,8 @@ enum q2_status q2_lost_and_found(struct q2_repair *r,
 	enum q2_status st;
 
 	h.entries = slots_needed(&h);
-	*done = !g->data_file && h.entries <= Q2_L1_MAX &&
-		r->c->header.nb_snapshots < Q2_SNAPSHOTS_MAX;
-	if (!*done)
+	*why = hindrance(&h);
+	if (*why)
 		return Q2_OK;
 	for (size_t i = 0; i < o->data.n; i++)
 		f.count += o->data.at[i].n;

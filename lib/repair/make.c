@@ -79,6 +79,7 @@ static enum q2_status rounds(struct q2_repair *r, struct q2_plan_result *res)
 	if (res->not_converged) {
 		r->touches.n = 0;
 		r->plan->actions.n = 0;
+		r->saved.n = 0;
 		res->after = res->before;
 	}
 	return Q2_OK;
@@ -92,6 +93,8 @@ static void clean_up(struct q2_repair *r)
 	q2_findings_free(&r->findings, &r->budget);
 	q2_runs_free(&r->worthless, &r->budget);
 	q2_runs_free(&r->released, &r->budget);
+	q2_runs_free(&r->saved, &r->budget);
+	q2_runs_free(&r->saved_tables, &r->budget);
 	q2_runs_free(&r->named, &r->budget);
 	q2_runs_free(&r->keep, &r->budget);
 	free(r);

@@ -33,9 +33,16 @@ struct q2_orphans {
 enum q2_status q2_triage(struct q2_repair *r, struct q2_orphans *o);
 void q2_orphans_free(struct q2_repair *r, struct q2_orphans *o);
 
-/* Gives all of them a home in a snapshot.  *done is false if the image can have
- * none. */
+/* Gives all of them a home in a snapshot.  *why says why the image can have none,
+ * then nothing is done; NULL if it got one. */
 enum q2_status q2_lost_and_found(struct q2_repair *r,
-				 const struct q2_orphans *o, bool *done);
+				 const struct q2_orphans *o, const char **why);
+
+/* Lets them be freed, once a side file has them (export.c). */
+enum q2_status q2_save_orphans(struct q2_repair *r, const struct q2_orphans *o,
+			       const char *why);
+
+/* The plan's list of what is saved. */
+enum q2_status q2_list_saved(struct q2_repair *r);
 
 #endif

@@ -29,6 +29,7 @@ struct reader {
 	const uint8_t *zeros; /* Q2_PF_ZERO_MAX of them, once needed */
 	uint64_t n_actions;
 	uint64_t n_edits;
+	uint64_t n_exports;
 	uint64_t before; /* the image's time */
 	uint64_t start; /* of what is in the store */
 	size_t n;
@@ -245,6 +246,25 @@ static enum q2_status read_edit(struct reader *r)
 	return q2_edits_push(&r->plan->edits, &r->plan->budget, e, r->err);
 }
 
+static enum q2_status read_export(struct reader *r)
+{
+	uint8_t b[Q2_PF_RANGE];
+	struct q2_export e = {0};
+	struct record rec;
+	enum q2_status st = get_head(r, Q2_PF_EXPORT, &rec);
+
+	if (st == Q2_OK)
+		st = get_piece(r, &rec, b, sizeof(b));
+	if (st == Q2_OK)
+		st = end_record(r, &rec);
+	if (st != Q2_OK)
+		return st;
+	e.offset = q2_be64(b);
+	e.length = q2_be64(b + 8);
+	e.table = q2_be32(b + 16) & 1;
+	return q2_exports_push(&r->plan->exports, &r->plan->budget, e, r->err);
+}
+
 static enum q2_status read_end(struct reader *r)
 {
 	struct record rec;
@@ -311,6 +331,7 @@ static enum q2_status read_header(struct reader *r, enum q2_plan_kind *kind)
 	r->n_edits = q2_be64(h + Q2_PF_H_EDITS);
 	r->length = q2_be64(h + Q2_PF_H_LENGTH);
 	r->before = q2_be64(h + Q2_PF_H_TIME);
+	r->n_exports = q2_be64(h + Q2_PF_H_EXPORTS);
 	r->digest = q2_hash(h, sizeof(h));
 	return Q2_OK;
 }
@@ -345,6 +366,8 @@ static enum q2_status read_all(struct reader *r, struct q2_plan_info *info)
 		st = read_action(r);
 	for (uint64_t i = 0; i < r->n_edits && st == Q2_OK; i++)
 		st = read_edit(r);
+	for (uint64_t i = 0; i < r->n_exports && st == Q2_OK; i++)
+		st = read_export(r);
 	if (st == Q2_OK)
 		st = read_end(r);
 	*info = (struct q2_plan_info){.kind = kind, .before = r->before};

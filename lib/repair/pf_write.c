@@ -153,6 +153,17 @@ static void put_edit(struct writer *w, const struct q2_edit *e)
 	put_record(w, Q2_PF_EDIT, pieces);
 }
 
+static void put_export(struct writer *w, const struct q2_export *e)
+{
+	uint8_t b[Q2_PF_RANGE] = {0};
+
+	q2_put_be64(b, e->offset);
+	q2_put_be64(b + 8, e->length);
+	q2_put_be32(b + 16, e->table);
+	put_record(w, Q2_PF_EXPORT,
+		   (struct piece[3]){{b, sizeof(b)}, {0}, {0}});
+}
+
 static void make_header(const struct q2_plan *plan, enum q2_plan_kind kind,
 			uint64_t before, uint64_t length,
 			uint8_t h[Q2_PF_HEADER])
@@ -169,12 +180,14 @@ static void make_header(const struct q2_plan *plan, enum q2_plan_kind kind,
 	q2_put_be64(h + Q2_PF_H_EDITS, plan->edits.n);
 	q2_put_be64(h + Q2_PF_H_LENGTH, length);
 	q2_put_be64(h + Q2_PF_H_TIME, before);
+	q2_put_be64(h + Q2_PF_H_EXPORTS, plan->exports.n);
 	q2_put_be64(h + Q2_PF_H_CHECKSUM, q2_hash(h, Q2_PF_H_CHECKSUM));
 }
 
 static uint64_t length_of(const struct q2_plan *plan)
 {
-	uint64_t n = Q2_PF_HEADER + Q2_PF_RECORD + 8;
+	uint64_t n = Q2_PF_HEADER + Q2_PF_RECORD + 8 +
+		     plan->exports.n * (Q2_PF_RECORD + Q2_PF_RANGE);
 
 	for (size_t i = 0; i < plan->actions.n; i++)
 		n += Q2_PF_RECORD + Q2_PF_FINDING +
@@ -203,6 +216,8 @@ static enum q2_status write_all(struct writer *w, const struct q2_plan *plan,
 		put_action(w, &plan->actions.at[i]);
 	for (size_t i = 0; i < plan->edits.n; i++)
 		put_edit(w, &plan->edits.at[i]);
+	for (size_t i = 0; i < plan->exports.n; i++)
+		put_export(w, &plan->exports.at[i]);
 	q2_put_be64(digest, w->digest);
 	put_record(w, Q2_PF_END, (struct piece[3]){{digest, 8}, {0}, {0}});
 	if (kind == Q2_PLAN_JOURNAL)

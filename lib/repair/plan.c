@@ -33,6 +33,7 @@ void q2_plan_free(struct q2_plan *plan)
 		return;
 	q2_edits_free(&plan->edits, &plan->budget);
 	q2_actions_free(&plan->actions, &plan->budget);
+	q2_exports_free(&plan->exports, &plan->budget);
 	while (plan->store) {
 		struct q2_piece *next = plan->store->next;
 

@@ -41,6 +41,15 @@ struct q2_edit {
 };
 Q2_VEC(q2_edits, struct q2_edit)
 
+/* Bytes of the image that have to be saved before the first write, because the plan
+ * frees them and no snapshot holds them. */
+struct q2_export {
+	uint64_t offset;
+	uint64_t length;
+	bool table; /* an L2 table, not data */
+};
+Q2_VEC(q2_exports, struct q2_export)
+
 /* One thing that the repair does, as people are told. */
 struct q2_action {
 	unsigned problem;    /* number of the problem that it is for; 0: none */
@@ -67,6 +76,7 @@ struct q2_plan {
 	uint64_t identity; /* digest of the file's first bytes, as they were */
 	struct q2_edits edits;	 /* in the order of writing */
 	struct q2_actions actions;
+	struct q2_exports exports; /* by offset, apart from one another */
 	struct q2_piece *store;
 };
 

@@ -7,8 +7,9 @@
  *
  *   header    96 bytes: see enum q2_pf_header; checksum over what precedes it
  *   records   each u32 type, u32 length, u64 checksum, then `length` bytes:
- *             one for each action, one for each edit, an end record whose
- *             payload is the digest of all checksums so far
+ *             one for each action, one for each edit, one for each range to be
+ *             saved before, an end record whose payload is the digest of all
+ *             checksums so far
  *
  * A record's checksum starts from its type, length and number, so that records
  * cannot be exchanged.  A journal goes on: zeros up to a multiple of 512, then
@@ -37,17 +38,19 @@ enum q2_pf_header { /* offsets */
 	Q2_PF_H_ACTIONS = 48,
 	Q2_PF_H_EDITS = 56,
 	Q2_PF_H_LENGTH = 64, /* of header and records */
-	Q2_PF_H_TIME = 72, /* when the image was last changed; at 80: zeros */
+	Q2_PF_H_TIME = 72, /* when the image was last changed */
+	Q2_PF_H_EXPORTS = 80,
 	Q2_PF_H_CHECKSUM = 88,
 	Q2_PF_HEADER = 96
 };
 
-enum q2_pf_record { Q2_PF_ACTION = 1, Q2_PF_EDIT, Q2_PF_END };
+enum q2_pf_record { Q2_PF_ACTION = 1, Q2_PF_EDIT, Q2_PF_END, Q2_PF_EXPORT };
 
 enum {
 	Q2_PF_RECORD = 16, /* bytes before a record's payload */
 	Q2_PF_FINDING = 112, /* fixed part of an action, before its two texts */
 	Q2_PF_WRITE = 32,    /* fixed part of an edit, before its bytes */
+	Q2_PF_RANGE = 24,    /* of an export: offset, length, 1 for a table */
 };
 
 /* Bits in an edit's flags: these bytes are all zeros, and left out. */

@@ -71,6 +71,9 @@ struct q2_repair {
 	bool aliased;	/* two L1 slots named one table: places are not certain */
 	struct q2_runs worthless; /* leaks that nothing can need; by first */
 	struct q2_runs released;  /* what the repair itself gave up */
+	struct q2_runs saved; /* orphans that a side file gets, and tables */
+	struct q2_runs saved_tables; /* among these */
+	uint32_t saving; /* 1 + the action for them; 0: none */
 	struct q2_runs named; /* past the file's end, by damaged pointers */
 	struct q2_runs keep; /* leaks that a new refcount table must show again */
 };

@@ -188,7 +188,7 @@ static enum q2_status keep_others(struct q2_strays *s)
 {
 	struct q2_repair *r = s->r;
 	struct q2_orphans o = {0};
-	bool done;
+	const char *why; /* not: then they stay as free as they were */
 	enum q2_status st = q2_recheck(r);
 
 	for (size_t i = 0; i < s->t.n && st == Q2_OK; i++)
@@ -200,7 +200,7 @@ static enum q2_status keep_others(struct q2_strays *s)
 				r->err);
 	if (st == Q2_OK && o.tables.n &&
 	    !(r->opts->flags & Q2_PLAN_FREE_ORPHANS))
-		st = q2_lost_and_found(r, &o, &done);
+		st = q2_lost_and_found(r, &o, &why);
 	q2_orphans_free(r, &o);
 	return st;
 }

@@ -240,6 +240,30 @@ static void put_ranges(const struct text *t, enum q2_effect effect,
 		put_more(t, n - SOME_RANGES, 4);
 }
 
+/* What is saved before anything is freed. */
+static void put_saved(const struct text *t)
+{
+	const struct q2_exports *x = &t->plan->exports;
+	size_t some = t->flags & Q2_TEXT_ALL ? x->n : SOME_RANGES;
+
+	if (x->n == 0)
+		return;
+	q2_buf_text(t->out, "  Orphans that are saved in a side file before "
+			    "they are freed: ");
+	q2_render_size(t->out, q2_plan_orphans(t->plan));
+	q2_buf_char(t->out, '\n');
+	for (size_t i = 0; i < x->n && i < some; i++) {
+		q2_buf_text(t->out, "    ");
+		put_count(t->out, x->at[i].length, "byte");
+		q2_buf_text(t->out, " from ");
+		q2_buf_hex(t->out, x->at[i].offset);
+		q2_buf_text(t->out, x->at[i].table ? " on: L2 tables\n" :
+						     " on: data\n");
+	}
+	if (x->n > some)
+		put_more(t, x->n - some, 4);
+}
+
 static void put_effects(const struct text *t)
 {
 	put_ranges(t, Q2_EFFECT_GAIN, "What the guest gets back:");
@@ -261,6 +285,7 @@ enum q2_status q2_plan_text(const struct q2_plan *plan,
 	q2_buf_pipe(&out, store, sizeof(store), sink->write, sink->ctx);
 	if (flags & Q2_TEXT_BRIEF) {
 		put_effects(&t);
+		put_saved(&t);
 		return q2_report_flush(&out);
 	}
 	st = q2_by_action(plan, &t.by);
@@ -274,6 +299,7 @@ enum q2_status q2_plan_text(const struct q2_plan *plan,
 		put_more(&t, plan->actions.n - some, 0);
 	if (plan->actions.n > some)
 		put_effects(&t);
+	put_saved(&t);
 	q2_by_action_free(&t.by);
 	return q2_report_flush(&out);
 }

@@ -123,6 +123,16 @@ enum q2_status q2_plan_json(const struct q2_plan *plan,
 	q2_json_u64(&j, "size-before", plan->old_size);
 	q2_json_u64(&j, "size-after", plan->new_size);
 	q2_json_u64(&j, "writes", plan->edits.n);
+	q2_json_open(&j, "orphans", '[');
+	for (size_t i = 0; i < plan->exports.n; i++) {
+		q2_json_open_flat(&j, NULL, '{');
+		q2_json_u64(&j, "offset", plan->exports.at[i].offset);
+		q2_json_u64(&j, "length", plan->exports.at[i].length);
+		q2_json_text(&j, "kind",
+			     plan->exports.at[i].table ? "table" : "data");
+		q2_json_close(&j, '{');
+	}
+	q2_json_close(&j, '[');
 	q2_put_actions(&j, plan, &by, (flags & Q2_TEXT_ALL) != 0);
 	q2_json_close(&j, '{');
 	q2_json_close(&j, '{');

@@ -51,6 +51,8 @@ void q2_put_repair(struct q2_json *j, const struct q2_repaired *r)
 		q2_json_text(j, "error", r->error);
 	if (r->journal)
 		q2_json_text(j, "journal", r->journal);
+	if (r->orphans)
+		q2_json_text(j, "orphans", r->orphans);
 	if (r->plan) {
 		q2_json_u64(j, "writes", r->plan->edits.n);
 		q2_put_actions(j, r->plan, NULL, false);

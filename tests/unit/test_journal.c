@@ -51,6 +51,28 @@ static enum q2_plan_state state(void)
 	return info.state;
 }
 
+/* A plan that frees what has to be saved is not applied without that. */
+START_TEST(test_orphans)
+{
+	struct q2_export range = {0, 100, false};
+	struct q2_apply_opts opts = {.orphans = path};
+	struct q2_io *io = test_open(&c.before);
+	enum q2_outcome out;
+	struct stat sb;
+
+	ck_assert_int_eq(q2_exports_push(&c.plan->exports, &c.plan->budget, range, NULL), Q2_OK);
+	ck_assert_uint_eq(q2_plan_orphans(c.plan), 100);
+	ck_assert_int_eq(q2_journal_apply(c.plan, io, NULL, NULL, &out, NULL), Q2_E_REFUSED);
+	ck_assert_int_eq(out, Q2_OUT_UNTOUCHED);
+	ck_assert(test_holds(io, &c.before));
+	ck_assert_int_eq(q2_journal_apply(c.plan, io, NULL, &opts, &out, NULL), Q2_OK);
+	ck_assert(test_holds(io, &c.after));
+	ck_assert_int_eq(stat(path, &sb), 0);
+	ck_assert_int_eq(sb.st_size % 4096, 100);
+	q2_io_close(io);
+}
+END_TEST
+
 START_TEST(test_to_and_fro)
 {
 	struct q2_io *io = test_open(&c.before);
@@ -287,6 +309,7 @@ int main(void)
 
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_set_timeout(t, 120);
+	tcase_add_test(t, test_orphans);
 	tcase_add_test(t, test_to_and_fro);
 	tcase_add_test(t, test_existing);
 	tcase_add_test(t, test_changed);
