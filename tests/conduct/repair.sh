@@ -345,15 +345,16 @@ test_signals_early() {
 	done
 }
 
-# Each allocation fails, one in a run.  Sanitizers have an allocator of their own.
+# Each allocation fails, one in a run.  Sanitizers have an allocator of their own, and
+# libseccomp may try again for ever.
 test_allocations() {
 	local n first last bad=0 refused=0
 	! grep -q __asan_init "$fsck" || return 0
 	starved() { # number argument...
 		local n=$1
 		shift
-		timeout 60 env FAULT_ALLOC="$n" FAULT_COUNT=count \
-			LD_PRELOAD="$build/tests/faultalloc.so" "$fsck" "$@" >out 2>err </dev/null
+		timeout -k 5 60 env FAULT_ALLOC="$n" FAULT_COUNT=count \
+			LD_PRELOAD="$build/tests/faultalloc.so" "$fsck" --no-sandbox "$@" >out 2>err </dev/null
 		status=$?
 	}
 	# One of which little is to be repaired.
