@@ -7,6 +7,7 @@
 
 #define NAME_WIDTH 200
 #define BAR_WIDTH 720.0
+#define MARGIN 16u /* small parts are drawn larger than they are */
 #define ROW_HEIGHT 24
 #define BAR_HEIGHT 16
 
@@ -19,8 +20,8 @@ void q2_chart_begin(struct q2_chart *c, struct q2_buf *out, uint64_t scale,
 	q2_page_begin_map(out, label);
 	q2_buf_format(out, "<svg class=\"full\" viewBox=\"0 0 %u %u\" width=\"%u\" "
 		      "height=\"%u\">\n",
-		      NAME_WIDTH + (unsigned)BAR_WIDTH + 4, height,
-		      NAME_WIDTH + (unsigned)BAR_WIDTH + 4, height);
+		      NAME_WIDTH + (unsigned)BAR_WIDTH + MARGIN, height,
+		      NAME_WIDTH + (unsigned)BAR_WIDTH + MARGIN, height);
 }
 
 void q2_chart_bar(struct q2_chart *c, const char *name)

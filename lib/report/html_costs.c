@@ -3,8 +3,6 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <string.h>
-
 #include "report/page.h"
 
 static uint64_t shared_of(const struct q2_cost *c)
@@ -17,7 +15,7 @@ static void put_part(struct q2_chart *c, unsigned mark, const char *name,
 {
 	struct q2_buf text = {0};
 
-	q2_buf_escape(&text, name, strlen(name));
+	q2_name_short(&text, name, Q2_SHOWN_NAME);
 	q2_buf_format(&text, "\n%s: ", what);
 	q2_render_size(&text, bytes);
 	q2_chart_part(c, mark, bytes, &text);
@@ -67,9 +65,9 @@ static void put_line(struct q2_buf *out, const struct q2_costs *costs, size_t i)
 	if (!q2_survey_snapshot(costs->survey, i, &info))
 		return;
 	q2_buf_text(out, "<tr><td><bdi>");
-	q2_xml_name(out, info.id);
+	q2_xml_short_name(out, info.id, Q2_SHOWN_NAME);
 	q2_buf_text(out, "</bdi></td><td><bdi>");
-	q2_xml_name(out, info.name);
+	q2_xml_short_name(out, info.name, Q2_SHOWN_NAME);
 	q2_buf_text(out, "</bdi></td>");
 	q2_page_put_size(out, c->referenced);
 	q2_page_put_size(out, c->exclusive);
@@ -113,7 +111,7 @@ static void put_chosen(struct q2_buf *out, const struct q2_costs *costs)
 		if (!q2_survey_snapshot(costs->survey, costs->chosen[i], &info))
 			continue;
 		q2_buf_text(out, i ? ", <bdi>" : " <bdi>");
-		q2_xml_name(out, info.name[0] ? info.name : info.id);
+		q2_xml_short_name(out, info.name[0] ? info.name : info.id, Q2_SHOWN_NAME);
 		q2_buf_text(out, "</bdi>");
 	}
 	q2_buf_text(out, " frees ");

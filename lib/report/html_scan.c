@@ -21,7 +21,7 @@ static void put_part(struct q2_chart *c, unsigned mark, const char *name,
 {
 	struct q2_buf text = {0};
 
-	q2_buf_escape(&text, name, strlen(name));
+	q2_name_short(&text, name, Q2_SHOWN_NAME);
 	q2_buf_format(&text, "\n%s: ", what);
 	q2_render_size(&text, bytes);
 	q2_chart_part(c, mark, bytes, &text);
@@ -194,7 +194,7 @@ static void put_line(struct q2_buf *out, const struct q2_scan *scan,
 	const char *comma = "";
 
 	q2_buf_text(out, "<tr><td><bdi>");
-	q2_xml_name(out, f->path);
+	q2_xml_short_name(out, f->path, 1000);
 	q2_buf_format(out, "</bdi></td><td>%s</td>",
 		      f->kind == Q2_FILE_QCOW2 ? "qcow2" :
 		      f->kind == Q2_FILE_RAW   ? "raw" : "unreadable");
@@ -206,9 +206,9 @@ static void put_line(struct q2_buf *out, const struct q2_scan *scan,
 	put_number(out, f->overlays);
 	q2_buf_text(out, "<td><bdi>");
 	if (q2_scan_file(scan, f->base, &base))
-		q2_xml_name(out, base.path);
+		q2_xml_short_name(out, base.path, 1000);
 	else if (f->backing)
-		q2_xml_name(out, f->backing);
+		q2_xml_short_name(out, f->backing, 1000);
 	q2_buf_text(out, "</bdi></td><td>");
 	for (unsigned i = 0; q2_file_flag_text(i); i++)
 		if (f->flags & 1u << i) {
@@ -217,7 +217,7 @@ static void put_line(struct q2_buf *out, const struct q2_scan *scan,
 		}
 	if (f->error) {
 		q2_buf_text(out, comma);
-		q2_xml_name(out, f->error);
+		q2_xml_short_name(out, f->error, 1000);
 	}
 	q2_buf_text(out, "</td></tr>\n");
 }

@@ -50,7 +50,7 @@ static void put_part(struct q2_chart *c, const struct sums *s, unsigned mark)
 	q2_render_share(&text, p->bytes, s->all);
 	q2_buf_text(&text, " of the file");
 	if (p->bytes > p->stored) {
-		q2_buf_text(&text, "\nin holes: ");
+		q2_buf_text(&text, "\n" "in holes: ");
 		q2_render_size(&text, p->bytes - p->stored);
 	}
 	q2_chart_part(c, mark, p->bytes, &text);

@@ -83,6 +83,18 @@ static void put_policy(struct q2_buf *out, const struct q2_buf *style)
 	q2_buf_text(out, "\">\n");
 }
 
+static bool starts(const char *line, size_t n, const char *with)
+{
+	return n >= strlen(with) && memcmp(line, with, strlen(with)) == 0;
+}
+
+/* What q2_survey_put_title() says of images that are damaged. */
+static bool is_bad(const char *line, size_t n)
+{
+	return starts(line, n, "It is damaged") ||
+	       starts(line, n, "Not everything");
+}
+
 static void put_facts(struct q2_buf *out, const struct q2_buf *facts)
 {
 	size_t at = 0;
@@ -91,11 +103,8 @@ static void put_facts(struct q2_buf *out, const struct q2_buf *facts)
 		const char *end = memchr(facts->at + at, '\n', facts->n - at);
 		size_t n = end ? (size_t)(end - facts->at) - at :
 				 facts->n - at;
-		bool bad = n >= 13 &&
-			   (memcmp(facts->at + at, "It is damaged", 13) == 0 ||
-			    memcmp(facts->at + at, "Not everythin", 13) == 0);
 
-		q2_buf_text(out, bad ? "<p class=\"bad\">" : "<p>");
+		q2_buf_text(out, is_bad(facts->at + at, n) ? "<p class=\"bad\">" : "<p>");
 		q2_xml_put(out, facts->at + at, n);
 		q2_buf_text(out, "</p>\n");
 		at += n + 1;

@@ -19,8 +19,10 @@ void q2_xml_put(struct q2_buf *out, const void *bytes, size_t n);
 void q2_xml_text(struct q2_buf *out, const char *text);
 /* A name, any bytes but NUL. */
 void q2_xml_name(struct q2_buf *out, const char *name);
-/* The same shortened in the middle to `most` characters. */
+/* The same shortened in the middle to `most` characters: a name in an image may
+ * have 64 KiB, and stand in a page a thousand times. */
 void q2_xml_short_name(struct q2_buf *out, const char *name, size_t most);
+#define Q2_SHOWN_NAME 200u /* characters, where it stands many times */
 
 /* Colours and hatches, for a <style> and a <defs>. */
 void q2_page_put_colours(struct q2_buf *out);

@@ -14,7 +14,7 @@
 #define DRAWN_CELLS 2048u
 #define BLOCK_COLUMNS 64u
 #define BLOCK_ROWS 24u
-#define MOST_COLUMNS 1024u
+#define MOST_COLUMNS 512u
 
 static uint64_t most_cells(struct q2_picture_opts *o)
 {

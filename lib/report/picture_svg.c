@@ -130,6 +130,8 @@ static void divide(const struct q2_cell *cell, unsigned height,
 		/* Little is seen, too. */
 		if (part[next] < height / 8)
 			part[next] = height / 8;
+		if (part[next] > left / 2)
+			part[next] = left / 2;
 		left -= part[next];
 	}
 	part[most] = left;

@@ -20,16 +20,24 @@ void q2_render_share(struct q2_buf *out, uint64_t part, uint64_t whole)
 			      percent > 99.9 ? 99.9 : percent);
 }
 
+/* Characters: cells are many, and names may be long. */
+#define LONGEST_OWNER 80u
+
 /* Whose a part is, where the mark alone does not tell. */
 static void put_owner(struct q2_buf *out, const struct q2_picture *p,
 		      unsigned mark, const struct q2_cell_part *part)
 {
+	struct q2_buf whose = {0};
 	struct q2_disk_layer l;
 
 	if (p->survey && mark != Q2_U_DATA &&
 	    (part->active || part->who != Q2_NO_SNAPSHOT)) {
 		q2_buf_text(out, " (");
-		q2_survey_put_whose(out, p->survey, part->active, part->who);
+		q2_survey_put_whose(&whose, p->survey, part->active, part->who);
+		out->failed = out->failed || whose.failed;
+		if (!whose.failed)
+			q2_text_short(out, whose.at, whose.n, LONGEST_OWNER);
+		q2_buf_free(&whose);
 		q2_buf_char(out, ')');
 	}
 	if (p->survey || mark == Q2_M_GUEST_NONE || mark == Q2_M_GUEST_CUT ||
@@ -39,7 +47,7 @@ static void put_owner(struct q2_buf *out, const struct q2_picture *p,
 		q2_buf_text(out, " (several files)");
 	} else if (q2_disk_layer(p->disk, part->who, &l)) {
 		q2_buf_text(out, " (");
-		q2_buf_escape(out, l.path, strlen(l.path));
+		q2_name_short(out, l.path, LONGEST_OWNER);
 		q2_buf_char(out, ')');
 	}
 }
@@ -101,7 +109,7 @@ void q2_cell_describe(struct q2_buf *out, const struct q2_picture *p, size_t i)
 		q2_render_share(out, part->bytes, length);
 	}
 	if (cell->holes) {
-		q2_buf_text(out, "\nin holes: ");
+		q2_buf_text(out, "\n" "in holes: ");
 		q2_render_size(out, cell->holes);
 	}
 	if (cell->problem)

@@ -95,22 +95,39 @@ static size_t count(const char *p, size_t n)
 	return characters;
 }
 
-void q2_xml_short_name(struct q2_buf *out, const char *name, size_t most)
+void q2_text_short(struct q2_buf *out, const char *text, size_t n, size_t most)
+{
+	size_t characters = count(text, n), head, from;
+
+	if (characters <= most) {
+		q2_buf_add(out, text, n);
+		return;
+	}
+	head = skip(text, n, most / 3);
+	from = skip(text, n, characters - (most - most / 3 - 1));
+	q2_buf_add(out, text, head);
+	q2_buf_text(out, "\xe2\x80\xa6");
+	q2_buf_add(out, text + from, n - from);
+}
+
+void q2_name_short(struct q2_buf *out, const char *name, size_t most)
 {
 	struct q2_buf b = {0};
-	size_t n, head, from;
 
 	q2_buf_escape(&b, name, strlen(name));
 	out->failed = out->failed || b.failed;
-	if (!b.failed && b.n) {
-		n = count(b.at, b.n);
-		head = n > most ? skip(b.at, b.n, most / 3) : b.n;
-		from = n > most ? skip(b.at, b.n, n - (most - most / 3 - 1)) :
-				  b.n;
-		q2_xml_put(out, b.at, head);
-		if (n > most)
-			q2_buf_text(out, "\xe2\x80\xa6");
-		q2_xml_put(out, b.at + from, b.n - from);
-	}
+	if (!b.failed && b.n)
+		q2_text_short(out, b.at, b.n, most);
+	q2_buf_free(&b);
+}
+
+void q2_xml_short_name(struct q2_buf *out, const char *name, size_t most)
+{
+	struct q2_buf b = {0};
+
+	q2_name_short(&b, name, most);
+	out->failed = out->failed || b.failed;
+	if (!b.failed && b.n)
+		q2_xml_put(out, b.at, b.n);
 	q2_buf_free(&b);
 }

@@ -16,8 +16,37 @@ from common import (MAP, SVG, check, check_cells, draw, env, expected, make,
 from pages import rgb
 
 
+def check_shapes(name, root):
+    """Each cell is filled, by parts that do not overlap."""
+    boxes = {(int(r.get("x")), int(r.get("y"))): int(r.get("width"))
+             for r in root.iter(SVG + "rect") if r.get("data-at")}
+    side = set(boxes.values()).pop()
+    parts = {}
+    for path in root.iter(SVG + "path"):
+        if "k" not in path.get("class").split():
+            continue
+        for m in re.finditer(r"M(\d+) ([\d.]+)h\d+v([\d.]+)h-\d+z",
+                             path.get("d")):
+            y = float(m[2])
+            parts.setdefault((int(m[1]), int(y) // side * side), []).append(
+                (y, float(m[3])))
+    wrong = []
+    for cell in boxes:
+        at, several = cell[1], sorted(parts.get(cell, []))
+        for y, height in several:
+            if abs(y - at) > 0.02 or height <= 0:
+                wrong.append((cell, several))
+            at = y + height
+        if abs(at - cell[1] - side + 1) > 0.02:
+            wrong.append((cell, several))
+    check(name + ": cells are filled", not wrong and set(parts) == set(boxes),
+          wrong[:1])
+    check(name + ": some are divided", name != "dense.qcow2" or
+          max(len(p) for p in parts.values()) > 4)
+
+
 def test_svg():
-    for image in ("main.qcow2", "large.qcow2"):
+    for image in ("dense.qcow2", "main.qcow2", "large.qcow2"):
         layout = report("layout", image)
         for order in ("rows", "hilbert"):
             name = draw("layout.svg", "layout", "--output=svg",
@@ -38,6 +67,7 @@ def test_svg():
             places = {(r.get("x"), r.get("y")) for r in root.iter(SVG + "rect")
                       if r.get("data-at")}
             check("SVG: no two cells at one place", len(places) == len(cells))
+        check_shapes(image, root)
     # Along the curve each cell touches the one before.
     grid = [(int(r.get("x")), int(r.get("y")), int(r.get("width")))
             for r in root.iter(SVG + "rect") if r.get("data-at")]
@@ -65,11 +95,14 @@ def test_bounds(chromium):
                    check=True, stdout=subprocess.DEVNULL)
     with open("sparse.raw", "wb") as f:
         os.truncate(f.fileno(), largest())
+    make("named", "cluster 512\nsize 8M\nwrite 0 2M\nsnapshot \"" +
+         "<&>" * 10000 + "\"\nwrite 0 512\n")
     make("wide", "cluster 4K\nsize 1M\nwrite 0 64K\nextend 1T\n")
     for name, arguments in {
             "1 TiB": ("extents", "tib.qcow2"),
             "8 EiB": ("extents", "--raw", "sparse.raw"),
-            "a file of 1 TiB": ("layout", "wide.qcow2")}.items():
+            "a file of 1 TiB": ("layout", "wide.qcow2"),
+            "a name of 30000": ("layout", "named.qcow2")}.items():
         for form in ("svg", "html"):
             for order in ("rows", "hilbert"):
                 path = draw("big." + form, *arguments, "--output=" + form,

@@ -36,6 +36,11 @@ set refcount[@free/cs-1] = 1
 
 def make_images():
     make("main", MAIN)
+    make("dense", "cluster 512\nsize 16M\n" + "".join(
+        "write %d 512\nsnapshot s%d vmstate=600\nwrite %d 512\n"
+        "compress %d 512\ngap 1\nbitmap b%d gran=12 set=0:4K\n" % (
+            i << 16, i, i << 16, (i << 16) + 4096, i) for i in range(9)) +
+         "write 4M 5M\n")
     make("many", "cluster 512\nsize 1M\nwrite 0 100K\nsnapshot a\n"
          "write 0 20K\nsnapshot b\nwrite 10K 20K\nsnapshot c\nwrite 0 5K\n")
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o",
