@@ -18,8 +18,8 @@ void q2_chart_begin(struct q2_chart *c, struct q2_buf *out, uint64_t scale,
 
 	*c = (struct q2_chart){.out = out, .scale = scale ? scale : 1};
 	q2_page_begin_map(out, label);
-	q2_buf_format(out, "<svg class=\"full\" viewBox=\"0 0 %u %u\" width=\"%u\" "
-		      "height=\"%u\">\n",
+	q2_buf_format(out, "<svg class=\"full\" viewBox=\"0 0 %u %u\" "
+		      "width=\"%u\" height=\"%u\">\n",
 		      NAME_WIDTH + (unsigned)BAR_WIDTH + MARGIN, height,
 		      NAME_WIDTH + (unsigned)BAR_WIDTH + MARGIN, height);
 }

@@ -111,7 +111,8 @@ static void put_chosen(struct q2_buf *out, const struct q2_costs *costs)
 		if (!q2_survey_snapshot(costs->survey, costs->chosen[i], &info))
 			continue;
 		q2_buf_text(out, i ? ", <bdi>" : " <bdi>");
-		q2_xml_short_name(out, info.name[0] ? info.name : info.id, Q2_SHOWN_NAME);
+		q2_xml_short_name(out, info.name[0] ? info.name : info.id,
+				  Q2_SHOWN_NAME);
 		q2_buf_text(out, "</bdi>");
 	}
 	q2_buf_text(out, " frees ");

@@ -104,7 +104,8 @@ static void put_facts(struct q2_buf *out, const struct q2_buf *facts)
 		size_t n = end ? (size_t)(end - facts->at) - at :
 				 facts->n - at;
 
-		q2_buf_text(out, is_bad(facts->at + at, n) ? "<p class=\"bad\">" : "<p>");
+		q2_buf_text(out, is_bad(facts->at + at, n) ?
+				    "<p class=\"bad\">" : "<p>");
 		q2_xml_put(out, facts->at + at, n);
 		q2_buf_text(out, "</p>\n");
 		at += n + 1;

@@ -96,8 +96,8 @@ unsigned q2_cell_mark(const struct q2_cell *cell);
 /* What a cell shows, in lines without a newline at the end. */
 void q2_cell_describe(struct q2_buf *out, const struct q2_picture *p, size_t i);
 
-/* Text without its middle, if it has more than `most` characters; and a name, which
- * is escaped. */
+/* Text without its middle, if it has more than `most` characters; and a name,
+ * which is escaped. */
 void q2_text_short(struct q2_buf *out, const char *text, size_t n, size_t most);
 void q2_name_short(struct q2_buf *out, const char *name, size_t most);
 

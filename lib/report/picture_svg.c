@@ -31,8 +31,8 @@ struct grid {
 	unsigned left;
 };
 
-/* Where the curve is after d steps: the quarter is told by two bits at a time, from
- * the lowest ones on, each turning what was found so far. */
+/* Where the curve is after d steps: two bits at a time tell the quarter, from the
+ * lowest ones on, each turning what was found so far. */
 static struct place on_curve(unsigned side, size_t d)
 {
 	struct place at = {0, 0};
