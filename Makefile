@@ -27,7 +27,7 @@ TEST_DEPS_DEBIAN := $(BUILD_DEPS_DEBIAN) clang check qemu-utils e2fsprogs jq \
 	mandoc shellcheck codespell git xz-utils util-linux binutils xxhash \
 	xfsprogs mount libnbd-dev libnbd-bin nbdkit curl prometheus \
 	prometheus-node-exporter \
-	dosfstools mtools fdisk xxd python3 libqcow-utils chromium \
+	dosfstools mtools fdisk xxd python3 libqcow-utils libqcow-dev chromium \
 	fonts-dejavu-core
 DEPS_FEDORA := gcc glibc-devel pkgconf zlib-devel libdeflate-devel \
 	libzstd-devel xxhash-devel openssl-devel libsmartcols-devel json-c-devel libnbd-devel \
@@ -127,6 +127,8 @@ TOOLS := $(B)/tests/bitflip $(B)/tests/fixpoint $(B)/tests/q2mk $(B)/tests/q2wri
 FUZZ := $(B)/fuzz/q2fuzz $(B)/fuzz/q2gen $(B)/fuzz/q2mut.so $(B)/fuzz/q2guard \
 	$(B)/fuzz/q2canary.so
 TOOLS += $(B)/tests/faultalloc.so $(B)/tests/intruder.so
+# Another reader, to compare with where there is one.
+TOOLS += $(shell $(PKG_CONFIG) --exists libqcow 2>/dev/null && echo $(B)/tests/qcowread)
 BENCH := $(B)/tests/mkbig $(B)/tests/floor $(B)/tests/timeit
 
 .PHONY: FORCE all deps lib man tools bench-programs test-programs check check-all check-sanitized demo bench lint clean \
@@ -274,6 +276,10 @@ $(B)/fuzz/q2mut.so: $(call obj,fuzz/mutator/afl_glue.c $(MUT_SRC))
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) -shared -o $@ $^
+$(B)/tests/qcowread: tests/map/qcowread.c
+	@mkdir -p $(@D)
+	$(call run,CC)
+	$(Q)$(CC) $(STD) $(WARN) -O1 -o $@ $< $$($(PKG_CONFIG) --cflags --libs libqcow)
 $(B)/tests/test_%: $(B)/tests/unit/test_%.o $(TESTIO) $(B)/libq2.a
 	@mkdir -p $(@D)
 	$(call run,LD)

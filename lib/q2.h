@@ -1178,7 +1178,7 @@ Q2_PUBLIC bool q2_scan_volume(const struct q2_scan *scan, size_t i,
 			      struct q2_scan_volume *out);
 
 /* -------------------------------------------------------------------- lint
- * Whether a file from strangers is safe to open, by its header alone.  No other file
+ * Whether a file from strangers is safe to open, and who can read it.  No other file
  * is opened.
  */
 struct q2_lint_rule {
@@ -1200,11 +1200,38 @@ struct q2_lint_opts {
 	void *ctx;
 };
 
-/* Looks at the file.  Q2_E_FORMAT: it is no QCOW2 image, or one that no reader can
- * make sense of; Q2_E_UNSUPPORTED: it needs features that are unknown. */
+/* Looks at the file: its header, and the tables of its active disk for what they
+ * ask of readers.  *needs, unless NULL, is that: a bit 1 << i for each
+ * q2_need_text(i); 0 for raw images.  Q2_E_FORMAT: it is no QCOW2 image, or one
+ * that no reader can make sense of; Q2_E_UNSUPPORTED: it needs features that are
+ * unknown. */
 Q2_PUBLIC enum q2_status q2_lint(const char *path,
 				 const struct q2_lint_opts *opts,
+				 unsigned *needs,
 				 struct q2_err *err) Q2_MUST_CHECK;
+
+/* What images may ask of readers, such as "zstd", i = 0 … until NULL. */
+Q2_PUBLIC const char *q2_need_text(unsigned i);
+
+/* A program that reads QCOW2. */
+struct q2_program {
+	const char *name;    /* such as "qemu"; static storage */
+	bool versions;	     /* it is known which version can do what */
+	unsigned stopped_by; /* needs that no version meets */
+	unsigned major, minor; /* the first version that meets the others; 0.0
+				* is any */
+};
+/* The i-th reader, and what it makes of these needs; false if there is none. */
+Q2_PUBLIC bool q2_program_at(size_t i, unsigned needs, struct q2_program *out);
+
+/* Understands a reader's name with or without a version ("qemu-2.12"; without it
+ * is the newest one): false if there is no such reader. */
+Q2_PUBLIC bool q2_program_parse(const char *text, size_t *i, unsigned *major,
+			       unsigned *minor);
+
+/* Those of the needs that this reader does not meet. */
+Q2_PUBLIC unsigned q2_program_stops(size_t i, unsigned major, unsigned minor,
+				   unsigned needs);
 
 /* ---------------------------------------------------------------- pictures
  * The parts of a file, or a guest's disk, as cells that each stand for an equal
@@ -1598,11 +1625,13 @@ Q2_PUBLIC enum q2_status q2_scan_report(const struct q2_scan *scan,
 	Q2_MUST_CHECK;
 
 /* What q2_lint() noted, n rules and values; refused[i] says which of them the
- * caller's policy does not allow. */
+ * caller's policy does not allow.  `needs` are for the list of readers, which is
+ * left out if they are 0. */
 Q2_PUBLIC enum q2_status
 q2_lint_report(const char *filename, const struct q2_lint_rule *const *rules,
 	       const char *const *what, const bool *refused, size_t n,
-	       enum q2_map_form form, const struct q2_sink *sink) Q2_MUST_CHECK;
+	       unsigned needs, enum q2_map_form form,
+	       const struct q2_sink *sink) Q2_MUST_CHECK;
 
 #ifdef __cplusplus
 }

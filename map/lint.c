@@ -16,6 +16,10 @@ static const struct q2_cli_option option_table[] = {
 	 Q2_CLI_LIST, AT(lint.allow), 0},
 	{"refuse", 0, "IDS", "refuse images for these, too; goes before --allow",
 	 Q2_CLI_LIST, AT(lint.refuse), 0},
+	{"require-reader", 0, "NAMES",
+	 "refuse images that these cannot read, separated by\n"
+	 "commas, such as qemu-2.12,libqcow; may be given again",
+	 Q2_CLI_LIST, AT(lint.readers), 0},
 	{"max-size", 0, "SIZE", "refuse larger disks (size-limit)",
 	 Q2_CLI_SIZE, AT(lint.max_size), 0},
 	{"max-ratio", 0, "N",
@@ -118,6 +122,94 @@ static bool all_known(struct map *map, const struct q2_cli_list *list)
 	return true;
 }
 
+/* ----------------------------------------------------------------- readers */
+/* The n bytes at `at` as a reader; false if there is none. */
+static bool parse_reader(const char *at, size_t n, size_t *i, unsigned *major,
+			 unsigned *minor)
+{
+	char name[64];
+
+	if (n >= sizeof(name))
+		return false;
+	memcpy(name, at, n);
+	name[n] = '\0';
+	return q2_program_parse(name, i, major, minor);
+}
+
+static bool all_readers_known(struct map *map)
+{
+	const struct q2_cli_list *list = &map->options->lint.readers;
+	unsigned major, minor;
+	size_t reader;
+
+	for (size_t i = 0; i < list->n; i++)
+		for (const char *at = list->at[i];;) {
+			size_t n = strcspn(at, ",");
+
+			if (!parse_reader(at, n, &reader, &major, &minor)) {
+				map->status = q2_cli_misuse(
+					map->tool, "no such reader; the manual "
+					"page lists them", at);
+				return false;
+			}
+			if (at[n] == '\0')
+				break;
+			at += n + 1;
+		}
+	return true;
+}
+
+static const struct q2_lint_rule *rule_named(const char *id)
+{
+	const struct q2_lint_rule *rule = NULL;
+
+	for (size_t i = 0; (rule = q2_lint_rule(i)); i++)
+		if (strcmp(rule->id, id) == 0)
+			break;
+	return rule;
+}
+
+/* A note if the reader, the n bytes at `name`, does not meet the needs. */
+static void require(struct notes *notes, const char *name, size_t n,
+		    unsigned needs)
+{
+	unsigned major, minor, stops;
+	const char *comma = ": ";
+	struct q2_buf b = {0};
+	size_t i;
+
+	if (!parse_reader(name, n, &i, &major, &minor))
+		return;
+	stops = q2_program_stops(i, major, minor, needs);
+	if (stops == 0)
+		return;
+	q2_buf_add(&b, name, n);
+	for (unsigned k = 0; q2_need_text(k); k++)
+		if (stops & 1u << k) {
+			q2_buf_text(&b, comma);
+			q2_buf_text(&b, q2_need_text(k));
+			comma = ", ";
+		}
+	q2_buf_add(&b, "", 1);
+	if (b.failed)
+		notes->failed = true;
+	else
+		on_note(notes, rule_named("reader"), b.at);
+	q2_buf_free(&b);
+}
+
+static void require_all(const struct q2_cli_list *list, struct notes *notes,
+			unsigned needs)
+{
+	for (size_t i = 0; i < list->n; i++)
+		for (const char *at = list->at[i]; *at;) {
+			size_t n = strcspn(at, ",");
+
+			require(notes, at, n, needs);
+			at += n + (at[n] == ',');
+		}
+}
+
 static void one(struct map *map, const char *path)
 {
 	const struct lint_options *o = &map->options->lint;
@@ -129,8 +221,11 @@ static void one(struct map *map, const char *path)
 				    .ctx = &notes};
 	struct q2_sink sink = map_stream(map);
 	struct q2_err err = {0};
-	enum q2_status st = q2_lint(path, &opts, &err);
+	unsigned needs;
+	enum q2_status st = q2_lint(path, &opts, &needs, &err);
 
+	if (st == Q2_OK)
+		require_all(&o->readers, &notes, needs);
 	if (st == Q2_OK && notes.failed)
 		st = Q2_E_NOMEM;
 	for (size_t i = 0; i < notes.n; i++) {
@@ -140,7 +235,7 @@ static void one(struct map *map, const char *path)
 	}
 	if (st == Q2_OK)
 		st = q2_lint_report(path, notes.rule, notes.what,
-				    notes.refused, notes.n,
+				    notes.refused, notes.n, needs,
 				    map->options->output ? Q2_MAP_JSON :
 							   Q2_MAP_TEXT, &sink);
 	map_fail(map, path, st, &err);
@@ -167,7 +262,8 @@ static void lint(struct map *map, char *operands[])
 {
 	const struct lint_options *o = &map->options->lint;
 
-	if (!all_known(map, &o->allow) || !all_known(map, &o->refuse))
+	if (!all_known(map, &o->allow) || !all_known(map, &o->refuse) ||
+	    !all_readers_known(map))
 		return;
 	if (o->list) {
 		list_rules(map);
@@ -187,8 +283,8 @@ const struct verb map_lint = {
 	.tool = {
 		.name = "qcow2-map lint",
 		.operands = "IMAGE",
-		.purpose = "Tell by its header whether an image from strangers "
-			   "is safe to open.",
+		.purpose = "Tell whether an image from strangers is safe to "
+			   "open, and who can read it.",
 		.epilogue = "Exit status: 0 if it is accepted, 4 if it is "
 			    "refused, 8 if it could not be\nlooked at, 16 for "
 			    "wrong usage.",

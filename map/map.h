@@ -27,6 +27,7 @@ struct audit_options {
 struct lint_options {
 	struct q2_cli_list allow;
 	struct q2_cli_list refuse;
+	struct q2_cli_list readers;
 	uint64_t max_size;
 	uint64_t max_ratio;
 	int list;

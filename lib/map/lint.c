@@ -10,7 +10,9 @@
 #include <string.h>
 
 #include "image/naming.h"
-#include "image/open.h"
+#include "map/readers.h"
+
+#define TABLES_MEMORY (UINT64_C(64) << 20)
 
 enum rule {
 	R_BACKING,
@@ -41,6 +43,10 @@ enum rule {
 	R_REFCOUNT_WIDTH,
 	R_ZSTD,
 	R_EXTENDED_L2,
+	R_COMPRESSED,
+	R_ZERO,
+	R_TABLES,
+	R_READER,
 	RULES
 };
 
@@ -111,6 +117,15 @@ static const struct q2_lint_rule rules[RULES] = {
 		    "Its compressed clusters are of the kind zstd."},
 	[R_EXTENDED_L2] = {"needs-extended-l2", false,
 			   "Its L2 entries are extended ones."},
+	[R_COMPRESSED] = {"needs-compression", false,
+			  "Some clusters are compressed."},
+	[R_ZERO] = {"needs-zero-clusters", false,
+		    "Some clusters are marked as zeros."},
+	[R_TABLES] = {"damaged-tables", true,
+		      "Parts of the disk cannot be read; qcow2-fsck tells "
+		      "more."},
+	[R_READER] = {"reader", true,
+		      "A reader that is required cannot read it."},
 };
 
 const struct q2_lint_rule *q2_lint_rule(size_t i)
@@ -238,32 +253,94 @@ static void judge_header(const struct lint *l)
 		note(l, R_EXTENDED_L2, NULL);
 }
 
+/* ------------------------------------------------------------------- tables */
+struct contents {
+	bool compressed;
+	bool zero;
+	bool unreadable;
+};
+
+static enum q2_status see_row(void *ctx, const struct q2_row *r)
+{
+	struct contents *c = ctx;
+
+	c->compressed |= r->content == Q2_C_COMPRESSED;
+	c->zero |= r->content == Q2_C_ZERO || r->content == Q2_C_ZERO_ALLOC;
+	c->unreadable |= r->content == Q2_C_UNREADABLE;
+	return Q2_OK;
+}
+
+/* What the tables of the active disk ask of readers. */
+static enum q2_status judge_tables(const struct lint *l, const char *path,
+				   unsigned *needs, struct q2_err *err)
+{
+	struct contents c = {0};
+	struct q2_disk_opts opts = {.max_memory = TABLES_MEMORY};
+	struct q2_rows_opts rows = {.length = UINT64_MAX,
+				    .merge = Q2_MERGE_RUNS,
+				    .row = see_row,
+				    .ctx = &c};
+	struct q2_disk *disk;
+	enum q2_status st = q2_disk_open(path, &opts, &disk, err);
+
+	if (st == Q2_OK)
+		st = q2_disk_rows(disk, &rows, err);
+	q2_disk_close(disk);
+	if (st != Q2_OK)
+		return st;
+	if (c.compressed) {
+		note(l, R_COMPRESSED, NULL);
+		*needs |= Q2_NEED(Q2_NEED_COMPRESSED);
+	}
+	/* With extended entries zeros are marked in another way. */
+	if (c.zero && !l->o->img.geom.ext_l2) {
+		note(l, R_ZERO, NULL);
+		*needs |= Q2_NEED(Q2_NEED_ZERO);
+	}
+	if (c.unreadable)
+		note(l, R_TABLES, NULL);
+	return Q2_OK;
+}
+
+static enum q2_status judge_raw(const struct lint *l, struct q2_io *io,
+				struct q2_err *err)
+{
+	bool qcow2;
+	enum q2_status st = q2_image_probe(io, &qcow2, err);
+
+	if (qcow2)
+		note(l, R_RAW_LOOKS_QCOW2, NULL);
+	judge_size(l, io->size, io->size);
+	return st;
+}
+
 enum q2_status q2_lint(const char *path, const struct q2_lint_opts *opts,
-		       struct q2_err *err)
+		       unsigned *needs, struct q2_err *err)
 {
 	struct q2_budget budget = {0};
 	struct q2_opened opened;
 	struct lint l = {.opts = opts, .o = &opened};
 	struct q2_io *io;
+	unsigned found = 0;
 	enum q2_status st = q2_io_open(path, &io, err);
 
 	if (st != Q2_OK)
 		return st;
 	if (opts->raw) {
-		bool qcow2;
-
-		st = q2_image_probe(io, &qcow2, err);
-		if (qcow2)
-			note(&l, R_RAW_LOOKS_QCOW2, NULL);
-		judge_size(&l, io->size, io->size);
+		st = judge_raw(&l, io, err);
 	} else {
 		st = q2_image_open(io, &budget, &opened, err);
-	}
-	if (st == Q2_OK && !opts->raw) {
-		judge_names(&l);
-		judge_header(&l);
-		judge_size(&l, opened.img.geom.disk_size, io->size);
+		if (st == Q2_OK) {
+			judge_names(&l);
+			judge_header(&l);
+			found = q2_needs_of(&opened);
+			st = judge_tables(&l, path, &found, err);
+		}
+		if (st == Q2_OK)
+			judge_size(&l, opened.img.geom.disk_size, io->size);
 	}
 	q2_io_close(io);
+	if (needs)
+		*needs = found;
 	return st;
 }

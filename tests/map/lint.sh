@@ -74,7 +74,7 @@ data_name 'json:{}' data-file-json
 notes 'data file without a name' 'data-file needs-version-3' <<<'feature incompat 2'
 notes corrupt 'marked-corrupt needs-version-3' <<<corrupt
 notes dirty 'dirty needs-version-3' <<<dirty
-notes 'an offset that is not aligned' 'header-faults needs-version-3' <<'END'
+notes 'an offset that is not aligned' 'header-faults needs-version-3 damaged-tables' <<'END'
 set header.l1_table_offset += 8
 END
 notes AES 'aes needs-version-3' <<<aes
@@ -84,7 +84,7 @@ notes bitmaps 'bitmaps needs-version-3' <<<'bitmap one'
 notes 'compatible feature' 'unknown-compatible needs-version-3' <<<'feature compat 5'
 notes 'autoclear feature' 'unknown-autoclear needs-version-3' <<<'feature autoclear 9'
 notes 'refcounts' 'needs-version-3 needs-refcount-width' <<<'refcount 8'
-notes zstd 'needs-version-3 needs-zstd' <<'END'
+notes zstd 'needs-version-3 needs-zstd needs-compression' <<'END'
 compression zstd
 compress 0 512
 END
@@ -92,6 +92,15 @@ notes 'extended L2' 'needs-version-3 needs-extended-l2' <<'END'
 cluster 16K
 extl2
 END
+notes 'zeros' 'needs-version-3 needs-zero-clusters' <<'END'
+version 3
+zero 0 4K
+END
+notes 'an L2 table behind the end' 'needs-version-3 damaged-tables' <<'END'
+write 0 4K
+set l1[0].offset = 1M
+END
+notes 'a reader' 'needs-version-3 reader' --require-reader=qemu-1.0 <<<'write 0 4K'
 notes 'size' 'needs-version-3 size-limit' --max-size=1M <<<'size 1025K'
 notes 'size at the limit' needs-version-3 --max-size=1M <<<'size 1M'
 notes 'ratio' 'needs-version-3 ratio-limit' --max-ratio=100 <<<'size 1M'
