@@ -81,6 +81,29 @@ enum q2_status q2_cells_page(struct q2_cells *c, uint64_t clu,
 	return Q2_OK;
 }
 
+enum q2_status q2_cells_mark_run(struct q2_cells *c, uint64_t clu, uint64_t n,
+				 uint16_t more, struct q2_err *err)
+{
+	while (n) {
+		uint64_t first = clu % Q2_CELLS_PAGE;
+		uint64_t part = q2_min(n, Q2_CELLS_PAGE - first);
+		struct q2_cell_page *p = c->last;
+		enum q2_status st;
+
+		if (p == NULL || p->number != clu >> Q2_CELLS_BITS) {
+			st = q2_cells_page(c, clu, &p, err);
+			if (st != Q2_OK)
+				return st;
+		}
+		for (uint64_t i = first; i < first + part; i++)
+			p->at[i] = p->at[i] ? q2_cell_join(p->at[i], more) :
+					      more;
+		clu += part;
+		n -= part;
+	}
+	return Q2_OK;
+}
+
 uint16_t q2_cells_get(struct q2_cells *c, uint64_t clu)
 {
 	uint64_t number = clu >> Q2_CELLS_BITS;
@@ -98,20 +121,27 @@ uint16_t q2_cells_get(struct q2_cells *c, uint64_t clu)
 	return c->last->at[clu % Q2_CELLS_PAGE];
 }
 
-/* Empty slots last. */
 static int by_number(const void *a, const void *b)
 {
 	const struct q2_cell_page *x = *(struct q2_cell_page *const *)a;
 	const struct q2_cell_page *y = *(struct q2_cell_page *const *)b;
 
-	if (x == NULL || y == NULL)
-		return (x == NULL) - (y == NULL);
 	return (x->number > y->number) - (x->number < y->number);
 }
 
 void q2_cells_sort(struct q2_cells *c)
 {
-	q2_sort(c->slots, c->n_slots, sizeof(*c->slots), by_number);
+	size_t n = 0;
+
+	/* Empty slots last. */
+	for (size_t i = 0; i < c->n_slots; i++) {
+		struct q2_cell_page *page = c->slots[i];
+
+		c->slots[i] = NULL;
+		if (page)
+			c->slots[n++] = page;
+	}
+	q2_sort(c->slots, n, sizeof(*c->slots), by_number);
 	c->sorted = true;
 }
 

@@ -95,6 +95,11 @@ static inline enum q2_status q2_cells_mark(struct q2_cells *c, uint64_t clu,
 	return Q2_OK;
 }
 
+/* The same for n clusters in a row. */
+enum q2_status q2_cells_mark_run(struct q2_cells *c, uint64_t clu, uint64_t n,
+				 uint16_t more,
+				 struct q2_err *err) Q2_MUST_CHECK;
+
 uint16_t q2_cells_get(struct q2_cells *c, uint64_t clu);
 
 /* Puts the pages in order; then the first one with a number of at least

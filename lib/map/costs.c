@@ -64,25 +64,36 @@ static enum q2_status add_table(void *ctx, const struct q2_tree *t,
 }
 
 /* ------------------------------------------------------------- what is its own */
+/* Whose a cell is alone; NULL if it is nobody's or has several owners. */
+static struct q2_cost *only_owner(struct summing *c, uint16_t cell)
+{
+	unsigned owner = q2_cell_owner(cell);
+
+	if (cell & Q2_CELL_ACTIVE)
+		return owner ? NULL : c->active;
+	return owner == 0 || owner == Q2_OWNER_SEVERAL ? NULL :
+							 cost_of(c, owner - 1);
+}
+
 static void add_exclusive(struct summing *c)
 {
 	const struct q2_cells *cells = &c->s->cells;
 
-	for (size_t i = 0; i < cells->n; i++)
-		for (unsigned k = 0; k < Q2_CELLS_PAGE; k++) {
-			uint16_t cell = cells->slots[i]->at[k];
-			unsigned owner = q2_cell_owner(cell);
-			struct q2_cost *cost = NULL;
+	for (size_t i = 0; i < cells->n; i++) {
+		const uint16_t *at = cells->slots[i]->at;
+		unsigned k = 0, run;
 
-			if (cell == 0)
-				continue;
-			if (cell & Q2_CELL_ACTIVE)
-				cost = owner ? NULL : c->active;
-			else if (owner != Q2_OWNER_SEVERAL)
-				cost = cost_of(c, owner - 1);
+		/* Neighbours mostly have the same owner. */
+		for (; k < Q2_CELLS_PAGE; k += run) {
+			struct q2_cost *cost = only_owner(c, at[k]);
+
+			for (run = 1; k + run < Q2_CELLS_PAGE &&
+				      at[k + run] == at[k];)
+				run++;
 			if (cost)
-				cost->exclusive += c->cs;
+				cost->exclusive += run * c->cs;
 		}
+	}
 }
 
 /* Bytes of the snapshot table without the snapshots that `owner` gives to 1: each

@@ -264,6 +264,28 @@ static enum q2_status mark_entry(struct marking *m, const struct q2_l2_entry *e)
 	return st;
 }
 
+static bool is_offset(const struct q2_geom *g, uint64_t off)
+{
+	return off && (off & (g->cluster_size - 1)) == 0 && off < g->file_size;
+}
+
+/* How many of the n entries at p, the first of which is an offset, name clusters
+ * one behind the other. */
+static uint32_t run_at(const struct q2_geom *g, const uint8_t *p, uint32_t n)
+{
+	uint64_t off = q2_be64(p) & ~Q2_COPIED;
+	uint32_t run = 1;
+
+	while (run < n) {
+		off += g->cluster_size;
+		if ((q2_be64(p + 8 * (size_t)run) & ~Q2_COPIED) != off ||
+		    off >= g->file_size)
+			break;
+		run++;
+	}
+	return run;
+}
+
 static enum q2_status mark_slice(void *ctx, const struct q2_l2slice *slice)
 {
 	struct marking *m = ctx;
@@ -283,13 +305,17 @@ static enum q2_status mark_slice(void *ctx, const struct q2_l2slice *slice)
 
 		if (raw == 0)
 			continue;
-		/* The usual entry is an offset and no more. */
-		if (plain && (off & (g->cluster_size - 1)) == 0 &&
-		    off < g->file_size && off) {
-			m->last = off >> g->cluster_bits;
-			m->sum++;
-			st = q2_cells_mark(&m->s->cells, m->last, m->cell,
-					   m->err);
+		/* The usual entry is an offset and no more, and so are
+		 * those that follow it. */
+		if (plain && is_offset(g, off)) {
+			uint32_t n = run_at(g, p, slice->n - i);
+
+			m->last = (off >> g->cluster_bits) + n - 1;
+			m->sum += n;
+			st = q2_cells_mark_run(&m->s->cells,
+					       off >> g->cluster_bits, n,
+					       m->cell, m->err);
+			i += n - 1;
 			continue;
 		}
 		e = q2_l2_decode(g, raw, g->ext_l2 ? q2_be64(p + 8) : 0,

@@ -74,6 +74,44 @@ START_TEST(pages)
 }
 END_TEST
 
+/* A run is what its clusters are one by one, over the bounds of pages. */
+START_TEST(runs)
+{
+	static const struct {
+		uint64_t clu, n;
+		unsigned cell;
+	} parts[] = {
+		{0, 1, DATA | ACTIVE},	  {510, 3, DATA | OF(1)},
+		{511, 1030, DATA | OF(2)}, {1024, 512, L2 | ACTIVE},
+		{1 << 20, 600, DATA},	  {100, 0, DATA | ACTIVE},
+	};
+	struct q2_budget b = {0};
+	struct q2_cells one, run;
+
+	q2_cells_init(&one, &b);
+	q2_cells_init(&run, &b);
+	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
+		uint16_t cell = (uint16_t)parts[i].cell;
+
+		ck_assert_int_eq(q2_cells_mark_run(&run, parts[i].clu,
+						   parts[i].n, cell, NULL),
+				 Q2_OK);
+		for (uint64_t k = 0; k < parts[i].n; k++)
+			ck_assert_int_eq(q2_cells_mark(&one, parts[i].clu + k,
+						       cell, NULL), Q2_OK);
+	}
+	ck_assert_uint_eq(one.n, run.n);
+	for (uint64_t k = 0; k < 3000; k++) {
+		ck_assert_uint_eq(q2_cells_get(&one, k), q2_cells_get(&run, k));
+		ck_assert_uint_eq(q2_cells_get(&one, k + (1 << 20)),
+				  q2_cells_get(&run, k + (1 << 20)));
+	}
+	q2_cells_free(&one);
+	q2_cells_free(&run);
+	ck_assert_uint_eq(b.used, 0);
+}
+END_TEST
+
 START_TEST(no_memory)
 {
 	struct q2_budget b = {.limit = 100};
@@ -195,6 +233,7 @@ int main(void)
 
 	tcase_add_loop_test(t, join, 0, sizeof(joins) / sizeof(*joins));
 	tcase_add_test(t, pages);
+	tcase_add_test(t, runs);
 	tcase_add_test(t, no_memory);
 	tcase_add_loop_test(t, flat, 0, sizeof(flats) / sizeof(*flats));
 	tcase_add_loop_test(t, full_size, 0, sizeof(sizes) / sizeof(*sizes));
