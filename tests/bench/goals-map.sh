@@ -39,17 +39,20 @@ map_snapshots() {
 		"<= $((limit / 1024)) MiB (2 x clusters + 16)"
 }
 
-# 10,000 small images over one base.
+# 10,000 small images: 1,000 chains of ten, and one base below them all.
 map_audit() {
-	local folder=$DIR/many
+	local folder=$DIR/many chain=$DIR/many/0000 i
 
 	say 'audit: making 10,000 images'
-	mkdir "$folder"
+	mkdir -p "$chain"
 	qemu-img create -q -f qcow2 -o cluster_size=512 "$folder/base.qcow2" 1M
-	qemu-img create -q -f qcow2 -o cluster_size=512 -b base.qcow2 -F qcow2 "$folder/top" 1M
-	seq 9999 | sed "s|.*|$folder/top|" | xargs cat |
-		split -a 4 -b "$(stat -c %s "$folder/top")" --additional-suffix=.qcow2 - "$folder/x"
-	rm "$folder/top"
+	for ((i = 0; i < 10; i++)); do
+		qemu-img create -q -f qcow2 -u -o cluster_size=512 -F qcow2 \
+			-b "$( ((i)) && echo "$((i - 1)).qcow2" || echo ../base.qcow2)" "$chain/$i.qcow2" 1M
+	done
+	for i in {0001..0999}; do
+		cp -r "$chain" "$folder/$i"
+	done
 	timed map-audit 0 -- "$MAP" audit --output=ndjson "$folder"
 	row '10,000 images audit: CPU' s - "$(figure map-audit 1 cpu)" - - 2 '<= 2 s (5,000/s on one core)'
 	rm -rf "$folder"
