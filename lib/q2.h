@@ -1373,6 +1373,32 @@ Q2_PUBLIC enum q2_status q2_forecast_flatten(struct q2_guest *guest,
 					     struct q2_flatten_cost *cost,
 					     struct q2_err *err) Q2_MUST_CHECK;
 
+/* What one layer of a chain has, in bytes of the guest's disk. */
+struct q2_layer_cost {
+	uint64_t mapped;    /* that are stored in it */
+	uint64_t visible;   /* of these, what the guest of the top image sees */
+	uint64_t shadowed;  /* of these, what a layer above hides */
+	uint64_t exclusive; /* of these, what is stored in no other layer */
+	uint64_t zeros;	    /* that it says are zeros */
+	uint64_t unreadable;
+};
+
+/* costs[i] is for q2_disk_layer(i), n of them.  `progress` may be NULL. */
+Q2_PUBLIC enum q2_status
+q2_disk_layer_costs(struct q2_disk *disk, struct q2_layer_cost *costs, size_t n,
+		    bool (*progress)(void *ctx, const struct q2_progress *p),
+		    void *ctx, struct q2_err *err) Q2_MUST_CHECK;
+
+/* The ranges of the guest's disk that layers a and b, each with those below it, do
+ * not have from the same place of the same file, in rising order; what only the
+ * larger disk has is one, too.  Zeros that are stored nowhere are the same. */
+Q2_PUBLIC enum q2_status q2_disk_delta(struct q2_disk *disk, size_t a, size_t b,
+				       enum q2_status (*see)(void *ctx,
+							     uint64_t guest,
+							     uint64_t length),
+				       void *ctx,
+				       struct q2_err *err) Q2_MUST_CHECK;
+
 /* ------------------------------------------------------------------ report
  * Findings and results as text for people and as JSON.  Everything is handed
  * to a sink in pieces, in order.  The functions return Q2_OK, Q2_E_IO if the
@@ -1608,6 +1634,15 @@ q2_costs_report(const struct q2_survey *survey, const char *filename,
 		const struct q2_cost *active, const size_t *chosen, size_t n,
 		uint64_t together, enum q2_map_form form,
 		const struct q2_sink *sink) Q2_MUST_CHECK;
+
+/* What the layers of a chain have.  merges[i] is the forecast for a commit of layer
+ * i to the next one, NULL where there is none. */
+Q2_PUBLIC enum q2_status
+q2_layers_report(const struct q2_disk *disk, const char *filename,
+		 const struct q2_layer_cost *costs,
+		 struct q2_commit_cost *const *merges, size_t n,
+		 enum q2_doc_form form, const struct q2_sink *sink)
+	Q2_MUST_CHECK;
 
 /* What a scan found.  For Q2_SCAN_DOT and Q2_SCAN_PROM paths are escaped as these
  * formats have it; bytes that are not UTF-8 become U+FFFD. */

@@ -157,6 +157,21 @@ struct q2_survey *map_survey(struct map *map, const char *path);
  * could not be read is in the exit status, and the latter was told. */
 struct q2_scan *map_scan(struct map *map, char *operands[]);
 
+/* Ranges that differ, as text or JSON; map_delta_range() is for q2_survey_delta(), and its
+ * ctx the struct. */
+struct map_delta {
+	struct map *map;
+	uint64_t n;
+	uint64_t sum;
+	bool json;
+};
+enum q2_status map_delta_begin(struct map *map, struct map_delta *d);
+enum q2_status map_delta_range(void *ctx, uint64_t guest, uint64_t length);
+enum q2_status map_delta_end(struct map_delta *d);
+
+/* snapshots --chain. */
+void map_layers(struct map *map, const char *path);
+
 /* The audit's table. */
 enum q2_status map_table(struct map *map, const struct q2_scan *scan);
 

@@ -16,8 +16,12 @@ static const struct q2_cli_option option_table[] = {
 	 Q2_CLI_LIST, AT(names), 0},
 	{"delta", 0, "A,B",
 	 "the guest ranges that two snapshots do not have from\n"
-	 "the same place; one of them may be 'active'",
+	 "the same place; one of them may be 'active'; or two\n"
+	 "layers of a chain, by their paths or numbers",
 	 Q2_CLI_TEXT, AT(delta), 0},
+	{"chain", 0, NULL, "the layers of the chain instead of snapshots",
+	 Q2_CLI_SET, AT(chain), 1},
+	OPTIONS_ALLOW,
 	{"output", 0, "text|json|html",
 	 "the form; text is the default, html a page with a chart",
 	 Q2_CLI_CHOICE, AT(output), 0},
@@ -48,16 +52,9 @@ static void no_such(struct map *map, const char *name)
 }
 
 /* ------------------------------------------------------------------- delta */
-struct delta {
-	struct map *map;
-	uint64_t n;
-	uint64_t sum;
-	bool json;
-};
-
-static enum q2_status on_range(void *ctx, uint64_t guest, uint64_t length)
+enum q2_status map_delta_range(void *ctx, uint64_t guest, uint64_t length)
 {
-	struct delta *d = ctx;
+	struct map_delta *d = ctx;
 	struct q2_sink sink = map_stream(d->map);
 	char text[128];
 	struct q2_buf b;
@@ -111,39 +108,54 @@ static bool split(struct map *map, const struct q2_survey *survey,
 	return found;
 }
 
-static enum q2_status show_delta(struct map *map, struct q2_survey *survey,
-				 const char *path, struct q2_err *err)
+enum q2_status map_delta_begin(struct map *map, struct map_delta *d)
 {
-	struct delta d = {.map = map, .json = map->options->output == 1};
 	struct q2_buf b = {0};
-	size_t which[2];
 	enum q2_status st;
 
-	(void)path;
-	if (!split(map, survey, map->options->delta, which))
-		return Q2_OK;
-	if (d.json)
+	*d = (struct map_delta){.map = map, .json = map->options->output == 1};
+	if (d->json)
 		q2_buf_text(&b, "{\n  \"schema\": 1,\n  \"differing\": [");
 	else
 		q2_buf_format(&b, "%16s %16s\n", "guest offset", "length");
 	st = put(map, &b);
-	b.n = 0;
-	if (st == Q2_OK)
-		st = q2_survey_delta(survey, which[0], which[1], on_range, &d,
-				     err);
-	if (d.json)
-		q2_buf_format(&b, "\n  ],\n  \"ranges\": %llu,\n"
-			      "  \"bytes\": %llu\n}\n",
-			      (unsigned long long)d.n,
-			      (unsigned long long)d.sum);
-	else
-		q2_buf_format(&b, "%llu bytes in %llu ranges\n",
-			      (unsigned long long)d.sum,
-			      (unsigned long long)d.n);
-	if (st == Q2_OK)
-		st = put(map, &b);
 	q2_buf_free(&b);
 	return st;
+}
+
+enum q2_status map_delta_end(struct map_delta *d)
+{
+	struct q2_buf b = {0};
+	enum q2_status st;
+
+	if (d->json)
+		q2_buf_format(&b, "\n  ],\n  \"ranges\": %llu,\n"
+			      "  \"bytes\": %llu\n}\n",
+			      (unsigned long long)d->n,
+			      (unsigned long long)d->sum);
+	else
+		q2_buf_format(&b, "%llu bytes in %llu ranges\n",
+			      (unsigned long long)d->sum,
+			      (unsigned long long)d->n);
+	st = put(d->map, &b);
+	q2_buf_free(&b);
+	return st;
+}
+
+static enum q2_status show_delta(struct map *map, struct q2_survey *survey,
+				 struct q2_err *err)
+{
+	struct map_delta d;
+	size_t which[2];
+	enum q2_status st;
+
+	if (!split(map, survey, map->options->delta, which))
+		return Q2_OK;
+	st = map_delta_begin(map, &d);
+	if (st == Q2_OK)
+		st = q2_survey_delta(survey, which[0], which[1],
+				     map_delta_range, &d, err);
+	return st == Q2_OK ? map_delta_end(&d) : st;
 }
 
 /* ------------------------------------------------------------------- costs */
@@ -238,16 +250,25 @@ static void snapshots(struct map *map, char *operands[])
 					    "exclude each other", NULL);
 		return;
 	}
-	if (map->options->delta && map->options->output > 1) {
+	if ((map->options->delta || map->options->chain) &&
+	    map->options->output > 1) {
 		map->status = q2_cli_misuse(map->tool, "there is no page of a "
-					    "--delta", NULL);
+					    "--delta, nor of a --chain", NULL);
+		return;
+	}
+	if (map->options->chain) {
+		if (map->options->names.n)
+			map->status = q2_cli_misuse(map->tool, "layers cannot "
+						    "be deleted", NULL);
+		else
+			map_layers(map, operands[0]);
 		return;
 	}
 	survey = map_survey(map, operands[0]);
 	if (survey == NULL)
 		return;
 	st = map->options->delta ?
-		     show_delta(map, survey, operands[0], &err) :
+		     show_delta(map, survey, &err) :
 		     show_costs(map, survey, operands[0], &err);
 	map_fail(map, operands[0], st, &err);
 	q2_survey_close(survey);
@@ -260,7 +281,8 @@ const struct verb map_snapshots = {
 		.name = "qcow2-map snapshots",
 		.operands = "IMAGE",
 		.purpose = "Show what an image's internal snapshots cost, and "
-			   "what deleting\nthem would free.",
+			   "what deleting\nthem would free; or the same of the "
+			   "layers of its chain.",
 		.options = option_table,
 	},
 	.min = 1,

@@ -343,6 +343,33 @@ test_forecast() {
 	rm bitmaps.qcow2 over-bitmaps.qcow2
 }
 
+test_layers() {
+	exits 0 snapshots --chain over.qcow2
+	check 'layers: each file' out_has clean.qcow2
+	exits 0 snapshots --chain --output=json over.qcow2
+	check 'layers: JSON' json '.schema == 1 and (.layers | length) == 2 and
+		.layers[0].mapped == 0 and .layers[1].visible == 196608 and (.layers[1] | has("frees-if-merged") | not)'
+	exits 0 snapshots --chain clean.qcow2
+	exits 4 snapshots --chain damaged-over.qcow2
+	check 'layers, damage: no merging' grep -q ' 0 .* -  damaged-over' out
+	exits 8 snapshots --chain gone.qcow2
+	exits 8 snapshots --chain loop.qcow2
+	exits 8 snapshots --chain sub/out.qcow2
+	check 'layers, outside: the option' err_has "--allow-path=$PWD"
+	exits 0 snapshots --chain --allow-path="$PWD" sub/out.qcow2
+	exits 8 snapshots --chain empty
+	exits 16 snapshots --chain --delete=first clean.qcow2
+	exits 0 snapshots --chain --delta=0,clean.qcow2 over.qcow2
+	exits 0 snapshots --chain --delta=over.qcow2,./clean.qcow2 --output=json over.qcow2
+	# The larger disk has a mebibyte more, and that is all.
+	check 'layers: delta' json '.differing == [{"start": 8388608, "length": 1048576}]'
+	for bad in 0 0,7 0,first ,; do
+		exits 8 snapshots --chain --delta="$bad" over.qcow2
+	done
+	"$map" snapshots --chain over.qcow2 >/dev/full 2>err
+	check 'full: layers' test $? -eq 8
+}
+
 # With a reader that has gone, a full device, and no stdout at all.
 test_output() {
 	local verb
@@ -450,6 +477,7 @@ test_damage
 test_survey
 test_pictures
 test_forecast
+test_layers
 test_json
 test_output
 test_signals

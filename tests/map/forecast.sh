@@ -215,6 +215,71 @@ each() {
 	committed "$1, to the base" --base=2
 }
 
+# --- the layers of a chain ----------------------------------------------------------
+
+# What the maps of qemu-img say of each sector, and of which file.
+sectors='
+	def sectors($up): [.[] | . as $e | range(0; $e.length / 512) |
+		if $e.data then "\($e.depth + $up) \(if $e.offset then $e.offset + . * 512 else "c" end)"
+		elif $e.offset and $e.zero and $e.present then "z \($e.depth + $up) \($e.offset + . * 512)"
+		else "-" end];
+	def owned: [.[] | . as $e | range(0; $e.length / 512) | $e.data and $e.depth == 0];'
+
+# layered NAME: with the chain in `made`.
+layered() {
+	local name=$1 i j file files=(top mid base) before after claimed
+	for i in 0 1 2; do
+		file=made/${files[i]}
+		qemu-img map --output=json -f "$(qemu-img info --output=json made/mid |
+			jq -r "if $i == 2 then .\"backing-filename-format\" else \"qcow2\" end")" "$file" >map$i.json
+	done
+	"$map" snapshots --chain --output=json made/top >layers.json
+	jq -n --slurpfile a map0.json --slurpfile b map1.json --slurpfile c map2.json "$sectors"'
+		[$a[0], $b[0], $c[0]] as $m | [$m[] | owned] as $o |
+		($o | map(length) | max) as $n | [range(0; 3) as $i |
+			{mapped: ($o[$i] | map(select(.)) | length * 512),
+			visible: ([$m[0][] | select(.data and .depth == $i) | .length] | add // 0),
+			exclusive: ([range(0; $n) as $s | select($o[$i][$s] and
+				([$o[] | select(.[$s])] | length) == 1)] | length * 512)}]' >theirs.json
+	ok "$name: layers: $(jq -c '[.layers[] | {mapped, visible, exclusive}]' layers.json), not $(jq -c . theirs.json)" \
+		jq -e --slurpfile t theirs.json '[.layers[] | {mapped, visible, exclusive}] == $t[0]' layers.json
+	ok "$name: shadowed" jq -e 'all(.layers[]; .shadowed == .mapped - .visible)' layers.json
+	for i in '0 1' '0 2' '1 2'; do
+		j=${i#* } i=${i% *}
+		same "$name: delta of $i and $j" \
+			"$("$map" snapshots --chain --output=json --delta "$i,made/${files[j]}" made/top | jq .bytes)" \
+			"$(jq -n --slurpfile a map$i.json --slurpfile b map$j.json "$sectors"'
+				($a[0] | sectors('"$i"')) as $x | ($b[0] | sectors('"$j"')) as $y |
+				[range(0; [$x, $y | length] | max) | select($x[.] != $y[.])] | length * 512')"
+	done
+	# Merging, and then doing without the file.
+	for i in 0 1; do
+		rm -rf ours
+		cp -r --sparse=always made ours
+		before=$(($(stat -c %b ours/top) + $(stat -c %b ours/mid) + $(stat -c %b ours/base)))
+		claimed=$("$map" snapshots --chain --output=json ours/top |
+			jq ".layers[$i] | .\"frees-if-merged\" // -.\"takes-if-merged\"")
+		ok "$name: merging ${files[i]}" "$dump" -q --commit --base=1 "ours/${files[i]}"
+		rm "ours/${files[i]}"
+		[ "$i" = 1 ] || ok "$name: the rest is sound" "$fsck" ours/mid
+		after=$(stat -c %b ours/top ours/mid ours/base 2>/dev/null | awk '{n += $1} END {print n}')
+		at_most "$name: merging ${files[i]} frees" "$claimed" $(((before - after) * 512))
+	done
+}
+
+layers() {
+	chain plain cluster_size=4k cluster_size=64k 2048 3000 41
+	layered 'layers'
+	chain compressed cluster_size=64k cluster_size=4k 3000 2048 42
+	layered 'layers, shorter above compressed'
+	chain raw - cluster_size=64k 2048 2048 43
+	layered 'layers above raw'
+	chain plain extended_l2=on,cluster_size=16k extended_l2=on,cluster_size=16k 2048 2500 44
+	layered 'layers with subclusters'
+	chain holes cluster_size=512 cluster_size=512 1000 1200 45 30
+	layered 'layers of small clusters'
+}
+
 # --- one new image ------------------------------------------------------------------
 
 # Bytes that do not compress.
@@ -399,8 +464,9 @@ part others others
 part flatten flattens
 wait
 part estimate estimated
+part layers layers
 wait
-for name in one two others flatten estimate; do
+for name in one two others flatten estimate layers; do
 	if [ -f "$name.counts" ]; then
 		read -r p f e l m <"$name.counts"
 		passed=$((passed + p)) failed=$((failed + f))
