@@ -23,6 +23,10 @@
 
 #define PART ".part"
 #define ZEROS_MAX ((size_t)1 << 20)
+/* Longer calls have the page cache take larger blocks of memory, which are rarely
+ * those that were in use a moment ago: where memory is not at hand at once, as in
+ * virtual machines, that costs several times the copying itself. */
+#define WRITE_MAX ((size_t)128 << 10)
 
 struct q2_target {
 	struct q2_io io; /* first */
@@ -81,7 +85,8 @@ static enum q2_status target_pwrite(struct q2_io *io, const void *buf,
 	if (t->remote)
 		return q2_pwrite(t->remote, buf, len, off, err);
 	while (len) {
-		ssize_t done = pwrite(t->fd, at, len, (off_t)off);
+		ssize_t done = pwrite(t->fd, at, q2_min(len, WRITE_MAX),
+				      (off_t)off);
 
 		if (done < 0 && errno == EINTR)
 			continue;
