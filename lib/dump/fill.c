@@ -13,6 +13,7 @@
 #include "base/err.h"
 
 #define SALVAGE_STEP 4096u /* bytes that are given up together */
+#define SHARE_MIN (UINT64_C(64) << 10) /* less is not worth a call */
 
 bool q2_piece_to_read(const struct q2_guest *g, const struct q2_piece *p)
 {
@@ -344,14 +345,19 @@ static bool share(struct q2_pass *s, unsigned side, struct q2_job *job,
 	struct q2_range host = {p->e.host, p->e.length};
 	struct q2_part *part = &job->part[side];
 
-	if (s->sink->share == NULL || s->digest || s->opts->range ||
-	    p->e.kind != Q2_MAP_DATA ||
+	if (!q2_job_may_share(s) || p->e.kind != Q2_MAP_DATA ||
 	    q2_guest_key(s->guest[side], p->depth) != NULL ||
 	    l->map.host_io == NULL || at % Q2_BLOCK_SIZE ||
 	    host.start % Q2_BLOCK_SIZE || host.len % Q2_BLOCK_SIZE ||
-	    !q2_inside(host.start, host.len, l->map.host_io->size) ||
-	    !s->sink->share(s->ctx, job->at + at, l->map.host_io, host))
+	    host.len < SHARE_MIN ||
+	    !q2_inside(host.start, host.len, l->map.host_io->size))
 		return false;
+	/* The first failure says that this file system, or these two files,
+	 * cannot. */
+	if (!s->sink->share(s->ctx, job->at + at, l->map.host_io, host)) {
+		atomic_store(&s->cannot_share, true);
+		return false;
+	}
 	for (uint64_t b = at / Q2_BLOCK_SIZE;
 	     b < (at + host.len) / Q2_BLOCK_SIZE; b++)
 		q2_blocks_clear(&part->blocks[b / Q2_CHUNK_BLOCKS],

@@ -12,6 +12,16 @@
 enum q2_status q2_job_fill(struct q2_pass *s, struct q2_job *job,
 			   struct q2_err *err) Q2_MUST_CHECK;
 
+/* Has the kernel begin to read what the job needs, which is a hint. */
+void q2_job_ahead(const struct q2_pass *s, const struct q2_job *job);
+
+/* Whether plain data may get into the result without being read. */
+static inline bool q2_job_may_share(const struct q2_pass *s)
+{
+	return s->sink->share && !s->digest && !s->opts->range &&
+	       !atomic_load(&s->cannot_share);
+}
+
 /* Reads what was filled in, by a thread of the crew.  Failures go to the job. */
 void q2_job_read(struct q2_pass *s, unsigned thread, struct q2_job *job);
 

@@ -193,8 +193,10 @@ static enum q2_status loop(struct q2_pass *s, struct q2_err *err)
 			;
 		if (s->next < s->length && q2_crew_slot(&s->crew, &slot)) {
 			st = q2_job_fill(s, &s->jobs[slot], err);
-			if (st == Q2_OK)
-				q2_crew_submit(&s->crew);
+			if (st != Q2_OK)
+				break;
+			q2_job_ahead(s, &s->jobs[slot]);
+			q2_crew_submit(&s->crew);
 			continue;
 		}
 		if (!q2_crew_oldest(&s->crew, &slot))

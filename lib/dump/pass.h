@@ -11,6 +11,8 @@
 #ifndef Q2_DUMP_PASS_H
 #define Q2_DUMP_PASS_H
 
+#include <stdatomic.h>
+
 #include "dump/crew.h"
 #include "dump/digest.h"
 #include "dump/guest.h"
@@ -60,7 +62,8 @@ struct q2_job {
 
 struct q2_sink_ops {
 	/* By a thread of the crew: plain data, in whole blocks from `at` bytes
-	 * of the disk on, need not be read if this returns true.  May be NULL. */
+	 * of the disk on, need not be read if this returns true.  False: it
+	 * cannot be done, not with what follows either.  May be NULL. */
 	bool (*share)(void *ctx, uint64_t at, struct q2_io *from,
 		      struct q2_range host);
 	/* Each job's own memory, made before the first and freed after the last;
@@ -103,6 +106,7 @@ struct q2_pass {
 
 	/* Private. */
 	size_t job_size;
+	atomic_bool cannot_share; /* the sink has said so */
 	uint64_t next; /* from here on jobs are to be made */
 	uint64_t done;
 	uint64_t begun; /* nanoseconds */

@@ -7,8 +7,6 @@
 
 #include "base/err.h"
 
-#define SHARE_MIN (UINT64_C(64) << 10) /* less is not worth a call */
-
 /* Calls for the runs of blocks of one kind in [at, at + len) of the job: data or
  * zeros, each in order. */
 static enum q2_status runs(struct q2_raw_sink *sink, const struct q2_job *job,
@@ -71,20 +69,14 @@ static enum q2_status append_zero(struct q2_raw_sink *sink, struct q2_range r,
 	return q2_target_zero(sink->target, r, err);
 }
 
-/* The first failure says that this file system, or these two files, cannot. */
 static bool raw_share(void *ctx, uint64_t at, struct q2_io *from,
 		      struct q2_range host)
 {
 	struct q2_raw_sink *sink = ctx;
 	struct q2_range to = {at, host.len};
 
-	if (host.len < SHARE_MIN || sink->zeros ||
-	    atomic_load(&sink->cannot_share))
-		return false;
-	if (q2_target_share(sink->target, to, from, host.start))
-		return true;
-	atomic_store(&sink->cannot_share, true);
-	return false;
+	return !sink->zeros &&
+	       q2_target_share(sink->target, to, from, host.start);
 }
 
 static enum q2_status raw_work(void *ctx, unsigned thread, struct q2_job *job,

@@ -6,8 +6,6 @@
 #ifndef Q2_DUMP_RAW_H
 #define Q2_DUMP_RAW_H
 
-#include <stdatomic.h>
-
 #include "dump/journal.h"
 #include "dump/pass.h"
 #include "io/target.h"
@@ -18,7 +16,6 @@ struct q2_raw_sink {
 	/* One thread writes at a time: several would wait for the file's own
 	 * lock, at the cost of processor time. */
 	pthread_mutex_t lock;
-	atomic_bool cannot_share;
 	struct q2_journal *journal; /* borrowed; NULL for none */
 };
 
