@@ -18,7 +18,7 @@ struct differ {
 	struct q2_range held; /* a difference that may go on */
 };
 
-static const struct q2_sink_ops digest_ops = {0};
+static const struct q2_sink_ops digest_ops = {.transient = true};
 
 enum q2_status q2_guest_digest(struct q2_guest *guest,
 			       const struct q2_read_opts *scan,

@@ -6,6 +6,7 @@
 #include "dump/crew.h"
 
 #include <signal.h>
+#include <stdint.h>
 #include <string.h>
 
 static void *run(void *arg)
@@ -17,9 +18,13 @@ static void *run(void *arg)
 	me = c->next_thread++;
 	for (;;) {
 		size_t slot;
+		bool wake;
 
-		while (!c->stop && c->taken == c->submitted)
+		while (!c->stop && c->taken == c->submitted) {
+			c->idle++;
 			pthread_cond_wait(&c->wanted, &c->lock);
+			c->idle--;
+		}
 		if (c->stop)
 			break;
 		slot = c->taken++ % c->n_slots;
@@ -27,7 +32,12 @@ static void *run(void *arg)
 		c->work(c->ctx, me, slot);
 		pthread_mutex_lock(&c->lock);
 		c->finished[slot] = true;
+		wake = c->awaited == slot;
+		if (!wake)
+			continue;
+		pthread_mutex_unlock(&c->lock);
 		pthread_cond_signal(&c->done);
+		pthread_mutex_lock(&c->lock);
 	}
 	pthread_mutex_unlock(&c->lock);
 	return NULL;
@@ -44,6 +54,7 @@ void q2_crew_start(struct q2_crew *c, unsigned threads, size_t slots,
 	pthread_cond_init(&c->wanted, NULL);
 	pthread_cond_init(&c->done, NULL);
 	c->n_slots = slots;
+	c->awaited = SIZE_MAX;
 	c->work = work;
 	c->ctx = ctx;
 	/* Signals are for the thread that asks for progress. */
@@ -64,6 +75,7 @@ bool q2_crew_slot(const struct q2_crew *c, size_t *slot)
 void q2_crew_submit(struct q2_crew *c)
 {
 	size_t slot = c->submitted % c->n_slots;
+	bool wake;
 
 	if (c->n_threads == 0) {
 		c->work(c->ctx, 0, slot);
@@ -74,20 +86,37 @@ void q2_crew_submit(struct q2_crew *c)
 	pthread_mutex_lock(&c->lock);
 	c->finished[slot] = false;
 	c->submitted++;
-	pthread_cond_signal(&c->wanted);
+	wake = c->idle > 0;
 	pthread_mutex_unlock(&c->lock);
+	if (wake)
+		pthread_cond_signal(&c->wanted);
+}
+
+/* Waits for one slot, under the lock. */
+static void await(struct q2_crew *c, size_t slot)
+{
+	c->awaited = slot;
+	while (!c->finished[slot])
+		pthread_cond_wait(&c->done, &c->lock);
+	c->awaited = SIZE_MAX;
 }
 
 bool q2_crew_oldest(struct q2_crew *c, size_t *slot)
 {
-	if (c->retired == c->submitted)
+	size_t held = c->submitted - c->retired;
+
+	if (held == 0)
 		return false;
 	*slot = c->retired % c->n_slots;
 	if (c->n_threads == 0)
 		return true;
 	pthread_mutex_lock(&c->lock);
-	while (!c->finished[*slot])
-		pthread_cond_wait(&c->done, &c->lock);
+	/* To be woken for each slot would cost more than some slots do: sleep
+	 * until half of them can be retired. */
+	if (!c->finished[*slot]) {
+		await(c, (c->retired + held / 2) % c->n_slots);
+		await(c, *slot);
+	}
 	pthread_mutex_unlock(&c->lock);
 	return true;
 }

@@ -28,6 +28,8 @@ struct q2_crew {
 	size_t taken;
 	size_t retired;
 	bool finished[Q2_CREW_SLOTS];
+	size_t awaited; /* a slot that the caller sleeps for; SIZE_MAX: none */
+	unsigned idle;	/* threads that sleep */
 	bool stop;
 	unsigned next_thread;
 	/* Works on a slot; `thread` is below the number of threads asked for. */

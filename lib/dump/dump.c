@@ -91,7 +91,7 @@ static enum q2_status open_journal(struct q2_dump_run *d,
 /* The scan did not see what an earlier run has done, or what a backing file keeps. */
 static enum q2_status digest_again(struct q2_dump_run *d, struct q2_err *err)
 {
-	static const struct q2_sink_ops nothing = {0};
+	static const struct q2_sink_ops nothing = {.transient = true};
 	struct q2_pass s;
 	enum q2_status st;
 
@@ -268,7 +268,7 @@ static enum q2_status verify(struct q2_dump_run *d, struct q2_err *err)
 				    Q2_GUEST_RAW : Q2_GUEST_QCOW2,
 				    .allow_any = true,
 				    .layer = Q2_ANY_LAYER};
-	static const struct q2_sink_ops nothing = {0};
+	static const struct q2_sink_ops nothing = {.transient = true};
 	struct q2_read_opts opts = d->opts->scan;
 	struct q2_pass s = {.opts = &opts,
 			    .length = d->length,

@@ -61,22 +61,34 @@ static void work(void *ctx, unsigned thread, size_t slot)
 
 	if (job->kind != Q2_JOB_DATA)
 		return;
+	for (size_t side = 0; s->sink->transient && side < sides(s); side++)
+		job->part[side].bytes = s->bytes[thread][side];
 	q2_job_read(s, thread, job);
 	if (job->status == Q2_OK && s->sink->work)
 		job->status = s->sink->work(s->ctx, thread, job, &job->err);
 }
 
+static enum q2_status get_bytes(const struct q2_pass *s, uint8_t **bytes,
+				struct q2_err *err)
+{
+	void *block;
+
+	if (posix_memalign(&block, 4096, s->job_size) != 0)
+		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
+	*bytes = block;
+	return Q2_OK;
+}
+
 static enum q2_status make_job(struct q2_pass *s, struct q2_job *job,
 			       struct q2_err *err)
 {
-	for (size_t side = 0; side < sides(s); side++) {
-		void *block;
+	enum q2_status st = Q2_OK;
 
-		if (posix_memalign(&block, 4096, s->job_size) != 0)
-			return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET,
-				       "no memory");
-		job->part[side].bytes = block;
-	}
+	for (size_t side = 0; side < sides(s) && !s->sink->transient &&
+	     st == Q2_OK; side++)
+		st = get_bytes(s, &job->part[side].bytes, err);
+	if (st != Q2_OK)
+		return st;
 	return s->sink->prepare ? s->sink->prepare(s->ctx, job, err) : Q2_OK;
 }
 
@@ -85,10 +97,24 @@ static void drop_job(struct q2_pass *s, struct q2_job *job)
 	if (s->sink->dispose)
 		s->sink->dispose(s->ctx, job);
 	for (size_t side = 0; side < 2; side++) {
-		free(job->part[side].bytes);
+		if (!s->sink->transient)
+			free(job->part[side].bytes);
 		free(job->part[side].pieces);
 	}
 	free(job->losses);
+}
+
+static enum q2_status make_thread(struct q2_pass *s, unsigned t,
+				  struct q2_err *err)
+{
+	enum q2_status st = Q2_OK;
+
+	for (size_t side = 0; side < sides(s) && st == Q2_OK; side++) {
+		st = q2_reader_new(s->guest[side], &s->readers[t][side], err);
+		if (st == Q2_OK && s->sink->transient)
+			st = get_bytes(s, &s->bytes[t][side], err);
+	}
+	return st;
 }
 
 static enum q2_status prepare(struct q2_pass *s, unsigned threads,
@@ -96,16 +122,15 @@ static enum q2_status prepare(struct q2_pass *s, unsigned threads,
 {
 	enum q2_status st = Q2_OK;
 
-	s->n_jobs = 2 * (size_t)threads + 1;
+	s->n_jobs = s->sink->transient ? Q2_CREW_SLOTS / 2 :
+					2 * (size_t)threads + 1;
 	s->jobs = calloc(s->n_jobs, sizeof(*s->jobs));
 	if (s->jobs == NULL)
 		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
 	for (size_t i = 0; i < s->n_jobs && st == Q2_OK; i++)
 		st = make_job(s, &s->jobs[i], err);
-	for (unsigned t = 0; t < threads; t++)
-		for (size_t side = 0; side < sides(s) && st == Q2_OK; side++)
-			st = q2_reader_new(s->guest[side],
-					   &s->readers[t][side], err);
+	for (unsigned t = 0; t < threads && st == Q2_OK; t++)
+		st = make_thread(s, t, err);
 	return st;
 }
 
@@ -119,6 +144,8 @@ static void clean_up(struct q2_pass *s)
 		for (unsigned side = 0; side < 2; side++) {
 			q2_reader_free(s->readers[t][side]);
 			s->readers[t][side] = NULL;
+			free(s->bytes[t][side]);
+			s->bytes[t][side] = NULL;
 		}
 	q2_digest_free(&s->disk);
 }

@@ -61,6 +61,9 @@ struct q2_job {
 };
 
 struct q2_sink_ops {
+	/* Only `work` looks at a job's bytes: they may lie where the next job
+	 * of the same thread will lie, which a processor has at hand. */
+	bool transient;
 	/* By a thread of the crew: plain data, in whole blocks from `at` bytes
 	 * of the disk on, need not be read if this returns true.  False: it
 	 * cannot be done, not with what follows either.  May be NULL. */
@@ -114,6 +117,7 @@ struct q2_pass {
 	struct q2_job *jobs;
 	struct q2_crew crew;
 	struct q2_reader *readers[Q2_CREW_MAX][2];
+	uint8_t *bytes[Q2_CREW_MAX][2]; /* a thread's own, if transient */
 	struct q2_digest_disk disk;
 };
 

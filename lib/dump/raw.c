@@ -125,6 +125,7 @@ uint64_t q2_raw_skip(void *ctx, uint64_t at)
 }
 
 const struct q2_sink_ops q2_raw_ops = {
+	.transient = true,
 	.share = raw_share,
 	.work = raw_work,
 	.retire = raw_retire,
