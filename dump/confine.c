@@ -18,6 +18,9 @@ int dump_confine(struct dump *dump, char *images[])
 	for (size_t i = 0; images[i]; i++)
 		if (q2_cli_is_nbd(images[i]))
 			needs |= Q2_SANDBOX_NET;
+	for (size_t i = 0; i < o->allow.n; i++)
+		if (q2_cli_is_nbd(o->allow.at[i]))
+			needs |= Q2_SANDBOX_NET;
 	if (o->sandbox != Q2_SANDBOX_OFF)
 		q2_cli_output_reserve(&dump->out);
 	return q2_cli_sandbox_start(&dump->sandbox, dump->tool,
@@ -46,8 +49,10 @@ void dump_close_sandbox(struct dump *dump, const char *image,
 	allow_image(dump, image, access);
 	if (other)
 		allow_image(dump, other, access);
-	for (size_t i = 0; i < o->allow.n; i++)
+	for (size_t i = 0; i < o->allow.n; i++) {
 		q2_cli_sandbox_allow(s, o->allow.at[i], access);
+		q2_cli_sandbox_allow_nbd(s, o->allow.at[i]);
+	}
 	if (o->allow_any)
 		q2_cli_sandbox_allow(s, "/", access);
 	for (size_t i = 0; i < o->secrets.n; i++)
@@ -61,6 +66,7 @@ void dump_close_sandbox(struct dump *dump, const char *image,
 	if (out && strcmp(out, "-") != 0) {
 		q2_cli_sandbox_allow(s, out, Q2_SANDBOX_READ_FILES |
 						     Q2_SANDBOX_WRITE_FILES);
+		q2_cli_sandbox_allow_nbd(s, out);
 		q2_cli_sandbox_allow_folder(s, out, Q2_SANDBOX_ALL_FILES);
 	}
 	q2_cli_sandbox_allow_folder(s, o->ranges, Q2_SANDBOX_WRITE_FILES |
