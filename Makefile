@@ -91,7 +91,9 @@ endif
 
 LIB_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LIBS) 2>/dev/null)
 LIB_LIBS := $(shell $(PKG_CONFIG) --libs zlib libdeflate libzstd \
-	libcrypto json-c $(NBD) 2>/dev/null) -pthread
+	libcrypto json-c 2>/dev/null) -pthread
+# It is loaded when a server is named: see lib/io/nbd_load.h.
+LIB_LIBS += $(if $(NBD),-ldl)
 LIB_CFLAGS += $(if $(NBD),-DHAVE_LIBNBD)
 MAP_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(MAP_LIBS) 2>/dev/null)
 CLI_CFLAGS := $(if $(SECCOMP),-DHAVE_LIBSECCOMP $(shell $(PKG_CONFIG) --cflags $(SECCOMP)))
@@ -181,7 +183,7 @@ $(B)/$(SONAME): $(call obj,$(CORE_SRC)) lib/q2.map
 
 $(B)/q2.pc: lib/q2.pc.in lib/q2.h $(B)/dirs
 	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
-		-e 's|@VERSION@|$(VERSION)|' -e 's|@NBD@|$(if $(NBD), -lnbd)|' $< > $@
+		-e 's|@VERSION@|$(VERSION)|' -e 's|@NBD@|$(if $(NBD), -ldl)|' $< > $@
 $(B)/dirs: FORCE
 	@mkdir -p $(@D)
 	@echo '$(PREFIX) $(LIBDIR)' | cmp -s - $@ || echo '$(PREFIX) $(LIBDIR)' > $@

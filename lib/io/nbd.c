@@ -54,13 +54,14 @@ bool q2_nbd_same(const struct q2_io *a, const struct q2_io *b)
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include <libnbd.h>
+#include "io/nbd_load.h"
 
 #define ASK_MAX (UINT64_C(1) << 30)   /* bytes in a question about holes */
 #define PART_MAX ((size_t)16 << 20) /* every server takes that much */
 
 struct nbd {
 	struct q2_io io; /* first */
+	struct q2_libnbd nbd;
 	struct nbd_handle *handle; /* has a lock of its own */
 	bool connected;
 	uint64_t unit; /* what offsets and lengths must be multiples of */
@@ -69,12 +70,12 @@ struct nbd {
 static enum q2_status failed(const struct nbd *n, struct q2_err *err,
 			     uint64_t off)
 {
-	const char *why = nbd_get_error();
-	int error = nbd_get_errno();
+	const char *why = n->nbd.get_error();
+	int error = n->nbd.get_errno();
 
 	/* Not this request's fault, and no other one would do better. */
-	if (n->connected && (nbd_aio_is_dead(n->handle) == 1 ||
-			     nbd_aio_is_closed(n->handle) == 1))
+	if (n->connected && (n->nbd.aio_is_dead(n->handle) == 1 ||
+			     n->nbd.aio_is_closed(n->handle) == 1))
 		return q2_fail(err, Q2_E_IO, ENOTCONN, off,
 			       "the connection to the server is lost");
 	return q2_fail(err, Q2_E_IO, error, off, "%s",
@@ -87,7 +88,7 @@ static enum q2_status pread_units(struct nbd *n, char *at, size_t len,
 	while (len) {
 		size_t part = len < PART_MAX ? len : PART_MAX;
 
-		if (nbd_pread(n->handle, at, part, off, 0) < 0)
+		if (n->nbd.pread(n->handle, at, part, off, 0) < 0)
 			return failed(n, err, off);
 		at += part;
 		off += part;
@@ -124,7 +125,7 @@ static enum q2_status pwrite_units(struct nbd *n, const char *at, size_t len,
 	while (len) {
 		size_t part = len < PART_MAX ? len : PART_MAX;
 
-		if (nbd_pwrite(n->handle, at, part, off, 0) < 0)
+		if (n->nbd.pwrite(n->handle, at, part, off, 0) < 0)
 			return failed(n, err, off);
 		at += part;
 		off += part;
@@ -179,7 +180,7 @@ static enum q2_status remote_flush(struct q2_io *io, struct q2_err *err)
 {
 	struct nbd *n = (struct nbd *)io;
 
-	if (nbd_can_flush(n->handle) != 1 || nbd_flush(n->handle, 0) == 0)
+	if (n->nbd.can_flush(n->handle) != 1 || n->nbd.flush(n->handle, 0) == 0)
 		return Q2_OK;
 	return failed(n, err, Q2_NO_OFFSET);
 }
@@ -220,15 +221,15 @@ static struct q2_range remote_data(struct q2_io *io, uint64_t off)
 	struct answer a = {.at = off};
 
 	if (off % n->unit ||
-	    nbd_can_meta_context(n->handle, LIBNBD_CONTEXT_BASE_ALLOCATION) !=
-		    1)
+	    n->nbd.can_meta_context(n->handle,
+				    LIBNBD_CONTEXT_BASE_ALLOCATION) != 1)
 		return all;
 	while (a.data == 0 && a.at < io->size) {
 		uint64_t before = a.at;
 		nbd_extent_callback tell = {.callback = on_extent,
 					    .user_data = &a};
 
-		if (nbd_block_status(n->handle,
+		if (n->nbd.block_status(n->handle,
 				     q2_min(io->size - a.at, ASK_MAX), a.at,
 				     tell, 0) < 0 ||
 		    (a.at == before && a.data == 0))
@@ -244,9 +245,10 @@ static void remote_close(struct q2_io *io)
 	struct nbd *n = (struct nbd *)io;
 
 	if (n->handle) {
-		(void)nbd_shutdown(n->handle, 0);
-		nbd_close(n->handle);
+		(void)n->nbd.shutdown(n->handle, 0);
+		n->nbd.close(n->handle);
 	}
+	q2_libnbd_drop(&n->nbd);
 	free(n);
 }
 
@@ -270,19 +272,22 @@ static enum q2_status connect_to(struct nbd *n, const char *uri,
 {
 	bool files = !(flags & Q2_NBD_NO_FILES);
 	int64_t size, unit;
+	enum q2_status st = q2_libnbd_load(&n->nbd, err);
 
-	n->handle = nbd_create();
+	if (st != Q2_OK)
+		return st;
+	n->handle = n->nbd.create();
 	if (n->handle == NULL ||
-	    nbd_set_uri_allow_local_file(n->handle, files) < 0 ||
-	    nbd_add_meta_context(n->handle,
+	    n->nbd.set_uri_allow_local_file(n->handle, files) < 0 ||
+	    n->nbd.add_meta_context(n->handle,
 				 LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
-	    nbd_connect_uri(n->handle, uri) < 0)
+	    n->nbd.connect_uri(n->handle, uri) < 0)
 		return failed(n, err, Q2_NO_OFFSET);
-	size = nbd_get_size(n->handle);
-	unit = nbd_get_block_size(n->handle, LIBNBD_SIZE_MINIMUM);
+	size = n->nbd.get_size(n->handle);
+	unit = n->nbd.get_block_size(n->handle, LIBNBD_SIZE_MINIMUM);
 	if (size < 0)
 		return failed(n, err, Q2_NO_OFFSET);
-	if ((flags & Q2_NBD_WRITE) && nbd_is_read_only(n->handle) != 0)
+	if ((flags & Q2_NBD_WRITE) && n->nbd.is_read_only(n->handle) != 0)
 		return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
 			       "the server's disk is read-only");
 	n->connected = true;
@@ -316,14 +321,14 @@ enum q2_status q2_nbd_zero(struct q2_io *io, struct q2_range r, bool keep,
 	struct nbd *n = (struct nbd *)io;
 	uint32_t flags = keep ? LIBNBD_CMD_FLAG_NO_HOLE : 0;
 
-	if (nbd_can_zero(n->handle) != 1 || r.start % n->unit ||
+	if (n->nbd.can_zero(n->handle) != 1 || r.start % n->unit ||
 	    r.len % n->unit || !q2_inside(r.start, r.len, io->size))
 		return q2_fail(err, Q2_E_UNSUPPORTED, 0, r.start,
 			       "the server cannot make this range zeros");
 	while (r.len) {
 		uint64_t part = q2_min(r.len, ASK_MAX);
 
-		if (nbd_zero(n->handle, part, r.start, flags) < 0)
+		if (n->nbd.zero(n->handle, part, r.start, flags) < 0)
 			return failed(n, err, r.start);
 		r.start += part;
 		r.len -= part;
@@ -337,9 +342,10 @@ static const struct nbd *nbd_of(const struct q2_io *io)
 		       (const struct nbd *)io : NULL;
 }
 
-static bool same_peer(struct nbd_handle *a, struct nbd_handle *b)
+static bool same_peer(const struct nbd *a, const struct nbd *b)
 {
-	int fd[2] = {nbd_aio_get_fd(a), nbd_aio_get_fd(b)};
+	int fd[2] = {a->nbd.aio_get_fd(a->handle),
+		     b->nbd.aio_get_fd(b->handle)};
 	struct sockaddr_storage addr[2];
 	socklen_t len[2];
 	struct ucred who[2];
@@ -371,10 +377,10 @@ bool q2_nbd_same(const struct q2_io *a, const struct q2_io *b)
 	char *name[2];
 	bool same;
 
-	if (m == NULL || n == NULL || !same_peer(m->handle, n->handle))
+	if (m == NULL || n == NULL || !same_peer(m, n))
 		return false;
-	name[0] = nbd_get_export_name(m->handle);
-	name[1] = nbd_get_export_name(n->handle);
+	name[0] = m->nbd.get_export_name(m->handle);
+	name[1] = n->nbd.get_export_name(n->handle);
 	same = name[0] == NULL || name[1] == NULL ||
 	       strcmp(name[0], name[1]) == 0;
 	free(name[0]);

@@ -29,6 +29,13 @@ test_nbd() {
 		return
 	fi
 	qemu-img convert -O qcow2 -c top.qcow2 served.qcow2
+	# The library is loaded when a server is named, not before.
+	mkdir none
+	: >none/libnbd.so.0
+	LD_LIBRARY_PATH=$work/none exits 8 --no-sandbox --digest 'nbd+unix:///?socket=nowhere'
+	check 'no libnbd: said' err_has 'libnbd.so.0 cannot be loaded'
+	LD_LIBRARY_PATH=$work/none exits 0 --no-sandbox --digest top.qcow2
+	rm -r none
 	for flat in qemu nbdkit; do
 		if [[ $flat == qemu ]]; then
 			serve qemu-nbd -r -t -f raw -k "$work/nbd" served.qcow2
