@@ -55,7 +55,7 @@ static const char *misplaced(const struct options *o)
 	if (o->output == Q2_DUMP_RAW && for_qcow2)
 		return "that option needs --output-format=qcow2";
 	if (o->output == Q2_DUMP_QCOW2 &&
-	    (o->preallocate || o->resume || o->assume_zeroed))
+	    (o->preallocate || o->assume_zeroed))
 		return "that option needs --output-format=raw";
 	return NULL;
 }

@@ -71,8 +71,8 @@ static const struct q2_cli_option option_table[] = {
 	{"force", 0, NULL, "replace an existing file", Q2_CLI_SET, AT(force),
 	 1},
 	{"resume", 0, NULL,
-	 "raw: continue an interrupted run, and keep what is\n"
-	 "done if this one is interrupted",
+	 "continue an interrupted run, and keep what is done if\n"
+	 "this one is interrupted",
 	 Q2_CLI_SET, AT(resume), 1},
 	{"no-sync", 0, NULL, "do not wait until all is on the disk",
 	 Q2_CLI_SET, AT(no_sync), 1},

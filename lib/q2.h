@@ -630,7 +630,9 @@ enum q2_dump_format { Q2_DUMP_RAW, Q2_DUMP_QCOW2 };
 
 enum q2_dump_flag {
 	Q2_DUMP_FORCE = 1 << 0,	 /* replace a file that exists */
-	Q2_DUMP_RESUME = 1 << 1, /* raw files: continue, and stay continuable */
+	/* Files: continue, and stay continuable.  Q2_E_REFUSED if what is there is of
+	 * another image, or of one that has changed. */
+	Q2_DUMP_RESUME = 1 << 1,
 	Q2_DUMP_NO_SYNC = 1 << 2, /* do not wait until it is on the disk */
 	Q2_DUMP_VERIFY = 1 << 3,  /* read the result again, compare digests */
 	Q2_DUMP_PLAINTEXT = 1 << 4, /* write out what was encrypted */

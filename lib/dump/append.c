@@ -230,6 +230,46 @@ enum q2_status q2_append_stream(struct q2_append *a, const uint8_t *bytes,
 	return put(a, bytes, len, err);
 }
 
+static void save_number(struct q2_buf *out, uint64_t n)
+{
+	uint8_t bytes[8];
+
+	q2_put_be64(bytes, n);
+	q2_buf_add(out, bytes, sizeof(bytes));
+}
+
+enum q2_status q2_append_save(struct q2_append *a, struct q2_buf *out,
+			      struct q2_err *err)
+{
+	enum q2_status st = flush(a, err);
+
+	save_number(out, a->end);
+	save_number(out, a->block);
+	for (uint64_t i = 0; i < a->block; i++)
+		save_number(out, a->blocks.at[i]);
+	for (int i = 0; i < 2; i++)
+		q2_buf_add(out, a->counts[i], (size_t)cluster_size(a));
+	return st;
+}
+
+size_t q2_append_restore(struct q2_append *a, const uint8_t *bytes, size_t len,
+			 struct q2_err *err)
+{
+	size_t cs = (size_t)cluster_size(a), at = 16;
+
+	if (len < at + 2 * cs || q2_be64(bytes + 8) > (len - at - 2 * cs) / 8)
+		return 0;
+	a->end = q2_be64(bytes);
+	a->block = q2_be64(bytes + 8);
+	for (uint64_t i = 0; i < a->block; i++, at += 8)
+		if (q2_offsets_push(&a->blocks, a->budget,
+				    q2_be64(bytes + at), err) != Q2_OK)
+			return 0;
+	for (int i = 0; i < 2; i++, at += cs)
+		memcpy(a->counts[i], bytes + at, cs);
+	return at;
+}
+
 /* How the end of the file is laid out, in clusters. */
 struct ending {
 	uint64_t start;

@@ -8,6 +8,7 @@
 #ifndef Q2_DUMP_APPEND_H
 #define Q2_DUMP_APPEND_H
 
+#include "base/buf.h"
 #include "base/vec.h"
 #include "io/io.h"
 
@@ -43,6 +44,15 @@ enum q2_status q2_append_cluster(struct q2_append *a, const uint8_t *bytes,
 enum q2_status q2_append_stream(struct q2_append *a, const uint8_t *bytes,
 				size_t len, uint64_t *at,
 				struct q2_err *err) Q2_MUST_CHECK;
+
+/* Writes what is held, and adds to `out` all that it takes to go on from here. */
+enum q2_status q2_append_save(struct q2_append *a, struct q2_buf *out,
+			      struct q2_err *err) Q2_MUST_CHECK;
+
+/* Goes on from there, right after q2_append_open() with the same numbers.  Returns
+ * how many of the `len` bytes it was, or 0 if they make no sense. */
+size_t q2_append_restore(struct q2_append *a, const uint8_t *bytes, size_t len,
+			 struct q2_err *err);
 
 /* Where the next whole cluster will be, if q2_append_finish() comes next. */
 enum q2_status q2_append_place(struct q2_append *a, uint64_t *at,

@@ -7,13 +7,13 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/err.h"
 #include "base/hash.h"
 #include "dump/bitmaps.h"
 #include "dump/qcow2.h"
 #include "dump/raw.h"
+#include "dump/resume.h"
 #include "image/naming.h"
 
 /* Longest stretch of zeros that is written at once. */
@@ -40,52 +40,18 @@ void q2_dump_learn(struct q2_dump_run *d, const struct q2_pass *s)
 	d->result->digest = s->result;
 }
 
-/* The same files in the same state, and the same part of the disk. */
-static struct q2_journal_key key_of(const struct q2_dump_run *d)
-{
-	const struct q2_chain *view = &d->guest->view;
-	uint64_t hash = d->start;
-
-	for (unsigned i = 0; i < view->n; i++) {
-		const struct q2_layer *l = view->layers[i];
-		struct q2_io *io[2] = {l->io, l->data};
-
-		for (unsigned k = 0; k < 2 && io[k]; k++) {
-			struct stat sb = {0};
-			uint64_t facts[7] = {hash, l->map.tree.l1_offset};
-
-			if (fstat(q2_io_descriptor(io[k]), &sb) == 0) {
-				facts[2] = sb.st_dev;
-				facts[3] = sb.st_ino;
-				facts[4] = (uint64_t)sb.st_size;
-				facts[5] = (uint64_t)sb.st_mtim.tv_sec;
-				facts[6] = (uint64_t)sb.st_mtim.tv_nsec;
-			}
-			hash = q2_hash(facts, sizeof(facts));
-		}
-	}
-	return (struct q2_journal_key){hash, d->length};
-}
-
 static enum q2_status open_journal(struct q2_dump_run *d,
 				   struct q2_raw_sink *sink,
 				   struct q2_err *err)
 {
-	struct q2_journal_key key = key_of(d);
-	enum q2_status st;
+	enum q2_status st = q2_resume_open(d, 0, &sink->journal, err);
 
-	if (!(d->opts->flags & Q2_DUMP_RESUME) ||
-	    q2_target_kind(d->target) != Q2_TARGET_FILE)
-		return Q2_OK;
-	st = q2_journal_open(d->path, &key, !q2_target_continued(d->target),
-			     &sink->journal, err);
-	if (st == Q2_OK) {
-		d->partial = q2_journal_done(sink->journal) != 0;
-		/* What is not vouched for must be zeros where zeros belong. */
-		st = q2_resize(q2_target_io(d->target),
-			       q2_journal_done(sink->journal), err);
-	}
-	return st;
+	if (st != Q2_OK || sink->journal == NULL)
+		return st;
+	d->partial = q2_journal_done(sink->journal) != 0;
+	/* What is not vouched for must be zeros where zeros belong. */
+	return q2_resize(q2_target_io(d->target),
+			 q2_journal_done(sink->journal), err);
 }
 
 /* The scan did not see what an earlier run has done, or what a backing file keeps. */
@@ -221,22 +187,24 @@ enum q2_status q2_dump_qcow2(struct q2_dump_run *d, struct q2_err *err)
 				     .cluster = (size_t)1 << n.cluster_bits,
 				     .ext_l2 = n.ext_l2,
 				     .compress = o->compress,
-				     .percent = d->percent};
+				     .percent = d->percent,
+				     .target = d->target};
 	enum q2_status st;
 
 	d->partial = o->keep_backing != 0;
+	st = o->keep_backing && backing == NULL ?
+		q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET,
+			"the backing file cannot be named") :
+		q2_resume_open(d, sink.cluster, &sink.journal, err);
+	if (st == Q2_OK)
+		st = q2_resume_image(d, sink.journal, &n, &sink.image, err);
 	s = q2_dump_scan(d);
 	s.sink = &q2_qcow2_ops;
 	s.ctx = &sink;
 	s.cluster = sink.cluster;
 	s.thread_room = q2_pack_memory(o->compress, o->level, sink.cluster);
 	s.below = o->keep_backing;
-	s.skip = d->percent ? q2_qcow2_skip : NULL;
-	st = o->keep_backing && backing == NULL ?
-		q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET,
-			"the backing file cannot be named") :
-		q2_newimage_open(d->target ? q2_target_io(d->target) : NULL,
-				 &n, &d->guest->budget, &sink.image, err);
+	s.skip = q2_qcow2_skip;
 	if (st == Q2_OK)
 		st = make_packers(&sink, o, err);
 	if (st == Q2_OK)
@@ -256,6 +224,7 @@ enum q2_status q2_dump_qcow2(struct q2_dump_run *d, struct q2_err *err)
 	d->result->copied = sink.copied;
 	for (unsigned t = 0; t < Q2_CREW_MAX; t++)
 		q2_packer_free(sink.packers[t]);
+	q2_journal_close(sink.journal, st == Q2_OK);
 	q2_newimage_free(sink.image);
 	free(backing);
 	return st;

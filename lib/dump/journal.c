@@ -1,5 +1,5 @@
 /*
- * journal.c - lines that say how far a raw file is done.
+ * journal.c - lines that say how far a file is done, and the state at that point.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -11,14 +11,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "base/hash.h"
 
 #define SUFFIX ".part.journal"
-#define TEXT_MAX ((size_t)1 << 20)
+#define NEW ".new"
+#define TEXT_MAX ((size_t)256 << 20) /* states are at most an L1 table and more */
 #define STEP (UINT64_C(32) << 20) /* bytes for which a line is worth a sync */
+#define STATE_SHARE 8u /* a state is worth so many times its own bytes */
 
 struct q2_journal {
 	struct q2_journal_key key;
@@ -26,67 +29,137 @@ struct q2_journal {
 	uint64_t done;
 	uint64_t noted;
 	char *path;
+	char *text; /* as found */
+	const uint8_t *state; /* in `text` */
+	size_t state_len;
 };
 
-/* One line: what is done, and a checksum over that and the key. */
-static int line_of(const struct q2_journal *j, uint64_t done, char *out,
-		   size_t room)
+static enum q2_status cannot(struct q2_err *err, const char *what)
 {
-	const uint64_t all[3] = {j->key.hash, j->key.size, done};
+	return q2_fail_errno(err, errno, Q2_NO_OFFSET, what);
+}
 
-	return snprintf(out, room, "done %" PRIu64 " %016" PRIx64 "\n", done,
+/* What the work is. */
+static int head_of(const struct q2_journal *j, char *out, size_t room)
+{
+	const uint64_t all[2] = {j->key.hash, j->key.size};
+
+	return snprintf(out, room, "qcow2-dump 1 %016" PRIx64 "\n",
 			q2_hash(all, sizeof(all)));
 }
 
-/* The last line that is whole. */
-static void read_lines(struct q2_journal *j, char *text)
+/* One line: what is done, and a checksum over that, the key and the state. */
+static int line_of(const struct q2_journal *j, uint64_t done,
+		   const uint8_t *state, size_t len, char *out, size_t room)
 {
-	char *line, *rest = text;
+	const uint64_t all[5] = {j->key.hash, j->key.size, done, len,
+				 len ? q2_hash(state, len) : 0};
 
-	while ((line = strsep(&rest, "\n")) != NULL && rest != NULL) {
-		char right[80];
-		uint64_t done;
-		int n;
-
-		if (sscanf(line, "done %" SCNu64, &done) != 1)
-			break;
-		n = line_of(j, done, right, sizeof(right));
-		if (n <= 0 || strncmp(line, right, (size_t)n - 1) != 0)
-			break;
-		if (done >= j->done && done <= j->key.size)
-			j->done = done;
-	}
+	return snprintf(out, room, "done %" PRIu64 " %zu %016" PRIx64 "\n",
+			done, len, q2_hash(all, sizeof(all)));
 }
 
-static enum q2_status start(struct q2_journal *j, bool fresh,
+/* Takes the line at `line` if it is whole, and right; the next one, or NULL. */
+static const char *read_line(struct q2_journal *j, const char *line,
+			     const char *end)
+{
+	const char *nl = memchr(line, '\n', (size_t)(end - line));
+	const uint8_t *state;
+	char right[100];
+	uint64_t done;
+	size_t len;
+	int n;
+
+	if (nl == NULL ||
+	    sscanf(line, "done %" SCNu64 " %zu", &done, &len) != 2 ||
+	    len > (size_t)(end - nl - 1) || done > j->key.size)
+		return NULL;
+	state = (const uint8_t *)nl + 1;
+	n = line_of(j, done, state, len, right, sizeof(right));
+	if (n != nl + 1 - line || memcmp(line, right, (size_t)n) != 0)
+		return NULL;
+	if (done >= j->done) {
+		j->done = done;
+		j->state = len ? state : NULL;
+		j->state_len = len;
+	}
+	return nl + 1 + len;
+}
+
+/* *other: it is of another key. */
+static void read_text(struct q2_journal *j, size_t n, bool *other)
+{
+	const char *end = j->text + n, *line;
+	char head[60];
+	int len = head_of(j, head, sizeof(head));
+
+	*other = false;
+	if (n < (size_t)len || memcmp(j->text, head, 13) != 0 ||
+	    j->text[len - 1] != '\n')
+		return;
+	*other = memcmp(j->text, head, (size_t)len) != 0;
+	for (line = j->text + len; !*other && line != NULL && line < end;)
+		line = read_line(j, line, end);
+}
+
+static enum q2_status load(struct q2_journal *j, bool *other,
+			   struct q2_err *err)
+{
+	size_t n = 0;
+	struct stat sb;
+	ssize_t got;
+
+	if (fstat(j->fd, &sb) < 0)
+		return cannot(err, "cannot read the journal");
+	if (sb.st_size > (off_t)TEXT_MAX)
+		return Q2_OK;
+	j->text = calloc(1, (size_t)sb.st_size + 1);
+	if (j->text == NULL)
+		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
+	do {
+		got = read(j->fd, j->text + n, (size_t)sb.st_size - n);
+		if (got < 0)
+			return cannot(err, "cannot read the journal");
+		n += (size_t)got;
+	} while (got > 0);
+	read_text(j, n, other);
+	return Q2_OK;
+}
+
+static enum q2_status start(struct q2_journal *j, unsigned flags,
 			    struct q2_err *err)
 {
-	char *text;
-	ssize_t n;
+	bool fresh = flags & Q2_JOURNAL_FRESH, other = false;
+	enum q2_status st;
+	char head[60];
+	int n;
 
 	j->fd = open(j->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW |
 			      O_APPEND | (fresh ? O_TRUNC : 0), 0666);
 	if (j->fd < 0)
-		return q2_fail_errno(err, errno, Q2_NO_OFFSET,
-				     "cannot open the journal");
-	text = calloc(1, TEXT_MAX + 1);
-	if (text == NULL)
-		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
-	n = read(j->fd, text, TEXT_MAX);
-	if (n > 0)
-		read_lines(j, text);
-	free(text);
-	/* Lines of other work must not stay before ours. */
-	if (j->done == 0 && ftruncate(j->fd, 0) < 0)
-		return q2_fail_errno(err, errno, Q2_NO_OFFSET,
-				     "cannot write the journal");
+		return cannot(err, "cannot open the journal");
+	st = load(j, &other, err);
+	if (st != Q2_OK)
+		return st;
+	if (other && !(flags & Q2_JOURNAL_REPLACE))
+		return q2_fail(err, Q2_E_REFUSED, 0, Q2_NO_OFFSET,
+			       "what an interrupted run has left is of another "
+			       "image or form of it, or the image has changed "
+			       "since: --force starts anew");
 	j->noted = j->done;
+	if (j->done != 0)
+		return Q2_OK;
+	/* Lines of other work must not stay before ours. */
+	n = head_of(j, head, sizeof(head));
+	if (ftruncate(j->fd, 0) < 0 || write(j->fd, head, (size_t)n) != n)
+		return cannot(err, "cannot write the journal");
 	return Q2_OK;
 }
 
 enum q2_status q2_journal_open(const char *path,
-			       const struct q2_journal_key *key, bool fresh,
-			       struct q2_journal **out, struct q2_err *err)
+			       const struct q2_journal_key *key,
+			       unsigned flags, struct q2_journal **out,
+			       struct q2_err *err)
 {
 	struct q2_journal *j = calloc(1, sizeof(*j));
 	enum q2_status st;
@@ -103,7 +176,7 @@ enum q2_status q2_journal_open(const char *path,
 	}
 	strcpy(j->path, path);
 	strcat(j->path, SUFFIX);
-	st = start(j, fresh, err);
+	st = start(j, flags, err);
 	if (st == Q2_OK)
 		*out = j;
 	else
@@ -116,24 +189,109 @@ uint64_t q2_journal_done(const struct q2_journal *j)
 	return j->done;
 }
 
+const uint8_t *q2_journal_state(const struct q2_journal *j, size_t *len)
+{
+	*len = j->state_len;
+	return j->state;
+}
+
+void q2_journal_forget(struct q2_journal *j)
+{
+	j->done = j->noted = 0;
+	j->state = NULL;
+	j->state_len = 0;
+}
+
+bool q2_journal_due(const struct q2_journal *j, uint64_t done, size_t len)
+{
+	return done - j->noted >= q2_max(STEP, (uint64_t)len * STATE_SHARE);
+}
+
 enum q2_status q2_journal_note(struct q2_journal *j, struct q2_target *t,
 			       uint64_t done, struct q2_err *err)
 {
-	char line[80];
+	char line[100];
 	enum q2_status st;
 	int n;
 
-	if (done < j->noted + STEP)
+	if (!q2_journal_due(j, done, 0))
 		return Q2_OK;
 	st = q2_target_sync(t, err);
 	if (st != Q2_OK)
 		return st;
-	n = line_of(j, done, line, sizeof(line));
+	n = line_of(j, done, NULL, 0, line, sizeof(line));
 	if (write(j->fd, line, (size_t)n) != n || fdatasync(j->fd) < 0)
-		return q2_fail_errno(err, errno, Q2_NO_OFFSET,
-				     "cannot write the journal");
+		return cannot(err, "cannot write the journal");
 	j->noted = done;
 	return Q2_OK;
+}
+
+static bool write_all(int fd, const void *bytes, size_t len)
+{
+	const char *at = bytes;
+
+	while (len) {
+		ssize_t n = write(fd, at, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		at += n;
+		len -= (size_t)n;
+	}
+	return true;
+}
+
+/* Under another name first: at each moment one of them is whole. */
+static bool replace(struct q2_journal *j, const char *temp, uint64_t done,
+		    const uint8_t *state, size_t len)
+{
+	char line[100], head[60];
+	int h = head_of(j, head, sizeof(head));
+	int n = line_of(j, done, state, len, line, sizeof(line));
+	int fd;
+
+	(void)unlink(temp);
+	fd = open(temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	if (fd < 0)
+		return false;
+	if (!write_all(fd, head, (size_t)h) ||
+	    !write_all(fd, line, (size_t)n) || !write_all(fd, state, len) ||
+	    fdatasync(fd) < 0 || rename(temp, j->path) < 0) {
+		int error = errno;
+
+		close(fd);
+		(void)unlink(temp);
+		errno = error;
+		return false;
+	}
+	close(j->fd);
+	j->fd = fd;
+	return true;
+}
+
+enum q2_status q2_journal_keep(struct q2_journal *j, struct q2_target *t,
+			       uint64_t done, const uint8_t *state, size_t len,
+			       struct q2_err *err)
+{
+	enum q2_status st = q2_target_sync(t, err);
+	char *temp;
+	bool good;
+
+	if (st != Q2_OK)
+		return st;
+	temp = malloc(strlen(j->path) + sizeof(NEW));
+	if (temp == NULL)
+		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
+	strcpy(temp, j->path);
+	strcat(temp, NEW);
+	good = replace(j, temp, done, state, len);
+	st = good ? Q2_OK : cannot(err, "cannot write the journal");
+	free(temp);
+	if (good)
+		j->noted = done;
+	return st;
 }
 
 void q2_journal_close(struct q2_journal *j, bool finished)
@@ -144,6 +302,7 @@ void q2_journal_close(struct q2_journal *j, bool finished)
 		(void)unlink(j->path);
 	if (j->fd >= 0)
 		close(j->fd);
+	free(j->text);
 	free(j->path);
 	free(j);
 }

@@ -77,11 +77,10 @@ static enum q2_status judge_qcow2(const struct q2_dump_run *d,
 	const struct q2_dump_opts *o = d->opts;
 	unsigned bits = o->refcount_bits;
 
-	if (strcmp(d->path, "-") == 0 || o->flags & Q2_DUMP_RESUME ||
-	    o->preallocate != Q2_PREALLOC_OFF)
+	if (strcmp(d->path, "-") == 0 || o->preallocate != Q2_PREALLOC_OFF)
 		return refuse(err, Q2_E_ARG,
 			      "a QCOW2 image can be neither a stream nor "
-			      "preallocated nor continued");
+			      "preallocated");
 	if (bits > 64 || (bits & (bits - 1)) != 0)
 		return refuse(err, Q2_E_ARG,
 			      "refcounts have 1, 2, 4, 8, 16, 32 or 64 bits");
@@ -126,6 +125,10 @@ enum q2_status q2_dump_judge(struct q2_dump_run *d, struct q2_err *err)
 		return refuse(err, Q2_E_ARG,
 			      "the range must start inside of the disk, and "
 			      "consist of whole sectors of 512 bytes");
+	if (o->flags & Q2_DUMP_RESUME && o->scan.salvage)
+		return refuse(err, Q2_E_ARG,
+			      "what a run before has lost is not known: a "
+			      "salvage cannot be continued");
 	if (q2_guest_encrypted(d->guest) && !(o->flags & Q2_DUMP_PLAINTEXT))
 		return refuse(err, Q2_E_REFUSED,
 			      "the image is encrypted, and the result would "

@@ -308,6 +308,60 @@ enum q2_status q2_newimage_zero(struct q2_newimage *w, uint64_t cluster,
 	return Q2_OK;
 }
 
+/* Of the L1 table, what may have been set. */
+static size_t l1_used(const struct q2_newimage *w)
+{
+	return w->slot == NO_SLOT ? 0 : (size_t)w->slot * 8;
+}
+
+size_t q2_newimage_state(const struct q2_newimage *w)
+{
+	return 3 * w->cluster_size + l1_used(w) + w->append.blocks.n * 8 + 40;
+}
+
+enum q2_status q2_newimage_save(struct q2_newimage *w, struct q2_buf *out,
+				struct q2_err *err)
+{
+	uint8_t head[16];
+	enum q2_status st = q2_append_save(&w->append, out, err);
+
+	q2_put_be64(head, w->slot);
+	q2_put_be64(head + 8, w->touched);
+	q2_buf_add(out, head, sizeof(head));
+	q2_buf_add(out, w->l2, w->cluster_size);
+	q2_buf_add(out, w->l1, l1_used(w));
+	if (st == Q2_OK && out->failed)
+		st = q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
+	return st;
+}
+
+/* All or nothing, after `at` bytes of the state. */
+static bool restore_tables(struct q2_newimage *w, const uint8_t *bytes,
+			   size_t len, size_t at)
+{
+	if (at == 0 || len - at < 16 + w->cluster_size)
+		return false;
+	w->slot = q2_be64(bytes + at);
+	w->touched = q2_be64(bytes + at + 8) != 0;
+	at += 16;
+	if ((w->slot != NO_SLOT && w->slot >= w->l1_entries) ||
+	    len - at != w->cluster_size + l1_used(w))
+		return false;
+	memcpy(w->l2, bytes + at, w->cluster_size);
+	memcpy(w->l1, bytes + at + w->cluster_size, l1_used(w));
+	return true;
+}
+
+bool q2_newimage_restore(struct q2_newimage *w, const uint8_t *bytes,
+			 size_t len, uint64_t size, uint64_t *end)
+{
+	size_t at = q2_append_restore(&w->append, bytes, len, NULL);
+
+	*end = w->append.end;
+	w->append.held = 0; /* the header's place, which the file has */
+	return restore_tables(w, bytes, len, at) && w->append.end <= size;
+}
+
 enum q2_status q2_newimage_bitmap(struct q2_newimage *w,
 				  const struct q2_newbitmap *b,
 				  struct q2_err *err)

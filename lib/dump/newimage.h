@@ -60,6 +60,19 @@ enum q2_status q2_newimage_zero(struct q2_newimage *w, uint64_t cluster,
 /* Bytes so far; after q2_newimage_finish() those of the file. */
 uint64_t q2_newimage_length(const struct q2_newimage *w);
 
+/* Bytes that q2_newimage_save() takes now. */
+size_t q2_newimage_state(const struct q2_newimage *w);
+
+/* Writes what is held, and adds to `out` all that it takes to go on from here. */
+enum q2_status q2_newimage_save(struct q2_newimage *w, struct q2_buf *out,
+				struct q2_err *err) Q2_MUST_CHECK;
+
+/* Goes on from there, right after q2_newimage_open() with the same options.  The file
+ * has `size` bytes, *end of which count; false if the state makes no sense or is not
+ * of this file, and then the writer is of no use any more. */
+bool q2_newimage_restore(struct q2_newimage *w, const uint8_t *bytes,
+			 size_t len, uint64_t size, uint64_t *end);
+
 /* Adds a bitmap; after all of the data. */
 enum q2_status q2_newimage_bitmap(struct q2_newimage *w,
 				  const struct q2_newbitmap *b,

@@ -81,14 +81,6 @@ bool q2_sampled(uint64_t job, unsigned percent)
 	return job % of == q2_hash(&group, sizeof(group)) % of;
 }
 
-uint64_t q2_qcow2_skip(void *ctx, uint64_t at)
-{
-	const struct q2_qcow2_sink *sink = ctx;
-	size_t size = sink->scan->job_size;
-
-	return q2_sampled(at / size, sink->percent) ? 0 : size;
-}
-
 /* A stream that can be taken as it is: it was inflated, so it is sound. */
 static void packed(void *ctx, struct q2_job *job, size_t at,
 		   const struct q2_piece *piece, const struct q2_packed *from)
@@ -249,6 +241,36 @@ static enum q2_status retire_zeros(struct q2_qcow2_sink *sink,
 	return st;
 }
 
+uint64_t q2_qcow2_skip(void *ctx, uint64_t at)
+{
+	const struct q2_qcow2_sink *sink = ctx;
+	size_t size = sink->scan->job_size;
+	uint64_t done = sink->journal ? q2_journal_done(sink->journal) : 0;
+
+	if (at < done)
+		return done - at;
+	return q2_sampled(at / size, sink->percent) ? 0 : size;
+}
+
+/* Only where a run that goes on would begin a job, too. */
+static enum q2_status note(struct q2_qcow2_sink *sink, uint64_t done,
+			   struct q2_err *err)
+{
+	struct q2_buf state = {0};
+	enum q2_status st;
+
+	if (sink->journal == NULL || done % sink->scan->job_size ||
+	    !q2_journal_due(sink->journal, done,
+			    q2_newimage_state(sink->image)))
+		return Q2_OK;
+	st = q2_newimage_save(sink->image, &state, err);
+	if (st == Q2_OK)
+		st = q2_journal_keep(sink->journal, sink->target, done,
+				     (const uint8_t *)state.at, state.n, err);
+	q2_buf_free(&state);
+	return st;
+}
+
 static enum q2_status retire(void *ctx, struct q2_job *job, struct q2_err *err)
 {
 	struct q2_qcow2_sink *sink = ctx;
@@ -265,7 +287,7 @@ static enum q2_status retire(void *ctx, struct q2_job *job, struct q2_err *err)
 	memset(p->cells, 0,
 	       sink->scan->job_size / sink->cluster * sizeof(*p->cells));
 	p->used = 0;
-	return st;
+	return st == Q2_OK ? note(sink, job->at + job->len, err) : st;
 }
 
 const struct q2_sink_ops q2_qcow2_ops = {

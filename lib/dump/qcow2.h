@@ -6,6 +6,7 @@
 #ifndef Q2_DUMP_QCOW2_H
 #define Q2_DUMP_QCOW2_H
 
+#include "dump/journal.h"
 #include "dump/newimage.h"
 #include "dump/pack.h"
 #include "dump/pass.h"
@@ -22,10 +23,10 @@ struct q2_qcow2_sink {
 	uint64_t copied; /* clusters */
 	uint64_t plain;	 /* clusters */
 	uint64_t stream_bytes;
+	struct q2_target *target;   /* borrowed, like */
+	struct q2_journal *journal; /* this: NULL for none */
 };
 
-/* For q2_pass's skip, where only some jobs are wanted. */
-uint64_t q2_qcow2_skip(void *ctx, uint64_t at);
 /* Whether a job is one of `percent` in a hundred, spread evenly. */
 bool q2_sampled(uint64_t job, unsigned percent);
 /* A stream of another image that is taken as it is. */
@@ -33,5 +34,8 @@ bool q2_qcow2_takes(const struct q2_qcow2_sink *sink, const struct q2_guest *g,
 		    const struct q2_piece *p);
 
 extern const struct q2_sink_ops q2_qcow2_ops;
+
+/* For q2_pass's skip; ctx is a struct q2_qcow2_sink. */
+uint64_t q2_qcow2_skip(void *ctx, uint64_t at);
 
 #endif

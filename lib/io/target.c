@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -166,6 +167,9 @@ static enum q2_status open_file(struct q2_target *t, bool there,
 	if (t->fd < 0)
 		return q2_fail_errno(err, errno, Q2_NO_OFFSET,
 				     "cannot create the temporary file");
+	/* Two runs must not continue one file. */
+	if (flock(t->fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+		return exists("another run is writing NAME" PART, err);
 	t->made = true;
 	t->kind = Q2_TARGET_FILE;
 	if (fstat(t->fd, &sb) < 0 || !S_ISREG(sb.st_mode))
@@ -401,6 +405,15 @@ static void sync_folder(const char *path)
 	free(folder);
 }
 
+/* Somebody with Q2_TARGET_REPLACE may have made another one of that name. */
+static bool still_ours(const struct q2_target *t)
+{
+	struct stat a, b;
+
+	return fstat(t->fd, &a) == 0 && lstat(t->part, &b) == 0 &&
+	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 enum q2_status q2_target_publish(struct q2_target *t, struct q2_err *err)
 {
 	unsigned no_replace = t->flags & Q2_TARGET_REPLACE ?
@@ -409,6 +422,10 @@ enum q2_status q2_target_publish(struct q2_target *t, struct q2_err *err)
 
 	if (t->kind != Q2_TARGET_FILE)
 		return Q2_OK;
+	if (!still_ours(t))
+		return q2_fail(err, Q2_E_CHANGED, 0, Q2_NO_OFFSET,
+			       "NAME" PART " is no longer the file that was "
+			       "written");
 	r = renameat2(AT_FDCWD, t->part, AT_FDCWD, t->path, no_replace);
 	if (r < 0 && errno == EINVAL && access(t->path, F_OK) != 0)
 		r = rename(t->part, t->path);
@@ -425,7 +442,8 @@ void q2_target_close(struct q2_target *t)
 {
 	if (t == NULL)
 		return;
-	if (t->made && !t->published && !(t->flags & Q2_TARGET_KEEP))
+	if (t->made && !t->published && !(t->flags & Q2_TARGET_KEEP) &&
+	    still_ours(t))
 		(void)unlink(t->part);
 	if (t->fd > STDERR_FILENO)
 		close(t->fd);

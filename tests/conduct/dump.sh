@@ -33,7 +33,7 @@ refused() {
 	rm -f new.raw new.raw.part
 }
 
-for part in targets policy digests range nbd; do
+for part in targets policy names bitmaps digests range resume nbd; do
 	# shellcheck source=/dev/null
 	. "$support/dump-$part.sh"
 done
@@ -228,7 +228,7 @@ test_documents() {
 }
 
 # What messages name must be in the catalogue.
-test_names() {
+test_catalogue() {
 	local id
 	for id in $(grep -ohP '"\K[A-Z0-9_]{6,}(?=")' "$sources"/../lib/dump/{read,sound}.c) COMPRESSED_BAD_STREAM; do
 		check "the catalogue has $id" "$build/bin/qcow2-fsck" --explain="$id" >/dev/null
@@ -243,15 +243,19 @@ test_devices
 test_full_disk
 test_sharing
 test_policy
+test_names
+test_bitmaps
+test_bitmaps_in_place
 test_salvage
 test_digests
 test_compare
 test_range
 test_signals
 test_resume
+test_kills
 test_nbd
 test_documents
-test_names
+test_catalogue
 check 'no input was written to' sha256sum --quiet -c hashes
 
 sum_up conduct-dump

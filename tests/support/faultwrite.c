@@ -10,6 +10,7 @@
  *              a file; WHAT is EIO or ENOSPC (it fails), INT or TERM (the signal,
  *              and it succeeds), KILL (half of it is written, and then that signal)
  * FAULT_COUNT  a file in which the number of such operations is written at exit
+ * FAULT_FAST   flushes are counted, but nothing is waited for
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -96,7 +97,9 @@ static int faulty_flush(const char *symbol, int fd)
 	int (*real)(int);
 
 	*(void **)&real = dlsym(RTLD_NEXT, symbol);
-	return fails(what_happens(fd)) ? -1 : real(fd);
+	if (fails(what_happens(fd)))
+		return -1;
+	return getenv("FAULT_FAST") ? 0 : real(fd);
 }
 
 int fsync(int fd)

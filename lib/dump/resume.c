@@ -1,0 +1,126 @@
+/*
+ * resume.c - the same work as before, or not.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "dump/resume.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/err.h"
+#include "base/hash.h"
+
+/* A file that was written to has another time of change, whatever was done about
+ * its time of modification. */
+static bool facts_of(const struct q2_io *io, uint64_t hash, uint64_t *out)
+{
+	struct stat sb;
+	uint64_t facts[9] = {hash};
+
+	if (fstat(q2_io_descriptor(io), &sb) < 0 || !S_ISREG(sb.st_mode))
+		return false;
+	facts[1] = sb.st_dev;
+	facts[2] = sb.st_ino;
+	facts[3] = (uint64_t)sb.st_size;
+	facts[4] = (uint64_t)sb.st_mtim.tv_sec;
+	facts[5] = (uint64_t)sb.st_mtim.tv_nsec;
+	facts[6] = (uint64_t)sb.st_ctim.tv_sec;
+	facts[7] = (uint64_t)sb.st_ctim.tv_nsec;
+	*out = q2_hash(facts, sizeof(facts));
+	return true;
+}
+
+/* The same program; the same part of the disk, and the same form. */
+static uint64_t form_of(const struct q2_dump_run *d, size_t cluster)
+{
+	const struct q2_dump_opts *o = d->opts;
+	const uint64_t form[] = {q2_hash(Q2_VERSION, sizeof(Q2_VERSION)),
+				 Q2_CHUNK_SIZE,
+				 d->start,
+				 (uint64_t)o->format,
+				 (uint64_t)o->preallocate,
+				 cluster,
+				 o->version,
+				 o->refcount_bits,
+				 o->ext_l2,
+				 (uint64_t)o->compress,
+				 (uint64_t)o->level,
+				 o->keep_backing,
+				 d->result->bitmaps};
+
+	return q2_hash(form, sizeof(form));
+}
+
+/* The same files in the same state.  *told is false if that cannot be known. */
+static struct q2_journal_key key_of(const struct q2_dump_run *d,
+				    size_t cluster, bool *told)
+{
+	const struct q2_chain *view = &d->guest->view;
+	uint64_t hash = form_of(d, cluster);
+
+	*told = true;
+	for (unsigned i = 0; i < view->n; i++) {
+		const struct q2_layer *l = view->layers[i];
+		uint64_t tree[2] = {hash, l->map.tree.l1_offset};
+
+		hash = q2_hash(tree, sizeof(tree));
+		*told = facts_of(l->io, hash, &hash) && *told;
+		if (l->data)
+			*told = facts_of(l->data, hash, &hash) && *told;
+	}
+	return (struct q2_journal_key){hash, d->length};
+}
+
+enum q2_status q2_resume_open(struct q2_dump_run *d, size_t cluster,
+			      struct q2_journal **journal, struct q2_err *err)
+{
+	struct q2_journal_key key;
+	unsigned flags = 0;
+	bool told;
+
+	*journal = NULL;
+	if (!(d->opts->flags & Q2_DUMP_RESUME))
+		return Q2_OK;
+	if (q2_target_kind(d->target) != Q2_TARGET_FILE)
+		return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
+			       "only a file can be continued");
+	key = key_of(d, cluster, &told);
+	if (!told && !(d->opts->flags & Q2_DUMP_VERIFY))
+		return q2_fail(err, Q2_E_REFUSED, 0, Q2_NO_OFFSET,
+			       "whether the disk of a device or a server has "
+			       "changed cannot be told: to continue takes "
+			       "--verify");
+	if (!q2_target_continued(d->target))
+		flags |= Q2_JOURNAL_FRESH;
+	if (d->opts->flags & Q2_DUMP_FORCE)
+		flags |= Q2_JOURNAL_REPLACE;
+	return q2_journal_open(d->path, &key, flags, journal, err);
+}
+
+enum q2_status q2_resume_image(struct q2_dump_run *d, struct q2_journal *journal,
+			       const struct q2_newimage_opts *opts,
+			       struct q2_newimage **image, struct q2_err *err)
+{
+	struct q2_budget *b = &d->guest->budget;
+	struct q2_io *io = d->target ? q2_target_io(d->target) : NULL;
+	const uint8_t *state = NULL;
+	uint64_t end = 0;
+	size_t len;
+	enum q2_status st = q2_newimage_open(io, opts, b, image, err);
+
+	if (st != Q2_OK || journal == NULL)
+		return st;
+	state = q2_journal_state(journal, &len);
+	if (state == NULL || !q2_newimage_restore(*image, state, len, io->size,
+						  &end)) {
+		q2_journal_forget(journal);
+		q2_newimage_free(*image);
+		st = q2_resize(io, 0, err);
+		*image = NULL;
+		return st == Q2_OK ? q2_newimage_open(io, opts, b, image, err) :
+				     st;
+	}
+	d->partial = true;
+	return q2_resize(io, end, err);
+}
