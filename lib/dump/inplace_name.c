@@ -13,6 +13,8 @@
 #include "base/err.h"
 #include "dump/inplace.h"
 #include "image/naming.h"
+#include "image/resolve.h"
+#include "io/nbd.h"
 
 /* A colon before the first slash would be a protocol's. */
 static void append_plain(struct q2_buf *b, const char *path)
@@ -72,7 +74,7 @@ enum q2_status q2_inplace_name(struct q2_inplace *ip, char **name,
 	const struct q2_layer *top = ip->chain.layers[0];
 	const struct q2_layer *base;
 	struct q2_buf b = {0};
-	const char *plain;
+	struct q2_place place;
 	size_t n, m;
 	bool from_cwd;
 	enum q2_status st = Q2_OK;
@@ -85,10 +87,18 @@ enum q2_status q2_inplace_name(struct q2_inplace *ip, char **name,
 		return Q2_OK;
 	base = ip->chain.layers[ip->base];
 	*format = base->raw ? "raw" : "qcow2";
-	(void)q2_name_split(top->opened.names.backing, &plain, &from_cwd);
+	/* What QEMU takes from the current folder is better off beside the image
+	 * than in whatever folder is the current one now. */
+	st = q2_resolve(top->opened.names.backing, &place, err);
+	if (st != Q2_OK)
+		return st;
+	from_cwd = strncmp(top->opened.names.backing, "json:", 5) == 0 ?
+			   place.path[0] == '/' : place.from_cwd;
 	n = q2_folder_len(top->path);
 	m = q2_folder_len(base->path);
-	if (!from_cwd && n == m && memcmp(top->path, base->path, n) == 0)
+	if (q2_nbd_is_uri(base->path))
+		q2_buf_text(&b, base->path);
+	else if (!from_cwd && n == m && memcmp(top->path, base->path, n) == 0)
 		append_plain(&b, base->path + m);
 	else
 		st = append_resolved(&b, top->path, base->path, !from_cwd,

@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "dump/inplace.h"
 #include "image/naming.h"
+#include "image/resolve.h"
 
 #define FOLDERS_MAX 16u /* one in the other */
 
@@ -61,10 +62,9 @@ static enum q2_status follow(struct search *s, const char *path,
 	struct q2_budget *b = &s->ip->budget;
 	struct q2_opened *opened;
 	struct q2_io *next = NULL;
-	enum q2_name_kind kind;
-	const char *plain;
+	struct q2_place place;
+	bool known, json;
 	uint64_t size = 0;
-	bool from_cwd;
 	enum q2_status st;
 	char *file = NULL;
 	void *block;
@@ -77,14 +77,21 @@ static enum q2_status follow(struct search *s, const char *path,
 	if (q2_image_open(io, b, opened, NULL) != Q2_OK ||
 	    opened->names.backing[0] == '\0')
 		goto out;
-	kind = q2_name_split(opened->names.backing, &plain, &from_cwd);
-	if (kind == Q2_NAME_JSON)
-		st = refuse(s, "names a backing file in JSON, so that it cannot "
-			       "be told whether that would change");
-	if (kind != Q2_NAME_PATH)
+	known = q2_resolve(opened->names.backing, &place, NULL) == Q2_OK;
+	json = strncmp(opened->names.backing, "json:", 5) == 0;
+	/* Whose current folder a relative one starts in is not known. */
+	if (!known || (json && place.path[0] != '/')) {
+		if (json)
+			st = refuse(s, "names a backing file in JSON, so that "
+				       "it cannot be told whether that would "
+				       "change");
 		goto out;
-	st = q2_path_beside(path, plain, from_cwd, b, &file, &size, s->err);
-	if (st != Q2_OK || q2_io_open(file, &next, NULL) != Q2_OK)
+	}
+	if (place.server)
+		goto out;
+	st = q2_path_beside(path, place.path, place.from_cwd, b, &file, &size,
+			    s->err);
+	if (st != Q2_OK || q2_io_open_file(file, &next, NULL) != Q2_OK)
 		goto out;
 	if (changes(s->ip, next))
 		st = refuse(s, "is another overlay of a file that would change");
@@ -102,7 +109,7 @@ static enum q2_status look_at_file(struct search *s, const char *path)
 	enum q2_status st = Q2_OK;
 	struct q2_io *io;
 
-	if (q2_io_open(path, &io, NULL) != Q2_OK)
+	if (q2_io_open_file(path, &io, NULL) != Q2_OK)
 		return Q2_OK;
 	s->found = path;
 	if (!is_member(s->ip, io) && q2_image_is_qcow2(io))

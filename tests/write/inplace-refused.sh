@@ -46,6 +46,11 @@ refuse_siblings() {
 	rm deep/o*.q2
 	qemu-img create -q -u -f qcow2 -b 'json:{"driver":"qcow2","file":{"driver":"file","filename":"mid.q2"}}' -F qcow2 deep/json.q2 1M
 	refused 'siblings: JSON' 'in JSON' commit top.q2 siblings=deep
+	qemu-img create -q -u -f qcow2 -b "json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"$PWD/mid.q2\"}}" \
+		-F qcow2 deep/json.q2 1M
+	refused 'siblings: JSON that can be followed' 'another overlay' commit top.q2 siblings=deep
+	qemu-img rebase -u -b "json:{\"driver\":\"raw\",\"file.filename\":\"$PWD/elsewhere\"}" -F raw deep/json.q2
+	ok 'siblings: JSON that leads elsewhere' "$flat" run commit top.q2 dry siblings=deep
 	refused 'siblings: missing' 'no such file' commit top.q2 siblings=nowhere
 	# One that hangs in a loop of its own is none of ours.
 	rm deep/json.q2
