@@ -314,8 +314,12 @@ static bool is(const struct q2_io *io, uint64_t dev, uint64_t inode)
 {
 	uint64_t d, i;
 
-	return io != NULL && q2_io_identity(io, &d, &i) && d == dev &&
-	       i == inode;
+	if (io == NULL)
+		return false;
+	if (q2_io_identity(io, &d, &i) && d == dev && i == inode)
+		return true;
+	/* A loop device is its file by another name. */
+	return q2_io_shown(io, &d, &i) && d == dev && i == inode;
 }
 
 bool q2_guest_has(const struct q2_guest *g, uint64_t dev, uint64_t inode)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <linux/fs.h>
+#include <linux/loop.h>
 
 #include "base/err.h"
 #include "io/nbd.h"
@@ -322,6 +323,22 @@ bool q2_io_identity(const struct q2_io *io, uint64_t *dev, uint64_t *inode)
 	*dev = f->dev;
 	*inode = f->inode;
 	return true;
+}
+
+bool q2_fd_shown(int fd, uint64_t *dev, uint64_t *inode)
+{
+	struct loop_info64 info;
+
+	if (fd < 0 || ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
+		return false;
+	*dev = info.lo_device;
+	*inode = info.lo_inode;
+	return true;
+}
+
+bool q2_io_shown(const struct q2_io *io, uint64_t *dev, uint64_t *inode)
+{
+	return io->is_device && q2_fd_shown(q2_io_descriptor(io), dev, inode);
 }
 
 enum q2_status q2_io_changed(const struct q2_io *io, uint64_t *when,

@@ -114,6 +114,10 @@ enum q2_status q2_io_open_file(const char *path, struct q2_io **io,
  * file.  False for anything else. */
 bool q2_io_identity(const struct q2_io *io, uint64_t *dev, uint64_t *inode);
 
+/* The same of the file that a loop device shows; false for anything else. */
+bool q2_io_shown(const struct q2_io *io, uint64_t *dev, uint64_t *inode);
+bool q2_fd_shown(int fd, uint64_t *dev, uint64_t *inode);
+
 /* The descriptor of a file opened by q2_io_open(), for what only the kernel can
  * do with two files; -1 for anything else. */
 int q2_io_descriptor(const struct q2_io *io);

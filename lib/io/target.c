@@ -465,6 +465,21 @@ const char *q2_target_path(const struct q2_target *t)
 	return t->kind == Q2_TARGET_FILE && !t->published ? t->part : t->path;
 }
 
+bool q2_target_shown(const char *path, uint64_t *dev, uint64_t *inode)
+{
+	struct stat sb;
+	bool shown;
+	int fd;
+
+	if (stat(path, &sb) < 0 || !S_ISBLK(sb.st_mode))
+		return false;
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	shown = q2_fd_shown(fd, dev, inode);
+	if (fd >= 0)
+		close(fd);
+	return shown;
+}
+
 bool q2_target_is_server(const struct q2_target *t, const struct q2_io *io)
 {
 	return q2_nbd_same(t->remote, io);

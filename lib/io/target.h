@@ -85,4 +85,8 @@ bool q2_target_is_server(const struct q2_target *t, const struct q2_io *io);
 /* Device and inode of what the final name is now; false if there is nothing. */
 bool q2_target_identity(const char *path, uint64_t *dev, uint64_t *inode);
 
+/* The same of the file that is shown by a loop device of this name; false if that
+ * is none. */
+bool q2_target_shown(const char *path, uint64_t *dev, uint64_t *inode);
+
 #endif

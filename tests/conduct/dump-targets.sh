@@ -72,7 +72,7 @@ on_loop() {
 }
 
 test_devices() {
-	local loop
+	local loop shown target source
 	tr '\0' '\377' </dev/zero | head -c 5M >disk
 	if ! on_loop disk; then
 		echo 'conduct-dump: no loop devices here, so none is written to' >&2
@@ -87,6 +87,24 @@ test_devices() {
 	check '--assume-zeroed: the bytes' cmp -n 4194304 "$loop" want.raw
 	exits 0 -O qcow2 -c zlib --verify top.qcow2 "$loop"
 	check 'QCOW2 on a device' qemu-img compare -q -f qcow2 -F qcow2 "$loop" top.qcow2
+	# What is read is not written through a loop device, either.
+	cp base.qcow2 shown.qcow2
+	truncate -s 5M shown.qcow2
+	on_loop shown.qcow2 || return
+	shown=$loop
+	sha256sum shown.qcow2 >shown.hash
+	over shown-top.qcow2 shown.qcow2 qcow2
+	for target in "$shown" shown.qcow2; do
+		for source in shown-top.qcow2 shown.qcow2 "$shown"; do
+			exits 8 --force "$source" "$target"
+			check "$source to $target: said" err_has 'files that are read'
+		done
+	done
+	check 'read through a loop device: untouched' sha256sum --quiet -c shown.hash
+	on_loop shown.qcow2 || return
+	exits 8 --force "$shown" "$loop"
+	check 'two loop devices of one file: said' err_has 'files that are read'
+	check 'two loop devices of one file: untouched' sha256sum --quiet -c shown.hash
 	tr '\0' '\377' </dev/zero | head -c 3M >small
 	on_loop small || return
 	exits 8 top.qcow2 "$loop"
@@ -135,4 +153,53 @@ test_sharing() {
 	rm -f new.raw plain.raw shared/*
 	umount shared
 	mounted=
+}
+
+# No room, or an error, at each write, resize and flush: no file is left, under no
+# name, and what is read is as it was.
+test_failing_writes() {
+	local form what i n
+	local -x LD_PRELOAD=$build/tests/faultwrite.so FAULT_NAME='new.img*' FAULT_FAST=1
+	for form in '' '--preallocate=full' '--preallocate=falloc' '-O qcow2' '-O qcow2 -c zlib --cluster-size=4k' \
+		'-O qcow2 --keep-backing=1'; do
+		# shellcheck disable=SC2086
+		FAULT_COUNT=$work/count "$dump" $form top.qcow2 new.img >out 2>err
+		n=$(<count)
+		rm -f new.img
+		check "failing writes, $form: there are some" test "$n" -ge 3
+		for what in ENOSPC EIO; do
+			for ((i = 1; i <= n; i++)); do
+				# shellcheck disable=SC2086
+				FAULT_AT=$i:$what "$dump" $form top.qcow2 new.img >out 2>err
+				check "$what at $i, $form: exit 8" test $? -eq 8 -a -s err
+				check "$what at $i, $form: nothing is left" absent new.img new.img.part
+			done
+		done
+	done
+	rm -f count
+}
+
+# As many layers as are followed, and one more.
+test_many_layers() {
+	local i
+	mkdir layers
+	for ((i = 200; i > 0; i--)); do
+		printf 'cluster 512\nsize 128K\n%s\nwrite %d 512 %d\nwrite %d 512 %d\n' \
+			"$([[ $i == 200 ]] || echo "backing $((i + 1)).qcow2 qcow2")" \
+			$((i * 512)) "$i" 0 $((i % 100 + 1)) >recipe
+		"$build/tests/q2mk" recipe "layers/$i.qcow2"
+	done
+	# Of the first sector the top has its own; of each other one a single layer.
+	for ((i = 0; i < 256; i++)); do
+		head -c 512 /dev/zero | tr '\0' "\\$(printf %o $((i == 0 ? 2 : i <= 200 ? i : 0)))"
+	done >layers/want
+	exits 0 layers/1.qcow2 new.raw
+	check '200 layers: the bytes' cmp layers/want new.raw
+	exits 0 -O qcow2 --verify layers/1.qcow2 new.qcow2
+	exits 0 --compare -F raw new.qcow2 new.raw
+	check '200 layers: the memory' test -z "$( (ulimit -v 400000; "$dump" --digest layers/1.qcow2) 2>&1 >/dev/null)"
+	rm -f new.raw new.qcow2
+	over layers/0.qcow2 1.qcow2 qcow2
+	refused 'more than 200 layers' layers/0.qcow2 new.raw
+	rm -r layers
 }

@@ -241,6 +241,8 @@ test_bad_input
 test_targets
 test_devices
 test_full_disk
+test_failing_writes
+test_many_layers
 test_sharing
 test_policy
 test_names
