@@ -124,7 +124,7 @@ TESTIO := $(call obj,tests/support/testio.c tests/support/testplan.c)
 PROGRAMS += $(B)/bin/qcow2-dump
 PROGRAMS += $(B)/bin/qcow2-map
 UNITS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SRC))
-TOOLS := $(B)/tests/bitflip $(B)/tests/fixpoint $(B)/tests/q2mk $(B)/tests/q2write \
+TOOLS := $(B)/tests/bitflip $(B)/tests/crash $(B)/tests/fixpoint $(B)/tests/q2mk $(B)/tests/q2write \
 	$(B)/tests/q2inplace $(B)/tests/q2problems $(B)/tests/faultio.so $(B)/tests/faultwrite.so
 FUZZ := $(B)/fuzz/q2fuzz $(B)/fuzz/q2gen $(B)/fuzz/q2mut.so $(B)/fuzz/q2guard \
 	$(B)/fuzz/q2canary.so
@@ -209,7 +209,7 @@ $(B)/tests/q2mk: $(call obj,$(Q2MK_SRC))
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
-$(B)/tests/bitflip $(B)/tests/fixpoint: $(B)/tests/%: $(B)/tests/repair/%.o \
+$(B)/tests/bitflip $(B)/tests/crash $(B)/tests/fixpoint: $(B)/tests/%: $(B)/tests/repair/%.o \
 		$(B)/tests/support/testview.o $(B)/libq2.a
 	@mkdir -p $(@D)
 	$(call run,LD)

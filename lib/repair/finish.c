@@ -15,6 +15,7 @@
 #include "repair/orphans.h"
 
 #define CHUNK ((size_t)64 << 10)
+#define SECTOR 512u
 #define GAP 32u /* equal bytes that are written along with what is around */
 #define AT_INCOMPAT_LOW 79u /* of the header: dirty and corrupt bits */
 
@@ -99,6 +100,32 @@ static enum q2_status refcounts(struct finish *f, const struct q2_touch *t,
 	return st;
 }
 
+/* Whether the entry at f->will + i names nothing.  Extended ones are two words, that
+ * change together. */
+static bool drops(const struct finish *f, uint64_t off, size_t i, size_t n)
+{
+	bool ext = f->r->c && f->r->c->img.geom.ext_l2;
+	size_t pair = (off + i) & 8 ? i - 8 : i + 8;
+	uint64_t will = q2_be64(f->will + i);
+
+	if (ext)
+		return will == 0 && pair + 8 <= n &&
+		       q2_be64(f->will + pair) == 0;
+	return (will & (Q2_COMPRESSED | Q2_ENTRY_OFFSET)) == 0;
+}
+
+/* Whether an L1 table stands there. */
+static bool names_tables(const struct q2_repair *r, uint64_t off)
+{
+	const struct q2_checker *c = r->c;
+
+	for (size_t i = 0; c && i < c->trees.n; i++)
+		if (off - c->trees.at[i].l1_offset <
+		    UINT64_C(8) * c->trees.at[i].l1_entries)
+			return true;
+	return false;
+}
+
 /* COPIED goes before anything else changes, and comes when all is in place. */
 static enum q2_status entries(struct finish *f, const struct q2_touch *t,
 			      uint64_t off, size_t n)
@@ -120,6 +147,13 @@ static enum q2_status entries(struct finish *f, const struct q2_touch *t,
 	}
 	st = differences(f, Q2_PH_RAISE, t->action, off, f->was, f->mid, n);
 	memcpy(f->was, f->mid, n);
+	for (size_t i = 0; i + 8 <= n; i += 8)
+		if (drops(f, off, i, n))
+			memcpy(f->mid + i, f->will + i, 8);
+	if (st == Q2_OK)
+		st = differences(f, Q2_PH_DROP, t->action, off, f->was, f->mid,
+				 n);
+	memcpy(f->was, f->mid, n);
 	memcpy(f->mid, f->will, n);
 	for (size_t i = 0; i + 8 <= n && !ext; i += 8) {
 		uint64_t was = q2_be64(f->was + i);
@@ -129,8 +163,9 @@ static enum q2_status entries(struct finish *f, const struct q2_touch *t,
 			q2_put_be64(f->mid + i, will & ~Q2_COPIED);
 	}
 	if (st == Q2_OK)
-		st = differences(f, Q2_PH_SWITCH, t->action, off, f->was,
-				 f->mid, n);
+		st = differences(f, names_tables(f->r, off) ? Q2_PH_UPPER :
+							      Q2_PH_SWITCH,
+				 t->action, off, f->was, f->mid, n);
 	if (st == Q2_OK)
 		st = differences(f, Q2_PH_COPIED, t->action, off, f->mid,
 				 f->will, n);
@@ -142,8 +177,8 @@ static enum q2_status in_place(struct finish *f, const struct q2_touch *t,
 			       uint64_t off, size_t n)
 {
 	/* Before anything is named that only the new blocks count. */
-	enum q2_phase phase = t->class == Q2_C_REFTABLE ? Q2_PH_RAISE :
-							  Q2_PH_SWITCH;
+	enum q2_phase phase = t->class == Q2_C_REFTABLE ? Q2_PH_TABLE :
+							  Q2_PH_PLACE;
 
 	if (off <= AT_INCOMPAT_LOW && AT_INCOMPAT_LOW - off < n)
 		f->will[AT_INCOMPAT_LOW - off] = f->was[AT_INCOMPAT_LOW - off];
@@ -238,6 +273,47 @@ static int by_phase(const void *a, const void *b)
 	return (x->offset > y->offset) - (x->offset < y->offset);
 }
 
+/* What one action writes to the header in one phase is one write: the sector must
+ * not be seen with a part of it. */
+static enum q2_status join_header(struct q2_repair *r)
+{
+	struct q2_edits *edits = &r->plan->edits;
+	uint8_t now[SECTOR];
+	size_t kept = 0;
+	enum q2_status st = q2_pread_zero(r->base, now, SECTOR, 0, r->err);
+
+	for (size_t i = 0; i < edits->n && st == Q2_OK; i++) {
+		struct q2_edit e = edits->at[i];
+		struct q2_edit *last = kept ? &edits->at[kept - 1] : NULL;
+		size_t end = (size_t)e.offset + e.len, from;
+		bool inside = q2_inside(e.offset, e.len, SECTOR) &&
+			      e.before_len == e.len;
+
+		if (inside && last && last->phase == e.phase &&
+		    last->action == e.action && last->offset < e.offset) {
+			/* What stands between was changed earlier, if at all. */
+			from = (size_t)last->offset;
+			for (size_t k = 0; k < last->len; k++)
+				now[from + k] = last->before[k];
+			last->before = q2_plan_keep(r->plan, now + from,
+						    end - from, r->err);
+			memcpy(now + from, last->after, last->len);
+			memcpy(now + e.offset, e.after, e.len);
+			last->after = q2_plan_keep(r->plan, now + from,
+						   end - from, r->err);
+			if (last->before == NULL || last->after == NULL)
+				return Q2_E_NOMEM;
+			last->len = last->before_len = (uint32_t)(end - from);
+			continue;
+		}
+		if (inside)
+			memcpy(now + e.offset, e.after, e.len);
+		edits->at[kept++] = e;
+	}
+	edits->n = kept;
+	return st;
+}
+
 /* Actions that came to nothing go. */
 static enum q2_status drop_idle(struct q2_repair *r)
 {
@@ -327,8 +403,10 @@ enum q2_status q2_finish(struct q2_repair *r)
 	if (st == Q2_OK) {
 		q2_sort(p->edits.at, p->edits.n, sizeof(*p->edits.at),
 			by_phase);
-		st = drop_idle(r);
+		st = join_header(r);
 	}
+	if (st == Q2_OK)
+		st = drop_idle(r);
 	if (st == Q2_OK && p->edits.n == 0)
 		p->new_size = p->old_size;
 	else if (st == Q2_OK)

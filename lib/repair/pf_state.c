@@ -8,6 +8,7 @@
 #include "base/endian.h"
 #include "base/err.h"
 #include "base/hash.h"
+#include "base/num.h"
 #include "io/io.h"
 #include "repair/planfile.h"
 
@@ -60,6 +61,25 @@ static bool read_slot(const uint8_t *b, unsigned number, uint64_t digest,
 	return true;
 }
 
+/* Whether writing the slot ended in its middle: zeros follow, and the last byte of
+ * the checksum is missing.  Then what it was to say was not begun, or has ended. */
+static bool is_torn(const uint8_t *b, unsigned number, uint64_t digest)
+{
+	uint8_t whole[SUM] = {0};
+	size_t n = USED;
+
+	q2_put_be32(whole, MAGIC);
+	memcpy(whole + STATE, b + STATE, 4);
+	q2_put_be32(whole + NUMBER, number);
+	memcpy(whole + FLAGS, b + FLAGS, DIGEST - FLAGS);
+	q2_put_be64(whole + DIGEST, digest);
+	while (n && b[n - 1] == 0)
+		n--;
+	return n < USED && only_zeros(b + USED, Q2_PF_SLOT - USED) &&
+	       q2_be32(b + STATE) <= Q2_STATE_UNDONE &&
+	       memcmp(b, whole, q2_min(n, SUM)) == 0;
+}
+
 enum q2_status q2_pf_read_states(struct q2_io *io, uint64_t length,
 				 uint64_t digest, struct q2_plan_info *info,
 				 unsigned *used, struct q2_err *err)
@@ -83,7 +103,9 @@ enum q2_status q2_pf_read_states(struct q2_io *io, uint64_t length,
 		st = q2_pread(io, b, sizeof(b), at, err);
 		if (st != Q2_OK)
 			break;
-		if (only_zeros(b, sizeof(b))) {
+		if (only_zeros(b, sizeof(b)) ||
+		    (!ended && is_torn(b, i + 1, digest) &&
+		     !read_slot(b, i + 1, digest, info))) {
 			ended = true;
 			continue;
 		}

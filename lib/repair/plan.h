@@ -21,7 +21,11 @@ enum q2_phase {
 	Q2_PH_MARK,   /* set the corrupt bit (v3): no guest starts on it */
 	Q2_PH_NEW,    /* tables and copies, in space that nothing ever named */
 	Q2_PH_RAISE,  /* refcounts that rise, COPIED flags that go */
-	Q2_PH_SWITCH, /* pointers, the header, everything in place */
+	Q2_PH_TABLE,  /* what names refcount blocks, all of which are counted now */
+	Q2_PH_DROP,   /* references that go, so that others may have the cluster */
+	Q2_PH_UPPER,  /* entries of L1 tables */
+	Q2_PH_SWITCH, /* entries of L2 tables */
+	Q2_PH_PLACE,  /* the header, everything in place */
 	Q2_PH_LOWER,  /* refcounts that fall */
 	Q2_PH_COPIED, /* COPIED flags that come */
 	Q2_PH_DONE,   /* clear the corrupt and the dirty bit */

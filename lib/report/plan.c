@@ -57,7 +57,10 @@ const char *q2_phase_text(enum q2_phase phase)
 	static const char *const names[Q2_PHASES] = {
 		[Q2_PH_MARK] = "mark",	   [Q2_PH_NEW] = "new",
 		[Q2_PH_RAISE] = "raise",   [Q2_PH_SWITCH] = "switch",
-		[Q2_PH_LOWER] = "lower",   [Q2_PH_COPIED] = "copied",
+		[Q2_PH_LOWER] = "lower",
+		[Q2_PH_TABLE] = "table",   [Q2_PH_DROP] = "drop",
+		[Q2_PH_UPPER] = "upper",   [Q2_PH_PLACE] = "place",
+		   [Q2_PH_COPIED] = "copied",
 		[Q2_PH_DONE] = "done",
 	};
 

@@ -3,7 +3,7 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * usage: fixpoint [-c CRASHES] [-l IDS] IMAGE...
+ * usage: fixpoint [-l IDS] IMAGE...
  *
  * -l: problems that are known to be left, separated by commas.
  *
@@ -11,11 +11,8 @@
  *  - after everything is repaired, what is left has no repair in the catalogue;
  *  - a second plan is empty;
  *  - the safe repair changes no byte that a guest reads, and frees no data;
- *  - undone, every byte and the length are as before;
- *  - wherever writing stops, torn between any two sectors, redo leads to the
- *    repaired image and undo to the old one, and each guest cluster reads as in one
- *    of the two.  At most CRASHES such places are tried for an image, 400 if not
- *    said otherwise; 0: none.
+ *  - undone, every byte and the length are as before.
+ * What crashes do is crash.c's affair.
  * Prints what does not hold, and "fixpoint: N passed, N failed".
  */
 #include <stdio.h>
@@ -26,14 +23,11 @@
 #include "repair/plan.h"
 #include "../support/testview.h"
 
-#define SECTOR 512u
-
 struct leftovers {
 	char text[400];
 	unsigned n;
 };
 
-static unsigned crashes_max = 400;
 static const char *known = "";
 static const char *name;
 static bool held;
@@ -129,105 +123,6 @@ static void look(struct q2_io *io, struct views *v)
 	v->opens = view_all(io, v->at, &v->n, NULL, &v->res, NULL, 0);
 }
 
-/* Whether each cluster reads as in one of the two. */
-static bool between(const struct views *now, const struct views *a,
-		    const struct views *b)
-{
-	size_t n = a->n < now->n ? a->n : now->n;
-
-	for (size_t i = 0; i < n; i++)
-		for (size_t k = 0; k < now->at[i].n; k++) {
-			uint64_t v = now->at[i].at[k];
-
-			if (v == VIEW_ANY || (k < a->at[i].n &&
-					      a->at[i].at[k] <= VIEW_ANY) ||
-			    (k < a->at[i].n && a->at[i].at[k] == v) ||
-			    (i < b->n && k < b->at[i].n && b->at[i].at[k] == v))
-				continue;
-			return false;
-		}
-	return true;
-}
-
-/* Writes the first `edits` edits, and of the next one the first `torn` bytes. */
-static void write_part(const struct q2_plan *p, struct q2_io *io, size_t edits,
-		       size_t torn)
-{
-	if (p->new_size > p->old_size && q2_resize(io, p->new_size, NULL) != Q2_OK)
-		die("cannot grow");
-	for (size_t i = 0; i <= edits && i < p->edits.n; i++) {
-		const struct q2_edit *e = &p->edits.at[i];
-		size_t n = i < edits ? e->len : torn;
-
-		if (n && q2_pwrite(io, e->after, n, e->offset, NULL) != Q2_OK)
-			die("cannot write");
-	}
-}
-
-static void crash_at(const struct q2_plan *p, struct q2_io *base,
-		     struct q2_io *done, size_t edits, size_t torn,
-		     const struct views *before, const struct views *after)
-{
-	static const struct q2_apply_opts opts;
-	struct q2_budget budget = {0};
-	struct q2_io *io = above(base, &budget), *again;
-	struct views now;
-	struct q2_err err = {0};
-	char where[64];
-
-	snprintf(where, sizeof(where), "after %zu writes and %zu bytes", edits,
-		 torn);
-	write_part(p, io, edits, torn);
-	if (before->opens) {
-		look(io, &now);
-		if (!now.opens || !between(&now, before, after))
-			complain("a crash makes it worse", where);
-		view_free(now.at, now.n);
-	}
-	again = above(io, &budget);
-	if (q2_plan_redo(p, again, &opts, &err) != Q2_OK)
-		complain("redo fails", err.text);
-	else if (!same(p, again, done))
-		complain("redo leads elsewhere", where);
-	q2_io_close(again);
-	err = (struct q2_err){0};
-	if (q2_plan_undo(p, io, &opts, &err) != Q2_OK)
-		complain("undo fails", err.text);
-	else if (!same(p, io, base))
-		complain("undo leads elsewhere", where);
-	q2_io_close(io);
-}
-
-/* Every place where writing can stop, or so many of them, evenly. */
-static void crash_everywhere(const struct q2_plan *p, struct q2_io *base,
-			     struct q2_io *done)
-{
-	struct views before, after;
-	size_t places = 0, seen = 0, step;
-
-	for (size_t i = 0; i < p->edits.n; i++)
-		places += 1 + p->edits.at[i].len / SECTOR;
-	step = crashes_max ? places / crashes_max + 1 : 0;
-	if (step == 0)
-		return;
-	look(base, &before);
-	look(done, &after);
-	for (size_t i = 0; i < p->edits.n && held; i++) {
-		const struct q2_edit *e = &p->edits.at[i];
-		size_t torn = 0;
-
-		/* A write stops between sectors of the medium. */
-		do {
-			if (seen++ % step == 0)
-				crash_at(p, base, done, i, torn, &before,
-					 &after);
-			torn += torn ? SECTOR : SECTOR - e->offset % SECTOR;
-		} while (torn < e->len && held);
-	}
-	view_free(before.at, before.n);
-	view_free(after.at, after.n);
-}
-
 static void repair_all(struct q2_io *base)
 {
 	static const struct q2_apply_opts opts;
@@ -251,7 +146,6 @@ static void repair_all(struct q2_io *base)
 	if (second && q2_plan_edits(second))
 		complain("a second plan is not empty", "");
 	q2_plan_free(second);
-	crash_everywhere(p, base, io);
 	if (q2_plan_undo(p, io, &opts, &err) != Q2_OK)
 		complain("undo fails", err.text);
 	else if (!same(p, io, base))
@@ -297,10 +191,8 @@ int main(int argc, char *argv[])
 	unsigned passed = 0, failed = 0;
 	int c;
 
-	while ((c = getopt(argc, argv, "c:l:")) != -1)
-		if (c == 'c')
-			crashes_max = (unsigned)atoi(optarg);
-		else if (c == 'l')
+	while ((c = getopt(argc, argv, "l:")) != -1)
+		if (c == 'l')
 			known = optarg;
 		else
 			return 2;
