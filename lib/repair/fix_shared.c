@@ -16,7 +16,8 @@
 #include "image/inflate.h"
 #include "repair/repair.h"
 
-/* Bytes of copies: some, or twice what the file stores. */
+/* Bytes of copies: some, or twice what the file stores.  If more are needed none is
+ * made: a part would leave the next repair something to do, and so on. */
 #define COPIES_MIN (UINT64_C(16) << 20)
 #define TRIES 8u /* copies of tables show what these share */
 
@@ -25,6 +26,8 @@ struct shared {
 	struct q2_inflate *inflate;
 	uint8_t *bytes; /* a cluster */
 	uint64_t copied;
+	bool counting;	 /* nothing is copied */
+	uint64_t needed; /* bytes, if it were */
 	bool progress;
 	bool noted; /* that encrypted data stays where it is */
 };
@@ -157,9 +160,12 @@ static enum q2_status copy_out(struct shared *s, const struct q2_owner *o,
 	bool ok;
 	enum q2_status st;
 
-	if (!q2_want(r, why) || is_fixed(s, o) || s->copied + cs > q2_max(COPIES_MIN,
-							   2 * r->base->stored))
+	if (!q2_want(r, why) || is_fixed(s, o))
 		return Q2_OK;
+	if (s->counting) {
+		s->needed += cs;
+		return Q2_OK;
+	}
 	st = read_owner(s, o, &ok);
 	if (st != Q2_OK || !ok)
 		return st;
@@ -305,6 +311,53 @@ static bool needed(const struct q2_repair *r)
 	return false;
 }
 
+/* Whether there are too many for copies; that is said once. */
+static enum q2_status too_many(struct shared *s, bool aliases, bool *many)
+{
+	struct q2_repair *r = s->r;
+	uint64_t cs = r->c->img.geom.cluster_size;
+	uint64_t most = q2_max(COPIES_MIN, 2 * r->base->stored);
+	uint32_t action;
+	enum q2_status st = Q2_OK;
+
+	s->counting = true;
+	s->needed = 0;
+	if (aliases)
+		s->needed = r->counts[Q2_P_L1_ALIAS] * cs;
+	else
+		st = all_clusters(s);
+	s->counting = false;
+	*many = q2_add_sat(s->copied, s->needed) > most;
+	if (st != Q2_OK || !*many || r->crowded)
+		return st;
+	r->crowded = true;
+	st = q2_act(r, aliases ? Q2_P_L1_ALIAS : Q2_P_CROSS_LINK,
+		    Q2_EFFECT_SUSPECT, NULL, &action,
+		    "copies for all who share clusters would take %llu bytes, "
+		    "far more than the file holds: none is made",
+		    (unsigned long long)s->needed);
+	if (st == Q2_OK)
+		r->plan->actions.at[action].note = true;
+	return st;
+}
+
+static enum q2_status one_try(struct shared *s)
+{
+	struct q2_repair *r = s->r;
+	bool many = false;
+	enum q2_status st = Q2_OK;
+
+	if (q2_found_any(r, Q2_P_L1_ALIAS))
+		st = too_many(s, true, &many);
+	for (size_t i = 0; i < r->findings.n && st == Q2_OK && !many; i++)
+		if (r->findings.at[i].problem->number == Q2_P_L1_ALIAS)
+			st = split_alias(s, &r->findings.at[i]);
+	if (st != Q2_OK || s->progress)
+		return st;
+	st = too_many(s, false, &many);
+	return st == Q2_OK && !many ? all_clusters(s) : st;
+}
+
 enum q2_status q2_fix_shared(struct q2_repair *r)
 {
 	struct shared s = {.r = r, .progress = true};
@@ -322,11 +375,7 @@ enum q2_status q2_fix_shared(struct q2_repair *r)
 	for (unsigned tries = 0; tries < TRIES && st == Q2_OK && s.progress;
 	     tries++) {
 		s.progress = false;
-		for (size_t i = 0; i < r->findings.n && st == Q2_OK; i++)
-			if (r->findings.at[i].problem->number == Q2_P_L1_ALIAS)
-				st = split_alias(&s, &r->findings.at[i]);
-		if (st == Q2_OK && !s.progress)
-			st = all_clusters(&s);
+		st = one_try(&s);
 		q2_inflate_free(s.inflate);
 		s.inflate = NULL;
 		if (st == Q2_OK)

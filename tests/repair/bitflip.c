@@ -5,6 +5,8 @@
  * SPDX-License-Identifier: MIT
  *
  * usage: bitflip IMAGE [-v] [-k KIND] [-d DIR -e N]
+ *        bitflip IMAGE -f DIR -e N
+ *        bitflip IMAGE -j RESULT
  *
  * For each flip the plan for everything (-y) is made and carried out in memory.
  * Prints a line "KIND flips same differs loss erased unclean" for each kind of
@@ -12,7 +14,9 @@
  * many of those the plan admits to, how often a cluster of guest data of the sound
  * image ends with a refcount of 0, and how often the result is not clean.  With -v
  * each flip that is not as before is told.  With -d every Nth repaired image is
- * stored for other programs to judge.
+ * stored for other programs to judge.  With -f nothing is repaired: every Nth damaged
+ * image is stored.  With -j a result of other programs is judged: exit status 1 if
+ * guest data of the sound image has a refcount of 0 there, or cannot be found at all.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -203,7 +207,9 @@ static void store(const struct q2_io *over, const char *dir, enum kind kind,
 
 struct options {
 	bool verbose;
+	bool damaged; /* these are stored */
 	const char *dir;
+	const char *result;
 	unsigned every;
 	unsigned seen;
 };
@@ -225,9 +231,17 @@ static void one_flip(const struct image *m, enum kind kind, uint32_t at, unsigne
 	bool same = false, erased = false, opens;
 	const char *loss;
 
+	if (o->damaged && o->seen++ % o->every)
+		goto out;
 	m->bytes[at] ^= (uint8_t)(1u << bit);
 	if (q2_io_memory(m->bytes, m->size, &io, NULL) != Q2_OK)
 		die("no memory");
+	if (o->damaged) {
+		store(io, o->dir, kind, at, bit);
+		q2_io_close(io);
+		m->bytes[at] ^= (uint8_t)(1u << bit);
+		goto out;
+	}
 	if (q2_plan_make(io, &popts, &plan, &plan_res, &err) != Q2_OK) {
 		fprintf(stderr, "bitflip: %s+%u bit %u: %s\n", names[kind], at, bit, err.text);
 		exit(1);
@@ -265,11 +279,33 @@ static void one_flip(const struct image *m, enum kind kind, uint32_t at, unsigne
 	if (o->dir && plan->edits.n && o->seen++ % o->every == 0 && !res.corruptions)
 		store(over, o->dir, kind, at, bit);
 	view_free(views, n);
-	free(counts);
 	q2_io_close(over);
 	q2_plan_free(plan);
 	q2_io_close(io);
 	m->bytes[at] ^= (uint8_t)(1u << bit);
+out:
+	free(counts);
+}
+
+/* Whether all clusters of guest data still have a refcount. */
+static int judge(const struct image *m, const char *path)
+{
+	struct view views[VIEWS] = {0};
+	uint8_t *counts = calloc(1, m->clusters + 1);
+	struct q2_check_result res;
+	struct q2_io *io;
+	size_t n = 0;
+	bool erased;
+
+	if (q2_io_open(path, &io, NULL) != Q2_OK)
+		die("cannot open a result");
+	erased = !view_all(io, views, &n, NULL, &res, counts, m->clusters);
+	for (uint64_t i = 0; i < m->clusters; i++)
+		erased |= m->data[i] && !counts[i];
+	view_free(views, n);
+	free(counts);
+	q2_io_close(io);
+	return erased;
 }
 
 static void load(const char *path, struct image *m)
@@ -301,7 +337,7 @@ int main(int argc, char *argv[])
 	struct flips f = {0};
 	int only = -1, c;
 
-	while ((c = getopt(argc, argv, "vk:d:e:")) != -1)
+	while ((c = getopt(argc, argv, "vk:d:e:f:j:")) != -1)
 		switch (c) {
 		case 'v':
 			o.verbose = true;
@@ -310,8 +346,15 @@ int main(int argc, char *argv[])
 			for (only = 0; only < KINDS && strcmp(names[only], optarg); only++)
 				;
 			break;
+		case 'f':
+			o.damaged = true;
+			o.dir = optarg;
+			break;
 		case 'd':
 			o.dir = optarg;
+			break;
+		case 'j':
+			o.result = optarg;
 			break;
 		case 'e':
 			o.every = (unsigned)atoi(optarg);
@@ -320,9 +363,11 @@ int main(int argc, char *argv[])
 			return 2;
 		}
 	if (optind + 1 != argc || o.every == 0)
-		die("usage: bitflip IMAGE [-v] [-k KIND] [-d DIR -e N]");
+		die("usage: bitflip IMAGE [-v] [-k KIND] [-d DIR -e N] [-f DIR] [-j RESULT]");
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	load(argv[optind], &m);
+	if (o.result)
+		return judge(&m, o.result);
 	collect(&f, &m);
 	for (size_t i = 0; i < f.n; i++)
 		for (unsigned bit = 0; bit < 8; bit++)

@@ -4,9 +4,12 @@
 #
 # SPDX-License-Identifier: MIT
 #
-# usage: bitflip.sh BUILD_DIR [table]
+# usage: bitflip.sh BUILD_DIR [table|beside]
 #
-# Prints "bitflip: N passed, N failed".  With "table", the table as well.
+# Prints "bitflip: N passed, N failed".  With "table", the table as well.  With "beside",
+# nothing but a table in Markdown: every STRIDEth (101) flip is given to
+# `qemu-img check -r all` and to `qcow2-fsck -y`, and qemu-img reads and checks both
+# results.
 set -u
 
 build=$(cd "$1" && pwd)
@@ -103,8 +106,62 @@ promise() {
 }
 
 
+# What QEMU reads of all disks of an image.
+all_disks() { # image
+	local name
+	timeout 20 qemu-img convert -f qcow2 -O raw "$1" disk.tmp 2>/dev/null || return
+	sha256sum <disk.tmp
+	timeout 20 qemu-img snapshot -l "$1" 2>/dev/null | awk 'NR > 2 {print $2}' | grep -v '^lost+found' |
+		while read -r name; do
+			timeout 20 qemu-img convert -f qcow2 -l "snapshot.name=$name" -O raw "$1" disk.tmp 2>/dev/null || return
+			sha256sum <disk.tmp
+		done
+}
+
+# "KIND TOOL same erased unclean" of one result, of which the first says more.
+judge_result() { # original result kind tool
+	local same=0 erased=0 unclean=0
+	[ "$(all_disks "$2")" = "$(cat "$1.disks")" ] && same=1
+	"$build/tests/bitflip" "$1.qcow2" -j "$2" 2>/dev/null || erased=1
+	timeout 20 qemu-img check -q -f qcow2 "$2" >/dev/null 2>&1 || unclean=1
+	echo "$3 $4 $same $erased $unclean"
+}
+
+beside() {
+	local name image kind
+	for name in "${images[@]}"; do
+		mkdir "damaged-$name"
+		all_disks "$name.qcow2" >"$name.disks"
+		"$build/tests/bitflip" "$name.qcow2" -f "damaged-$name" -e "${STRIDE:-101}" >/dev/null
+		for image in "damaged-$name"/*.qcow2; do
+			kind=$(basename "$image")
+			kind=${kind%-*-*}
+			cp --sparse=always "$image" qemu.tmp
+			timeout 20 qemu-img check -q -r all -f qcow2 qemu.tmp >/dev/null 2>&1
+			judge_result "$name" qemu.tmp "$kind" qemu
+			cp --sparse=always "$image" ours.tmp
+			timeout 20 "$build/bin/qcow2-fsck" -q -y --no-journal ours.tmp >/dev/null 2>&1
+			judge_result "$name" ours.tmp "$kind" ours
+			rm -f "$image" ours.tmp* qemu.tmp
+		done
+	done >beside.txt
+	echo "Every ${STRIDE:-101}th flip of a bit in the metadata of ${#images[@]} images, as \`qemu-img\` reads the results:"
+	echo
+	echo "| the flip is in | flips | \`qemu-img check -r all\`: as before | intact data freed | not clean | \`qcow2-fsck -y\`: as before | intact data freed | not clean |"
+	echo "|---|--:|--:|--:|--:|--:|--:|--:|"
+	awk '{n[$1, $2]++; same[$1, $2] += $3; erased[$1, $2] += $4; unclean[$1, $2] += $5; kind[$1] = 1}
+		function part(k) {
+			return sprintf(" %d (%.0f %%) | %d | %d |", same[k], 100 * same[k] / n[k], erased[k], unclean[k])
+		}
+		END {for (k in kind) print "| " k " | " n[k, "qemu"] " |" part(k SUBSEP "qemu") part(k SUBSEP "ours")}' beside.txt | sort
+}
+
 make_images || exit 1
 images=(plain small snapshots compressed extended bitmaps)
+if [ "$mode" = beside ]; then
+	beside
+	exit
+fi
 for name in "${images[@]}"; do
 	while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
 	one "$name" &
