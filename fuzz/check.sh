@@ -86,7 +86,7 @@ over_corpus() { # target
 for target in $("$fuzz" --help | sed -n '/^targets:/,$s/^  \([a-z-]*\) .*/\1/p'); do
 	over_corpus "$target"
 	case $target in
-	repair | crash-repair | plan)
+	repair | crash-repair | rescue | plan)
 		run_known 45 "target $target over all cases" "$target" small
 		for profile in 0 1 2 3 4 5; do
 			run_known 8 "target $target, generated" "$target" -n $((count / 2)) -s 1000 -p $profile

@@ -22,14 +22,16 @@ step() { # name arguments...
 	LLVM_PROFILE_FILE=$tmp/raw/$name-%p.profraw "$q2fuzz" "$@" -k $known >/dev/null 2>&1
 }
 
-# A run that aborts leaves nothing: each target and file by itself where that may be.
+# A run that aborts leaves nothing: then each file by itself.
 corpus_step() {
-	local target file
+	local target file files
 	for target in $("$q2fuzz" --help | sed -n '/^targets:/,$s/^  \([a-z-]*\) .*/\1/p'); do
 		case $target in
-		repair | crash-repair | plan)
-			for file in $(jq -r --arg t "$target" '.images[] | select((.open // []) | index($t) | not) | .file' "$corpus/MANIFEST.json"); do
-				step "$target-$(basename "$file")" "$target" "$corpus/$file"
+		repair | crash-repair | rescue | plan)
+			mapfile -t files < <(jq -r --arg t "$target" '.images[] | select((.open // []) | index($t) | not) | .file' "$corpus/MANIFEST.json" | sed "s|^|$corpus/|")
+			step "$target" "$target" "${files[@]}" && continue
+			for file in "${files[@]}"; do
+				step "$target-$(basename "$file")" "$target" "$file"
 			done
 			;;
 		*) step "$target" "$target" "$corpus" ;;
@@ -55,13 +57,13 @@ for target in check map write chain; do
 	step "faults-$target" $target -f "$corpus/seeds" "$corpus/field" "$corpus/regress"
 done
 table faults
-for target in open walk check snapshot bitmap compressed map chain dump write plan; do
+for target in open walk check snapshot bitmap compressed map chain dump write rescue plan; do
 	step "gen-$target" $target -n "${COUNT:-1000}"
 done
 table generated
 
 # Files that need a file system or a network: no target may touch these.
-outside='lib/(io/(file|lock|create|target|nbd)|map/(scan|link|folder|lint)|dump/(inplace.*|journal|raw|dump|append_file)|repair/(journal|stored|discard|backup)|crypt/.*)\.c'
+outside='lib/(io/(file|lock|create|target|nbd)|map/(scan|link|folder|lint)|dump/(inplace.*|journal|raw|dump|guest)|check/chk_chain|image/allow|repair/(journal|stored|discard|backup)|crypt/.*)\.c'
 join -t "$(printf '\t')" -j 1 "$tmp/corpus.tsv" "$tmp/faults.tsv" | join -t "$(printf '\t')" -j 1 - "$tmp/generated.tsv" |
 	awk -F '\t' -v outside="$outside" '
 	function p(a, b) { return b ? sprintf("%.1f", 100 * a / b) : "-" }

@@ -32,7 +32,7 @@ const struct q2f_target *q2f_target(const char *name);
 
 q2f_fn q2f_open, q2f_walk, q2f_check, q2f_snapshot, q2f_bitmap, q2f_compressed,
 	q2f_repair, q2f_crash_repair, q2f_plan, q2f_map, q2f_chain, q2f_dump,
-	q2f_write;
+	q2f_write, q2f_rescue;
 
 /* ------------------------------------------------------------------- input */
 #define Q2F_TRAILER 32u
@@ -40,7 +40,8 @@ q2f_fn q2f_open, q2f_walk, q2f_check, q2f_snapshot, q2f_bitmap, q2f_compressed,
 enum q2f_flag {
 	Q2F_DATA = 1 << 0, /* inflate compressed clusters */
 	Q2F_FULL = 1 << 1, /* locate every finding */
-	Q2F_ALL = 1 << 2   /* repair: also what is not safe */
+	Q2F_ALL = 1 << 2,  /* repair: also what is not safe */
+	Q2F_RESCUE = 1 << 3 /* repair: search the file for what is lost */
 };
 
 /* The trailer, big-endian: "Q2CT", version 1, flags, u16 pick, u32 fail_alloc,

@@ -50,6 +50,23 @@ static uint64_t digest(uint64_t seed, const struct q2_finding *f)
 	return seed;
 }
 
+/* Whatever the image holds, a message is one line of printable text. */
+static void judge_message(const struct q2_finding *f)
+{
+	char text[160], small[8];
+	size_t n = q2_finding_message(f, text, sizeof(text));
+
+	if (strlen(text) != (n < sizeof(text) ? n : sizeof(text) - 1))
+		q2f_violation("I-6", "a message of %zu bytes", n);
+	for (size_t i = 0; text[i]; i++)
+		if ((unsigned char)text[i] < ' ' || text[i] == 127)
+			q2f_violation("I-6", "a message with byte %d",
+				      text[i]);
+	if (q2_finding_message(f, small, sizeof(small)) != n ||
+	    strncmp(small, text, sizeof(small) - 1) != 0)
+		q2f_violation("I-6", "a message depends on the room for it");
+}
+
 static void on_found(void *ctx, const struct q2_finding *f)
 {
 	struct listener *l = ctx;
@@ -60,6 +77,8 @@ static void on_found(void *ctx, const struct q2_finding *f)
 	if ((f->fields & Q2_F_TEXT) && f->text_len > sizeof(f->text))
 		q2f_violation("I-6", "a finding's text of %u bytes",
 			      f->text_len);
+	if (q2f_thorough)
+		judge_message(f);
 	s->digest = digest(s->digest, f);
 	s->findings++;
 	s->corrupt += f->problem->severity == Q2_CORRUPT;

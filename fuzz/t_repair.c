@@ -35,7 +35,8 @@ static enum q2_status make_plan(const struct q2f_input *in, struct q2_io *io,
 				struct q2_plan_result *result)
 {
 	struct q2_plan_opts opts = {
-		.flags = in->ctl.flags & Q2F_ALL ? Q2_PLAN_ALL : 0,
+		.flags = (in->ctl.flags & Q2F_ALL ? Q2_PLAN_ALL : 0) |
+			 (in->ctl.flags & Q2F_RESCUE ? Q2_PLAN_RESCUE : 0),
 	};
 	struct q2_err err = {0};
 	enum q2_status st = q2_plan_make(io, &opts, plan, result, &err);
@@ -220,6 +221,23 @@ int q2f_repair(const uint8_t *data, size_t size)
 	return 0;
 }
 
+/* Where roots are lost, and found again, the disk may be another one than before:
+ * what the guest reads is not compared. */
+int q2f_rescue(const uint8_t *data, size_t size)
+{
+	struct q2f_input in = q2f_split(data, size);
+	struct repair r;
+
+	in.ctl.flags = Q2F_ALL | Q2F_RESCUE;
+	if (!start(&r, &in))
+		return 0;
+	apply(&r);
+	judge_result(&r);
+	undo(&r, r.image, "R-6");
+	finish(&r);
+	return 0;
+}
+
 /* A crash after `n` events, of which the last write got through in part. */
 static void crash(struct repair *r, size_t n, size_t torn, const uint8_t *end)
 {
@@ -317,6 +335,33 @@ static void round_trip(const struct repair *r)
 	q2_io_close(again);
 }
 
+/* A journal says how far its image is, and that is what is read. */
+static void states(const struct repair *r)
+{
+	static const enum q2_plan_state order[] = {
+		Q2_STATE_APPLYING, Q2_STATE_FINISHED, Q2_STATE_UNDOING,
+		Q2_STATE_UNDONE, Q2_STATE_APPLYING};
+	struct q2_plan_info info;
+	struct q2_plan *plan;
+	struct q2_io *file;
+
+	if (q2_io_memory_rw("", 0, 0, &file, NULL) != Q2_OK)
+		abort();
+	if (q2_pf_write(r->plan, Q2_PLAN_JOURNAL, 1, file, NULL) != Q2_OK)
+		q2f_violation("P-1", "a journal cannot be stored");
+	for (size_t i = 0; i < sizeof(order) / sizeof(*order); i++) {
+		if (q2_pf_add_state(file, order[i], i, false, NULL) != Q2_OK)
+			q2f_violation("P-1", "state %zu cannot be added", i);
+		if (q2_pf_read(file, 0, &plan, &info, NULL) != Q2_OK)
+			q2f_violation("P-1", "a journal cannot be read");
+		q2_plan_free(plan);
+		if (info.state != order[i] || info.changed != i)
+			q2f_violation("P-1", "state %d instead of %d",
+				      (int)info.state, (int)order[i]);
+	}
+	q2_io_close(file);
+}
+
 int q2f_plan(const uint8_t *data, size_t size)
 {
 	struct q2f_input in = q2f_split(data, size);
@@ -335,6 +380,7 @@ int q2f_plan(const uint8_t *data, size_t size)
 	if (!start(&r, &in))
 		return 0;
 	round_trip(&r);
+	states(&r);
 	finish(&r);
 	return 0;
 }

@@ -21,6 +21,7 @@
 #define DISK_MAX (UINT64_C(160) << 10)
 #define OPS 8u
 #define CRASH_OPS 3u
+#define LONG 30u
 
 void die(const char *format, ...)
 {
@@ -213,6 +214,11 @@ int q2f_write(const uint8_t *data, size_t size)
 		}
 		if (good)
 			runs(&s, &in);
+		for (unsigned i = 0; good && q2f_thorough && i < 6; i++) {
+			s.seed += UINT64_C(0x9e3779b97f4a7c15);
+			s.ops = s.seed % 8 == 7 ? CRASH_OPS : LONG;
+			runs(&s, &in);
+		}
 	}
 	if (s.view.n != SIZE_MAX)
 		q2f_own_free(s.view.bytes);

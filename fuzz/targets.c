@@ -16,6 +16,7 @@ const struct q2f_target q2f_targets[] = {
 	{"compressed", q2f_compressed, "compressed clusters"},
 	{"repair", q2f_repair, "plan, apply, check, plan again, undo"},
 	{"crash-repair", q2f_crash_repair, "repairs that stop after any write"},
+	{"rescue", q2f_rescue, "repairs that search the file"},
 	{"plan", q2f_plan, "stored plans"},
 	{"map", q2f_map, "rows, layout and costs, and what they read as"},
 	{"chain", q2f_chain, "several files in one input"},
