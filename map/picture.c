@@ -3,8 +3,6 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <langinfo.h>
-#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -23,16 +21,20 @@ static bool is_dumb(void)
 	return term == NULL || *term == '\0' || strcmp(term, "dumb") == 0;
 }
 
+/* What the locale is called says it, and needs none of its files: a program that
+ * is confined cannot read them. */
 static bool is_utf8(void)
 {
-	locale_t locale = newlocale(LC_CTYPE_MASK, "", (locale_t)0);
-	bool yes;
+	static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
 
-	if (locale == (locale_t)0)
-		return false;
-	yes = strcmp(nl_langinfo_l(CODESET, locale), "UTF-8") == 0;
-	freelocale(locale);
-	return yes;
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		const char *value = getenv(names[i]);
+
+		if (value && *value)
+			return strcasestr(value, "UTF-8") ||
+			       strcasestr(value, "UTF8");
+	}
+	return false;
 }
 
 static unsigned width(void)

@@ -230,6 +230,10 @@ def test_terminals():
     check("NO_COLOR", "\x1b" not in text and "\u2588" in text)
     text = on_terminal(80, *blocks, LC_ALL="C.UTF-8", TERM="dumb", NO_COLOR="")
     check("TERM=dumb", text.isascii() and "\x1b" not in text)
+    for name, utf8 in (("en_GB.utf8", True), ("C.UTF-8@euro", True),
+                       ("POSIX", False), ("de_DE.ISO-8859-1", False)):
+        text = run(*blocks, LC_ALL="", LC_CTYPE=name, LANG="C.UTF-8").decode()
+        check("LC_CTYPE=" + name, text.isascii() != utf8)
     text = on_terminal(80, *blocks, LC_ALL="C", TERM="xterm", NO_COLOR="")
     check("LC_ALL=C", text.isascii() and "\x1b[34m" in text)
     # The legend's sums, and one character for each cell, as the list has them.
