@@ -137,6 +137,8 @@ void q2_run_at(const struct q2_geom *g, const uint8_t *bytes, uint64_t n,
 	if (e.faults & UNREADABLE_FAULTS) {
 		out->kind = Q2_MAP_UNREADABLE;
 		out->why = Q2_WHY_L2_ENTRY;
+		if (e.type == Q2_L2_COMPRESSED)
+			out->stored = e.host.len;
 		cut(g, out, g->cluster_size);
 		return;
 	}

@@ -50,20 +50,44 @@ static enum q2_problem_id problem_of_l2(const struct q2_extent *e)
 	return e->stored ? Q2_P_COMPRESSED_OUTSIDE : Q2_P_L2_ENTRY_OUTSIDE;
 }
 
-static const struct q2_problem *problem_of(const struct q2_extent *e)
+/* The check names what the header says of an L1 table before it tries to read that;
+ * `or` if the header says nothing. */
+static enum q2_problem_id problem_of_l1(const struct q2_layer *layer,
+					enum q2_problem_id or)
+{
+	static const struct {
+		enum q2_header_fault_id fault;
+		enum q2_problem_id id;
+	} table[] = {
+		{Q2_HF_L1_UNALIGNED, Q2_P_L1_OFFSET_UNALIGNED},
+		{Q2_HF_L1_ZERO, Q2_P_L1_OFFSET_ZERO},
+		{Q2_HF_L1_OUTSIDE, Q2_P_L1_OUTSIDE},
+	};
+
+	if (layer->map.tree.id != Q2_TREE_ACTIVE)
+		return or;
+	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
+		if (q2_header_has(&layer->opened.faults, table[i].fault))
+			return table[i].id;
+	return or;
+}
+
+static const struct q2_problem *problem_of(const struct q2_layer *layer,
+					   const struct q2_extent *e)
 {
 	switch (e->why) {
 	case Q2_WHY_NONE:
 		return NULL;
 	case Q2_WHY_L1_MISSING:
-		return q2_problem(Q2_P_L1_TOO_SMALL);
+		return q2_problem(problem_of_l1(layer, Q2_P_L1_TOO_SMALL));
+	case Q2_WHY_L1_READ:
+		return q2_problem(problem_of_l1(layer, Q2_P_UNREADABLE));
 	case Q2_WHY_L1_ENTRY:
 		return q2_problem(e->faults & Q2_EF_UNALIGNED ?
 					  Q2_P_L1_UNALIGNED :
 					  Q2_P_L1_ENTRY_OUTSIDE);
 	case Q2_WHY_L2_ENTRY:
 		return q2_problem(problem_of_l2(e));
-	case Q2_WHY_L1_READ:
 	case Q2_WHY_L2_READ:
 		break;
 	}
@@ -88,7 +112,7 @@ static struct q2_row row_of(const struct walk *w, const struct q2_piece *p)
 			   .stored = e->stored,
 			   .depth = p->depth,
 			   .content = contents[e->kind],
-			   .problem = problem_of(e)};
+			   .problem = problem_of(chain->layers[p->depth], e)};
 
 	if (e->has_host)
 		r.flags |= Q2_ROW_HOST;

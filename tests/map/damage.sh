@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# damage.sh - qcow2-map on damaged images: it says what the check says, and no more
+# than the file holds.
+# SPDX-License-Identifier: MIT
+#
+# usage: damage.sh BUILD_DIR
+#
+# On every golden case, and on images of the fuzzer's generator.
+set -u
+export LC_ALL=C
+
+build=$(cd "${1:?usage: damage.sh BUILD_DIR}" && pwd)
+map=$build/bin/qcow2-map
+fsck=$build/bin/qcow2-fsck
+here=$(cd "$(dirname "$0")" && pwd)
+dir=$(mktemp -d -p "${TMPDIR:-/dev/shm}" 2>/dev/null || mktemp -d) || exit 1
+trap '[ $BASHPID != $$ ] || rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+
+# What must hold of a map, $f being the report of the check and $c the exit status:
+# a row that is not readable has a name, which the check has given, too; all others
+# that have a place have it in the file; every byte is in one row; and the status
+# tells of rows that are not readable.
+# shellcheck disable=SC2016
+extents_hold='
+	($f[0].images[0].findings | map(.id) | unique) as $ids
+	| [.extents[] | select(.state == "unreadable")] as $lost
+	| ($lost | map(.problem as $p | $ids | index($p) != null) | all)
+	and (($c == 4) == (($lost | length) > 0))
+	and ([.extents[] | .length] | add // 0) == ."virtual-size"
+	and (reduce .extents[] as $e ({at: 0, ok: true};
+		.ok = (.ok and $e.start == .at and $e.length > 0) | .at += $e.length) | .ok)
+	and ([.extents[] | select(has("offset") and (.state == "data" or .state == "compressed")) | .offset]
+		| map(. < $size) | all)'
+
+# The layout: the same problems but for advice, and the same verdict; space and
+# snapshots are made of the same survey.
+# shellcheck disable=SC2016
+survey_holds='
+	($f[0].images[0].findings | map(select(.severity != "advice").id) | unique) as $ids
+	| ((.problems | keys) - $ids) == [] and ($ids - (.problems | keys)) == []
+	and .verdict == $f[0].images[0].verdict
+	and (($c == 4) == (.verdict == "corrupt"))'
+
+# image NAME FILE: one line "ok" or "FAILED: …" for each check.
+image() {
+	local name=$1 file=$2 rc size
+	"$fsck" --output=json --all-findings "$file" >f.json 2>/dev/null
+	rc=$?
+	[ $((rc & 8)) = 0 ] || return 0
+	size=$(stat -L -c %s "$file")
+	# A data file is another one: it may be longer.
+	[ ! -f "${file%/*}/$(basename "$file").data" ] && ! grep -qx 'data-file.*' "${3:-/dev/null}" ||
+		size=9223372036854775807
+	"$map" --output=json "$file" >out 2>err
+	rc=$?
+	jq -e --slurpfile f f.json --argjson c $rc --argjson size "$size" "$extents_hold" out >/dev/null &&
+		echo ok || echo "FAILED: extents of $name (status $rc)"
+	"$map" layout --output=json "$file" >out 2>err
+	rc=$?
+	# More owners than can be told apart are refused.
+	if [ $((rc & 8)) != 0 ]; then
+		[ -s err ] && [ ! -s out ] && echo ok || echo "FAILED: layout of $name (status $rc)"
+		return 0
+	fi
+	jq -e --slurpfile f f.json --argjson c $rc "$survey_holds" out >/dev/null &&
+		echo ok || echo "FAILED: layout of $name (status $rc)"
+}
+
+# golden REMAINDER: every second case.
+golden() {
+	local case n=0
+	for case in "$here"/../cases/*/; do
+		n=$((n + 1))
+		[ $((n % 2)) = "$1" ] && [ -f "$case/recipe" ] || continue
+		rm -rf golden
+		mkdir golden
+		"$build/tests/q2mk" "$case/recipe" golden/image.qcow2 2>/dev/null || continue
+		image "$(basename "$case")" golden/image.qcow2 "$case/recipe"
+	done
+}
+
+generated() { # SEED
+	local file
+	"$build/fuzz/q2gen" --seed "$1" --count 25 --out gen >/dev/null 2>&1
+	for file in gen/*; do
+		image "generated ${file#gen/}" "$file" <(echo data-file)
+	done
+}
+
+for part in 0 1; do
+	(
+		trap - EXIT
+		mkdir $part
+		cd $part || exit 1
+		golden $part
+		generated $((part + 1))
+	) >"$part.log" 2>/dev/null &
+done
+wait
+cat 0.log 1.log >all
+grep FAILED all | head -n 20 >&2
+passed=$(grep -c '^ok$' all)
+failed=$(grep -c FAILED all)
+[ "$passed" -gt 1000 ] || failed=$((failed + 1))
+echo "map-damage: $passed passed, $failed failed"
+[ "$failed" = 0 ]
