@@ -363,7 +363,7 @@ test_layers() {
 	exits 0 snapshots --chain --delta=over.qcow2,./clean.qcow2 --output=json over.qcow2
 	# The larger disk has a mebibyte more, and that is all.
 	check 'layers: delta' json '.differing == [{"start": 8388608, "length": 1048576}]'
-	for bad in 0 0,7 0,first ,; do
+	for bad in 0 0,7 0,first ','; do
 		exits 8 snapshots --chain --delta="$bad" over.qcow2
 	done
 	"$map" snapshots --chain over.qcow2 >/dev/full 2>err
