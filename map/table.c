@@ -3,13 +3,17 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <libsmartcols.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
 #include "map.h"
+#ifdef HAVE_SMARTCOLS
+#include <libsmartcols.h>
+#else
+#include "plaincols.h"
+#endif
 
 enum column {
 	C_FILE,
