@@ -19,6 +19,23 @@ B := build/$(VARIANT)
 VERSION := $(shell sed -n 's/.*Q2_VERSION "\(.*\)".*/\1/p' lib/q2.h)
 SONAME := libq2.so.0
 
+# --- variants for other machines, and one without shared libraries -----------------
+CROSS_s390x := s390x-linux-gnu
+CROSS_i386 := i686-linux-gnu
+CROSS_armhf := arm-linux-gnueabihf
+LIBDIR_i386 := i386-linux-gnu
+CROSS := $(CROSS_$(VARIANT))
+STATIC := $(if $(CROSS)$(filter static,$(VARIANT)),-static)
+ifdef CROSS
+SYSROOT := build/sysroot/$(VARIANT)
+MULTIARCH := $(or $(LIBDIR_$(VARIANT)),$(CROSS))
+CROSS_CFLAGS := -isystem $(SYSROOT)/usr/include -isystem $(SYSROOT)/usr/include/$(MULTIARCH)
+CC := $(CROSS)-gcc
+AR := $(CROSS)-ar
+PKG_CONFIG := env PKG_CONFIG_SYSROOT_DIR=$(SYSROOT) \
+	PKG_CONFIG_LIBDIR=$(SYSROOT)/usr/lib/$(MULTIARCH)/pkgconfig pkg-config
+endif
+
 # --- packages: the one place that knows them ---------------------------------------
 BUILD_DEPS_DEBIAN := gcc libc6-dev pkg-config zlib1g-dev libdeflate-dev \
 	libzstd-dev libxxhash-dev libssl-dev libsmartcols-dev libseccomp-dev \
@@ -28,7 +45,11 @@ TEST_DEPS_DEBIAN := $(BUILD_DEPS_DEBIAN) clang check qemu-utils e2fsprogs jq \
 	xfsprogs mount libnbd-dev libnbd-bin nbdkit curl prometheus \
 	prometheus-node-exporter \
 	dosfstools mtools fdisk xxd python3 libqcow-utils libqcow-dev chromium \
-	fonts-dejavu-core
+	fonts-dejavu-core file
+# For check-portable.
+FOREIGN_DEPS_DEBIAN := qemu-user-static gcc-s390x-linux-gnu \
+	libc6-dev-s390x-cross gcc-i686-linux-gnu libc6-dev-i386-cross \
+	gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
 DEPS_FEDORA := gcc glibc-devel pkgconf zlib-devel libdeflate-devel \
 	libzstd-devel xxhash-devel openssl-devel libsmartcols-devel json-c-devel libnbd-devel \
 	libseccomp-devel clang check-devel qemu-img e2fsprogs jq mandoc ShellCheck codespell git xz \
@@ -49,10 +70,10 @@ LIBS := zlib libdeflate libzstd libxxhash libcrypto json-c
 MAP_LIBS := smartcols
 MISSING := $(shell for p in $(firstword $(CC)) $(firstword $(PKG_CONFIG)); do \
 	command -v $$p >/dev/null || echo $$p; done; \
-	for l in $(LIBS) $(MAP_LIBS); do $(PKG_CONFIG) --exists $$l 2>/dev/null || echo $$l; done)
+	for l in $(LIBS) $(if $(STATIC),,$(MAP_LIBS)); do $(PKG_CONFIG) --exists $$l 2>/dev/null || echo $$l; done)
 
 # Optional: images on NBD servers.
-NBD := $(shell $(PKG_CONFIG) --exists libnbd 2>/dev/null && echo libnbd)
+NBD := $(if $(STATIC),,$(shell $(PKG_CONFIG) --exists libnbd 2>/dev/null && echo libnbd))
 # Optional: a filter for system calls.
 SECCOMP := $(shell $(PKG_CONFIG) --exists libseccomp 2>/dev/null && echo libseccomp)
 
@@ -62,6 +83,9 @@ run = $(if $(V),,@echo '  $(1)  $@')
 WARN := -Wall -Wextra -Wconversion -Wsign-conversion -Wcast-qual -Wshadow \
 	-Wvla -Wstrict-prototypes -Wmissing-prototypes
 STD := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
+ifneq ($(filter i386 armhf,$(VARIANT)),)
+STD += -D_TIME_BITS=64
+endif
 ifeq ($(VARIANT),release)
 VFLAGS := -O3 -g -DNDEBUG
 else ifeq ($(VARIANT),debug)
@@ -73,6 +97,8 @@ else ifeq ($(VARIANT),tsan)
 VFLAGS := -O1 -g -fsanitize=thread
 else ifeq ($(VARIANT),clang)
 VFLAGS := -O2 -g
+else ifneq ($(STATIC),)
+VFLAGS := -O2 -g
 else ifeq ($(VARIANT),afl)
 VFLAGS := -O2 -g
 else ifeq ($(VARIANT),lf)
@@ -83,25 +109,26 @@ VFLAGS := -O1 -g -fprofile-instr-generate -fcoverage-mapping
 else ifeq ($(VARIANT),cov)
 VFLAGS := -O0 -g --coverage -DQ2_COVERAGE
 else
-$(error unknown VARIANT '$(VARIANT)': release, debug, clang, asan, tsan, cov, llvmcov, afl or lf)
+$(error unknown VARIANT '$(VARIANT)': release, debug, clang, static, asan, tsan, cov, llvmcov,
+	afl, lf, s390x, i386 or armhf)
 endif
 ifdef WERROR
 WARN += -Werror
 endif
 
 LIB_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LIBS) 2>/dev/null)
-LIB_LIBS := $(shell $(PKG_CONFIG) --libs zlib libdeflate libzstd \
+LIB_LIBS := $(shell $(PKG_CONFIG) $(STATIC:%=-%) --libs zlib libdeflate libzstd \
 	libcrypto json-c 2>/dev/null) -pthread
 # It is loaded when a server is named: see lib/io/nbd_load.h.
 LIB_LIBS += $(if $(NBD),-ldl)
 LIB_CFLAGS += $(if $(NBD),-DHAVE_LIBNBD)
-MAP_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(MAP_LIBS) 2>/dev/null)
+MAP_CFLAGS := $(if $(STATIC),,-DHAVE_SMARTCOLS $(shell $(PKG_CONFIG) --cflags $(MAP_LIBS) 2>/dev/null))
 CLI_CFLAGS := $(if $(SECCOMP),-DHAVE_LIBSECCOMP $(shell $(PKG_CONFIG) --cflags $(SECCOMP)))
-CLI_LINK := $(if $(SECCOMP),$(shell $(PKG_CONFIG) --libs $(SECCOMP)))
-MAP_LINK := $(shell $(PKG_CONFIG) --libs $(MAP_LIBS) 2>/dev/null)
+CLI_LINK := $(if $(SECCOMP),$(shell $(PKG_CONFIG) $(STATIC:%=-%) --libs $(SECCOMP)))
+MAP_LINK := $(if $(STATIC),,$(shell $(PKG_CONFIG) --libs $(MAP_LIBS) 2>/dev/null))
 ALL_CFLAGS = $(STD) $(VFLAGS) $(WARN) -fPIC -fvisibility=hidden -Ilib \
-	$(LIB_CFLAGS) $(CPPFLAGS) $(CFLAGS)
-ALL_LDFLAGS = $(VFLAGS) $(LDFLAGS)
+	$(LIB_CFLAGS) $(CROSS_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+ALL_LDFLAGS = $(VFLAGS) $(STATIC) $(LDFLAGS)
 
 LIB_SRC := $(sort $(wildcard lib/*/*.c))
 CLI_SRC := $(filter lib/cli/%,$(LIB_SRC))
@@ -156,6 +183,12 @@ tools: $(TOOLS)
 bench-programs: $(BENCH)
 	@:
 test-programs: all $(TOOLS) $(UNITS) $(BENCH) $(FUZZ)
+
+# What runs on other machines; and the programs alone, without shared libraries.
+.PHONY: portable-programs static-programs static check-static check-portable
+portable-programs: missing $(PROGRAMS) $(UNITS) $(B)/tests/fixpoint $(B)/tests/q2mk $(B)/fuzz/q2fuzz
+static-programs: missing $(PROGRAMS)
+	@for p in $(PROGRAMS); do $(CROSS:%=%-)strip -o $$p.new $$p && mv $$p.new $$p || exit 1; done
 
 # Rewritten only when the command line changes, so that flags rebuild.
 $(B)/flags: FORCE
@@ -286,7 +319,7 @@ $(B)/tests/test_%: $(B)/tests/unit/test_%.o $(TESTIO) $(B)/libq2.a
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS) \
-		$$($(PKG_CONFIG) --libs check)
+		$$($(PKG_CONFIG) $(STATIC:%=-%) --libs check)
 
 $(B)/man/q2problems.7: $(B)/tests/q2problems
 	@mkdir -p $(@D)
@@ -318,6 +351,21 @@ demo: deps
 bench: deps
 	@$(MAKE) --no-print-directory all bench-programs
 	@bash tests/bench/bench.sh $(B)
+
+# Programs for a rescue system: build/static/bin.
+static:
+	@$(MAKE) --no-print-directory VARIANT=static static-programs
+check-static: deps
+	@$(MAKE) --no-print-directory all tools static
+	@bash tests/portable/static.sh build/static $(B)
+
+# FOREIGN="s390x i386 armhf", EVERY=5: every fifth golden case.
+FOREIGN := s390x i386
+EVERY := 5
+check-portable: deps
+	@sh tests/support/deps.sh '$(FOREIGN_DEPS_DEBIAN)' '' '' ''
+	@$(MAKE) --no-print-directory all tools $(B)/fuzz/q2fuzz
+	@bash tests/portable/run.sh '$(FOREIGN)' '$(EVERY)'
 
 lint: deps
 	@$(MAKE) --no-print-directory all

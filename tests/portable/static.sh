@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# static.sh - programs without shared libraries: in an empty root, and with the
+# same output as the others.
+#
+# SPDX-License-Identifier: MIT
+#
+# usage: static.sh STATIC_BUILD_DIR BUILD_DIR      prints "static: N passed, N failed"
+set -u
+export LC_ALL=C
+
+static=$(cd "$1" && pwd)/bin
+build=$(cd "$2" && pwd)
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+cd "$tmp" || exit 1
+passed=0
+failed=0
+
+verdict() { # what status
+	if [ "$2" = 0 ]; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "static: $1" >&2
+	fi
+}
+
+mkdir -p root/pool
+qemu-img create -q -f qcow2 root/pool/base.qcow2 4M
+qemu-io -c 'write -P 7 1M 512k' root/pool/base.qcow2 >/dev/null
+for name in left right; do
+	(cd root/pool && qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 $name.qcow2 8M &&
+		qemu-io -c 'write -P 9 0 64k' $name.qcow2 >/dev/null)
+done
+(cd root/pool && qemu-img create -q -f qcow2 -b left.qcow2 -F qcow2 'top leaf.qcow2' 8M)
+"$build/tests/q2mk" - root/pool/leak.qcow2 <<'END'
+size 64K
+write 0 2K
+set l2[0][1] = 0
+END
+
+for program in qcow2-fsck qcow2-map qcow2-dump; do
+	file -b "$static/$program" | grep -q 'statically linked'
+	verdict "$program is not static: $(file -b "$static/$program")" $?
+	! ldd "$static/$program" >/dev/null 2>&1
+	verdict "$program: ldd finds libraries" $?
+	# Half of qcow2-dump is libcrypto, of which the linker leaves nothing out.
+	most=$((4 << 20))
+	[ $program != qcow2-dump ] || most=$((6 << 20))
+	[ "$(stat -c %s "$static/$program")" -le $most ]
+	verdict "$program is larger than $most bytes" $?
+	cp "$static/$program" root/
+done
+
+# In a root that holds nothing but them and the images.  As somebody else than root
+# a namespace of one's own is needed.
+jail() {
+	if [ "$(id -u)" = 0 ]; then
+		chroot root "$@"
+	else
+		unshare -r chroot root "$@"
+	fi
+}
+same() { # what program arguments...
+	local program=$1 status
+	shift
+	(cd root && "$build/bin/$program" "$@") >here 2>here.err
+	status=$?
+	jail "/$program" "$@" >there 2>there.err
+	[ $? = $status ] && cmp -s here there && cmp -s here.err there.err && [ -s there ]
+	verdict "$program $*: not the same in an empty root: $(head -n 1 there.err)" $?
+}
+same qcow2-fsck pool/base.qcow2
+same qcow2-fsck --output=json pool/left.qcow2 pool/leak.qcow2
+same qcow2-map extents --chain --output=json 'pool/top leaf.qcow2'
+same qcow2-map lint pool/base.qcow2
+same qcow2-dump --digest 'pool/top leaf.qcow2'
+for options in '' --tree --no-headings '--bytes --tree' '-o base,file' '-o ratio,file --tree' \
+	'-o flags' '-o file,ratio,overlays,flags --tree'; do
+	# shellcheck disable=SC2086
+	(cd root && "$build/bin/qcow2-map" audit $options pool) | grep -v 'free' >here
+	# shellcheck disable=SC2086
+	jail /qcow2-map audit $options pool | grep -v 'free' >there
+	[ -s here ] && cmp -s here there || diff here there >&2
+	verdict "audit $options: another table than libsmartcols'" $?
+done
+jail /qcow2-dump 'pool/top leaf.qcow2' /out.raw 2>err
+verdict "qcow2-dump writes an image: $(cat err)" $?
+qemu-img compare -q -f raw -F qcow2 root/out.raw 'root/pool/top leaf.qcow2'
+verdict 'what it wrote is the disk' $?
+jail /qcow2-fsck -y pool/leak.qcow2 >out 2>err
+[ $? = 1 ] && qemu-img check -q root/pool/leak.qcow2
+verdict "qcow2-fsck repairs: $(cat err)" $?
+jail /qcow2-fsck pool/nothing >/dev/null 2>&1
+[ $? = 8 ]
+verdict 'a file that is not there' $?
+echo "static: $passed passed, $failed failed"
+[ $failed = 0 ]
