@@ -29,7 +29,7 @@ export APT_CONFIG
 apt-get update -qq >"$out/apt/log" 2>&1 || true
 cd "$out/debs"
 apt-get download -qq zlib1g-dev libdeflate-dev libzstd-dev libxxhash-dev \
-	libssl-dev libseccomp-dev check libsubunit-dev >>"$out/apt/log" 2>&1 || {
+	libssl-dev libjson-c-dev libseccomp-dev check libsubunit-dev >>"$out/apt/log" 2>&1 || {
 	tail -n 5 "$out/apt/log" >&2
 	exit 1
 }
