@@ -135,6 +135,24 @@ static void save_plan(struct repair *r)
 			  q2_plan_text(r->plan, NULL, Q2_TEXT_BRIEF, &sink));
 }
 
+/* What a plan without writes has to say is why. */
+static void end_with_notes(struct repair *r, bool problems)
+{
+	struct fsck *fsck = r->run.fsck;
+	struct q2_sink sink = fsck_sink(fsck);
+
+	end_without(r, !problems ? NULL
+		    : fsck->options->repair.preen
+			    ? "-p does only what cannot lose anything, which is "
+			      "nothing here; --plan=FILE tells what -y would do; "
+			      "nothing was written"
+			    : "nothing of this can be repaired this way; nothing "
+			      "was written", 0);
+	if (fsck->options->output == OUTPUT_TEXT)
+		fsck_told(fsck, r->run.path,
+			  q2_plan_text(r->plan, NULL, Q2_TEXT_BRIEF, &sink));
+}
+
 static void decide(struct repair *r)
 {
 	struct run *run = &r->run;
@@ -151,13 +169,7 @@ static void decide(struct repair *r)
 			    "fault, please report it",
 			    Q2_EXIT_FAILED);
 	else if (q2_plan_edits(r->plan) == 0)
-		end_without(r, !problems ? NULL
-			    : run->fsck->options->repair.preen
-				    ? "-p does only what cannot lose anything, which is "
-				      "nothing here; --plan=FILE tells what -y would "
-				      "do; nothing was written"
-				    : "nothing of this can be repaired this way; "
-				      "nothing was written", 0);
+		end_with_notes(r, problems);
 	else if (run->fsck->mode == MODE_PLAN)
 		save_plan(r);
 	else if (r->read_only)

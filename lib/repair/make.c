@@ -11,6 +11,7 @@
 #include "repair/rescue.h"
 
 #define ROUNDS 3u
+#define TRIES 6u /* without one kind of problem each */
 
 static enum q2_status one_round(struct q2_repair *r)
 {
@@ -60,6 +61,8 @@ static enum q2_status rounds(struct q2_repair *r, struct q2_plan_result *res)
 	enum q2_status st = q2_recheck(r);
 
 	res->before = r->result;
+	for (unsigned i = 0; i < Q2_NUMBERS; i++)
+		r->at_first[i] = r->counts[i] != 0;
 	if (st != Q2_OK)
 		return st;
 	do {
@@ -83,6 +86,68 @@ static enum q2_status rounds(struct q2_repair *r, struct q2_plan_result *res)
 		res->after = res->before;
 	}
 	return Q2_OK;
+}
+
+/* Back to the beginning, but for what is wanted. */
+static enum q2_status start_again(struct q2_repair *r)
+{
+	q2_checker_free(r->c);
+	q2_io_close(r->io);
+	r->c = NULL;
+	r->io = NULL;
+	r->touches.n = r->findings.n = 0;
+	r->worthless.n = r->released.n = r->named.n = r->keep.n = 0;
+	r->saved.n = r->saved_tables.n = 0;
+	memset(r->bulk, 0, sizeof(r->bulk));
+	r->plan->actions.n = 0;
+	r->order = r->saving = 0;
+	r->append = r->judged = 0;
+	r->changed = r->aliased = r->crowded = false;
+	return q2_io_overlay(r->base, &r->budget, &r->io, r->err);
+}
+
+static enum q2_status tell_left(struct q2_repair *r, unsigned number)
+{
+	uint32_t action;
+	enum q2_status st =
+		q2_act(r, (enum q2_problem_id)number, Q2_EFFECT_NONE, NULL,
+		       &action, "left as it is: with this repaired, the "
+		       "others did not lead to a sound image");
+
+	if (st == Q2_OK)
+		r->plan->actions.at[action].note = true;
+	return st;
+}
+
+/* Where structures lie on one another, what mends one may hurt another.  All but one
+ * kind of problem is tried then, the refcounts, which are made from all others,
+ * being left out first. */
+static enum q2_status all_but_one(struct q2_repair *r,
+				  struct q2_plan_result *res)
+{
+	uint8_t wishes[Q2_NUMBERS];
+	unsigned tries = 0;
+	enum q2_status st = Q2_OK;
+
+	memcpy(wishes, r->wishes, sizeof(wishes));
+	for (unsigned i = Q2_NUMBERS; i-- > 0 && st == Q2_OK &&
+	     res->not_converged && tries < TRIES;) {
+		struct q2_plan_result other = {0};
+
+		if (wishes[i] != Q2_WISH_YES || !r->at_first[i])
+			continue;
+		tries++;
+		memcpy(r->wishes, wishes, sizeof(wishes));
+		r->wishes[i] = Q2_WISH_NO;
+		st = start_again(r);
+		if (st == Q2_OK)
+			st = rounds(r, &other);
+		if (st != Q2_OK || other.not_converged)
+			continue;
+		*res = other;
+		st = tell_left(r, i);
+	}
+	return st;
 }
 
 static void clean_up(struct q2_repair *r)
@@ -123,6 +188,8 @@ enum q2_status q2_plan_make(struct q2_io *io, const struct q2_plan_opts *opts,
 	st = q2_io_overlay(io, &r->budget, &r->io, r->err);
 	if (st == Q2_OK)
 		st = rounds(r, result);
+	if (st == Q2_OK && result->not_converged)
+		st = all_but_one(r, result);
 	if (st == Q2_OK)
 		st = q2_finish(r);
 out:

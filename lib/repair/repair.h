@@ -62,6 +62,7 @@ struct q2_repair {
 	struct q2_check_opts check_opts;
 	struct q2_check_result result; /* of that check */
 	uint64_t counts[Q2_NUMBERS];   /* of its findings, by number */
+	bool at_first[Q2_NUMBERS]; /* whether there were any at first */
 	struct q2_findings findings;   /* those of structures that are few */
 	uint8_t wishes[Q2_NUMBERS];    /* enum q2_wish */
 	uint32_t bulk[Q2_NUMBERS];     /* 1 + the action for many places */

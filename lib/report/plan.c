@@ -267,6 +267,20 @@ static void put_saved(const struct text *t)
 		put_more(t, x->n - some, 4);
 }
 
+static void put_notes(const struct text *t)
+{
+	for (size_t i = 0; i < t->plan->actions.n; i++) {
+		const struct q2_action *a = &t->plan->actions.at[i];
+		const struct q2_problem *p = q2_problem_by_number(a->problem);
+
+		if (!a->note || a->effect != Q2_EFFECT_NONE || p == NULL)
+			continue;
+		q2_buf_format(t->out, "  %s: ", p->id);
+		q2_buf_escape(t->out, a->text, strlen(a->text));
+		q2_buf_char(t->out, '\n');
+	}
+}
+
 static void put_effects(const struct text *t)
 {
 	put_ranges(t, Q2_EFFECT_GAIN, "What the guest gets back:");
@@ -288,6 +302,7 @@ enum q2_status q2_plan_text(const struct q2_plan *plan,
 	q2_buf_pipe(&out, store, sizeof(store), sink->write, sink->ctx);
 	if (flags & Q2_TEXT_BRIEF) {
 		put_effects(&t);
+		put_notes(&t);
 		put_saved(&t);
 		return q2_report_flush(&out);
 	}
