@@ -29,6 +29,7 @@ bool q2_cli_sandbox_calls(unsigned needs)
 #include <unistd.h>
 
 #include <linux/fs.h>
+#include <linux/loop.h>
 #include <seccomp.h>
 
 #define N(array) (sizeof(array) / sizeof(*(array)))
@@ -83,7 +84,8 @@ static const int landlock[] = {444, 445, 446};
 static const int writing[] = {
 	SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(rename), SCMP_SYS(renameat),
 	SCMP_SYS(renameat2), SCMP_SYS(link), SCMP_SYS(linkat),
-	SCMP_SYS(unlink), SCMP_SYS(unlinkat), SCMP_SYS(fallocate), SCMP_SYS(sync_file_range),
+	SCMP_SYS(unlink), SCMP_SYS(unlinkat), SCMP_SYS(flock),
+	SCMP_SYS(fallocate), SCMP_SYS(sync_file_range),
 	SCMP_SYS(sync_file_range2), SCMP_SYS(arm_sync_file_range),
 	SCMP_SYS(utimensat), SCMP_SYS(utimensat_time64), SCMP_SYS(fchmod),
 };
@@ -106,7 +108,7 @@ static const int newer[] = {
 
 static const unsigned long requests[] = {
 	TIOCGWINSZ, 0x5401 /* TCGETS, by which isatty() asks */, BLKGETSIZE64,
-	BLKDISCARD, BLKZEROOUT, FICLONERANGE,
+	BLKDISCARD, BLKZEROOUT, FICLONERANGE, LOOP_GET_STATUS64,
 };
 
 static bool allow_all(scmp_filter_ctx ctx, const int *calls, size_t n)

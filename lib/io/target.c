@@ -16,7 +16,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <linux/falloc.h>
 #include <linux/fs.h>
 
 #include "base/err.h"
@@ -24,9 +23,8 @@
 
 #define PART ".part"
 #define ZEROS_MAX ((size_t)1 << 20)
-/* Longer calls have the page cache take larger blocks of memory, which are rarely
- * those that were in use a moment ago: where memory is not at hand at once, as in
- * virtual machines, that costs several times the copying itself. */
+/* Longer calls have the page cache take larger blocks, which were rarely in use a
+ * moment ago: in virtual machines these cost several times the copying. */
 #define WRITE_MAX ((size_t)128 << 10)
 
 struct q2_target {

@@ -103,7 +103,7 @@ test_kills() {
 	# Killed again and again, until it gets through.
 	rm -f new.img*
 	for ((i = 1; i < 60; i++)); do
-		FAULT_AT=40:KILL \
+		FAULT_AT=400:KILL \
 			"$dump" --resume -O qcow2 --extended-l2 --cluster-size=2M long.qcow2 new.img >out 2>err &&
 			break
 	done 2>/dev/null

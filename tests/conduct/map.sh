@@ -142,7 +142,7 @@ test_policy() {
 	check 'loop: called one' err_has loop
 	exits 0 loop.qcow2
 	exits 8 --chain --allow-any-path remote.qcow2
-	check 'URL: not followed' err_has 'only files'
+	check 'URL: not followed' err_has 'it is on a server'
 	exits 0 remote.qcow2
 	cp over.qcow2 probe.qcow2
 	qemu-img rebase -q -u -f qcow2 -b clean.qcow2 -F '' probe.qcow2 2>/dev/null ||
