@@ -85,7 +85,7 @@ judge_refusal() {
 # Ours refuses what qemu-img reads without a word: entries that lead out of the
 # file, streams that it cuts off.  It must say where, and salvage the same.
 judge_stricter() {
-	verdict "$(grep -q 'guest range [0-9]* to [0-9]*: ' got.err && echo 0 || echo 1)" \
+	verdict "$(grep -q 'guest range [0-9]* to [0-9]* of .*\.qcow2.: ' got.err && echo 0 || echo 1)" \
 		"refused: $(tail -n 1 got.err)"
 	verdict "$([ ! -e got.raw ] && [ ! -e got.raw.part ] && echo 0 || echo 1)" 'a file was left'
 	local rc=0
