@@ -20,7 +20,8 @@ int map_confine(struct map *map, const struct verb *verb, char *operands[])
 {
 	const struct options *o = map->options;
 	struct q2_cli_sandbox *s = &map->sandbox;
-	unsigned needs = o->audit.to ? Q2_SANDBOX_WRITE : 0;
+	unsigned needs = (o->audit.to ? Q2_SANDBOX_WRITE : 0) |
+			 (verb->threads ? Q2_SANDBOX_THREADS : 0);
 	int status;
 
 	for (size_t i = 0; operands[i]; i++)

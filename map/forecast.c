@@ -243,6 +243,7 @@ static void forecast(struct map *map, char *operands[])
 
 const struct verb map_forecast = {
 	.scans = true,
+	.threads = true,
 	.name = "forecast",
 	.what = "what a commit, or one image of a chain, would take",
 	.tool = {

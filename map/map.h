@@ -126,6 +126,7 @@ struct verb {
 	struct q2_cli_tool tool;
 	unsigned min, max; /* operands */
 	bool scans;	   /* files and folders, and bases beside them */
+	bool threads;
 	void (*run)(struct map *map, char *operands[]);
 };
 
