@@ -297,7 +297,8 @@ enum q2_effect {
 	Q2_EFFECT_NONE,	   /* nothing */
 	Q2_EFFECT_GAIN,	   /* data comes back */
 	Q2_EFFECT_SUSPECT, /* data that may be wrong, and was before */
-	Q2_EFFECT_LOSS	   /* data that was there, or might have been, goes */
+	Q2_EFFECT_LOSS,	   /* data that was there, or might have been, goes */
+	Q2_EFFECT_KEPT	   /* nothing; what has no place gets a home elsewhere */
 };
 Q2_PUBLIC const char *q2_effect_text(enum q2_effect effect);
 

@@ -19,6 +19,7 @@ struct home {
 	uint64_t entries;
 	uint32_t action;
 	uint64_t next; /* the next slot that is free */
+	char name[32];
 };
 
 /* Slots that the orphans take: those of the disk, and more if need be. */
@@ -140,6 +141,20 @@ static enum q2_status write_l1(struct home *h, uint64_t *off)
 	return st;
 }
 
+/* A name that no snapshot has. */
+static enum q2_status pick_name(struct home *h)
+{
+	struct q2_snapedit t;
+	unsigned n = 0;
+	enum q2_status st = q2_snapedit_load(h->r, &t);
+
+	do
+		snprintf(h->name, sizeof(h->name), "lost+found-%u", ++n);
+	while (q2_snapedit_has(&t, h->name));
+	q2_snapedit_free(&t);
+	return st;
+}
+
 static enum q2_status add_record(struct home *h, uint64_t l1)
 {
 	struct q2_repair *r = h->r;
@@ -151,15 +166,10 @@ static enum q2_status add_record(struct home *h, uint64_t l1)
 		.disk_size = h->entries > g->l1_needed ? reach : g->disk_size,
 	};
 	struct q2_snapedit t;
-	char name[32];
-	unsigned n = 0;
 	enum q2_status st = q2_snapedit_load(r, &t);
 
-	do
-		snprintf(name, sizeof(name), "lost+found-%u", ++n);
-	while (q2_snapedit_has(&t, name));
 	if (st == Q2_OK)
-		st = q2_snapedit_add(&t, &s, name);
+		st = q2_snapedit_add(&t, &s, h->name);
 	if (st == Q2_OK)
 		st = q2_snapedit_store(&t, h->action);
 	q2_snapedit_free(&t);
@@ -197,11 +207,30 @@ static const char *hindrance(const struct home *h)
 	return NULL;
 }
 
+static enum q2_status tell(struct home *h)
+{
+	const struct q2_orphans *o = h->o;
+	struct q2_finding f = {.fields = Q2_F_COUNT, .count = o->tables.n};
+	char tables[48] = "";
+
+	for (size_t i = 0; i < o->data.n; i++)
+		f.count += o->data.at[i].n;
+	if (o->tables.n)
+		snprintf(tables, sizeof(tables), ", among them %zu L2 table%s",
+			 o->tables.n, o->tables.n == 1 ? "" : "s");
+	return q2_act(h->r, o->tables.n ? Q2_P_ORPHAN_L2 : Q2_P_LEAK,
+		      Q2_EFFECT_KEPT, &f, &h->action,
+		      "%llu orphaned cluster%s%s: internal snapshot %s; "
+		      "qemu-img convert -l snapshot.name=%s reads it, qemu-img "
+		      "snapshot -d %s frees it",
+		      (unsigned long long)f.count, f.count == 1 ? "" : "s",
+		      tables, h->name, h->name, h->name);
+}
+
 enum q2_status q2_lost_and_found(struct q2_repair *r,
 				 const struct q2_orphans *o, const char **why)
 {
 	struct home h = {.r = r, .o = o};
-	struct q2_finding f = {.fields = Q2_F_COUNT, .count = o->tables.n};
 	uint64_t l1;
 	void *block;
 	enum q2_status st;
@@ -210,17 +239,13 @@ enum q2_status q2_lost_and_found(struct q2_repair *r,
 	*why = hindrance(&h);
 	if (*why)
 		return Q2_OK;
-	for (size_t i = 0; i < o->data.n; i++)
-		f.count += o->data.at[i].n;
 	st = q2_get(&r->budget, 8 * h.entries, &block, r->err);
 	if (st != Q2_OK)
 		return st;
 	h.l1 = block;
-	st = q2_act(r, o->tables.n ? Q2_P_ORPHAN_L2 : Q2_P_LEAK,
-		    Q2_EFFECT_NONE, &f, &h.action,
-		    "%llu orphaned clusters, among them %zu L2 tables, get a "
-		    "home in an internal snapshot",
-		    (unsigned long long)f.count, o->tables.n);
+	st = pick_name(&h);
+	if (st == Q2_OK)
+		st = tell(&h);
 	if (st == Q2_OK)
 		st = place_tables(&h);
 	if (st == Q2_OK)

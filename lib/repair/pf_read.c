@@ -160,7 +160,7 @@ static bool finding_from(const uint8_t *b, struct q2_action *a)
 	f->found = q2_be64(longs + 32);
 	f->expected = q2_be64(longs + 40);
 	f->count = q2_be64(longs + 48);
-	return a->effect <= Q2_EFFECT_LOSS && f->kind < Q2_K_COUNT &&
+	return a->effect <= Q2_EFFECT_KEPT && f->kind < Q2_K_COUNT &&
 	       f->text_len <= sizeof(f->text) &&
 	       f->fields < 2 * (unsigned)Q2_F_TEXT &&
 	       (number == 0) == (f->problem == NULL) &&

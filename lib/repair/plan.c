@@ -106,6 +106,8 @@ const char *q2_effect_text(enum q2_effect effect)
 		return "suspect";
 	case Q2_EFFECT_LOSS:
 		return "loss";
+	case Q2_EFFECT_KEPT:
+		return "kept";
 	}
 	return "unknown";
 }

@@ -154,6 +154,8 @@ static const char *effect_words(enum q2_effect effect)
 		return "may be wrong, and was before";
 	case Q2_EFFECT_LOSS:
 		return "the guest loses";
+	case Q2_EFFECT_KEPT:
+		return "kept in case it is needed";
 	}
 	return "";
 }
@@ -287,6 +289,7 @@ static void put_effects(const struct text *t)
 	put_ranges(t, Q2_EFFECT_SUSPECT,
 		   "What may be wrong, and may have been before:");
 	put_ranges(t, Q2_EFFECT_LOSS, "What the guest loses:");
+	put_ranges(t, Q2_EFFECT_KEPT, "What is kept in case it is needed:");
 }
 
 enum q2_status q2_plan_text(const struct q2_plan *plan,

@@ -140,9 +140,32 @@ check 'data file: not touched by that' sha256sum --quiet -c data.sum
 exits 0 --undo=image.qcow2.q2undo image.qcow2
 check 'data file: undone' same damaged.qcow2 image.qcow2
 
+# Where a snapshot can hold them: it is named, with what to do about it.
+seq 20000 | head -c 65536 >cluster
+qemu-img create -q -f qcow2 damaged.qcow2 1M
+truncate -s %64K damaged.qcow2
+leak damaged.qcow2 65536 cluster
+cp damaged.qcow2 image.qcow2
+rm -f kept-plan
+exits 4 --plan=kept-plan image.qcow2
+check 'kept: the plan names the snapshot' grep -q 'orphaned cluster: internal snapshot lost+found-1' out
+exits 0 --show-plan=kept-plan
+check 'kept: a stored plan, too' grep -q 'kept in case it is needed' out
+exits 0 --show-plan=kept-plan --output=json
+check 'kept: as JSON' jq -e '[.plan.actions[] | select(.effect == "kept")] | length == 1' out >/dev/null
+exits 1 -y image.qcow2
+check 'kept: told after the repair' grep -qx '  What is kept in case it is needed:' out
+read -r -a show <<<"$(grep -o 'qemu-img convert -l [^ ;]*' out)"
+read -r -a remove <<<"$(grep -o 'qemu-img snapshot -d [^ ;]*' out)"
+"${show[@]}" -O raw image.qcow2 kept.raw
+check 'kept: the first command reads it' cmp -s -n 65536 kept.raw cluster
+"${remove[@]}" image.qcow2
+qemu-img check -q image.qcow2
+check 'kept: the second frees it' test "$?,$(qemu-img snapshot -l image.qcow2)" = 0,
+rm -f image.qcow2*
+
 # Data that was the guest's once, in an image with 65536 snapshots.
 full_table
-seq 20000 | head -c 65536 >cluster
 cp full.qcow2 damaged.qcow2
 leak damaged.qcow2 65536 cluster
 fresh() {

@@ -183,7 +183,8 @@ static bool same_views(const struct view *a, size_t n, const struct view *b, siz
 static const char *first_loss(const struct q2_plan *plan)
 {
 	for (size_t i = 0; i < plan->actions.n; i++)
-		if (plan->actions.at[i].effect >= Q2_EFFECT_SUSPECT)
+		if (plan->actions.at[i].effect == Q2_EFFECT_SUSPECT ||
+		    plan->actions.at[i].effect == Q2_EFFECT_LOSS)
 			return plan->actions.at[i].text;
 	return NULL;
 }

@@ -155,6 +155,12 @@ START_TEST(test_brief)
 	ck_assert_uint_eq(count(": doubt\n"), 20);
 	ck_assert_uint_eq(count("... and 10 more"), 1);
 	ck_assert_ptr_nonnull(strstr(out.at, "What may be wrong"));
+	ck_assert_ptr_null(strstr(out.at, "What is kept"));
+	add_action(402, Q2_EFFECT_KEPT, "elsewhere");
+	text(Q2_TEXT_BRIEF, NULL);
+	ck_assert_ptr_nonnull(strstr(out.at, "What is kept in case it is needed:"
+					     "\n    guest offset 0x10000 + "
+					     "128 KiB: elsewhere\n"));
 }
 END_TEST
 
