@@ -7,8 +7,9 @@
  *           need, counts past the end of the file.
  * Needs:    a sound refcount table (fix_blocks.c); orphans that have a home.
  * Never:    lowers a count after a partial check: what could not be read may
- *           refer to the cluster.  Nor, cautiously, while there are snapshots:
- *           the count may be all that tells of a lost reference.
+ *           refer to the cluster.  Nor, cautiously, while there are snapshots,
+ *           or orphans that may be what is left of one: the count may be all
+ *           that tells of a lost reference.
  */
 #include "base/endian.h"
 #include "format/refcount.h"
@@ -93,16 +94,33 @@ static enum q2_status set(struct counts *k, uint64_t clu, uint64_t value,
 	return Q2_OK;
 }
 
-/* Whether a count that is too high may be needed yet. */
-static bool is_evidence(const struct q2_repair *r)
+/* Whether leaks are left that are not known to be worthless. */
+static bool has_orphans(struct q2_repair *r)
 {
-	return r->result.partial || (!q2_all(r) && r->c->trees.n > 1);
+	const struct q2_leaks *leaks = &r->c->leaks;
+
+	q2_runs_tidy(&r->worthless);
+	q2_runs_tidy(&r->released);
+	q2_runs_tidy(&r->saved);
+	for (size_t i = 0; i < leaks->n; i++)
+		for (uint64_t n = 0; n < leaks->at[i].n; n++)
+			if (!q2_may_free(r, leaks->at[i].first + n))
+				return true;
+	return r->c->leaks_over.n != 0;
+}
+
+/* Whether a count that is too high may be needed yet. */
+static bool is_evidence(struct q2_repair *r)
+{
+	return r->result.partial ||
+	       (!q2_all(r) && (r->c->trees.n > 1 || has_orphans(r)));
 }
 
 static enum q2_status mend_suspects(struct counts *k)
 {
 	struct q2_repair *r = k->r;
 	const struct q2_suspects *s = &r->c->suspects;
+	bool evidence = is_evidence(r);
 	enum q2_status st = Q2_OK;
 
 	for (size_t i = 0; i < s->n && st == Q2_OK; i++) {
@@ -116,7 +134,7 @@ static enum q2_status mend_suspects(struct counts *k)
 
 		if (!(s->at[i].why & Q2_S_REFCOUNT) || found == refs ||
 		    !q2_want(r, why) ||
-		    (why == Q2_P_REFCOUNT_HIGH && is_evidence(r)))
+		    (why == Q2_P_REFCOUNT_HIGH && evidence))
 			continue;
 		st = q2_act_bulk(r, why, 1,
 				 "refcounts are set to the number of "
