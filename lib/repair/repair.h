@@ -152,6 +152,7 @@ bool q2_misread(const struct q2_repair *r);
 enum q2_status q2_fix_fields(struct q2_repair *r);
 enum q2_status q2_fix_extensions(struct q2_repair *r);
 enum q2_status q2_fix_snapshots(struct q2_repair *r);
+enum q2_status q2_fix_lost(struct q2_repair *r);
 enum q2_status q2_fix_bitmaps(struct q2_repair *r);
 enum q2_status q2_fix_l1(struct q2_repair *r);
 enum q2_status q2_fix_l2(struct q2_repair *r);

@@ -86,6 +86,55 @@ check "an L1 entry lost, -p: nothing is lowered" untouched
 check "an L1 entry lost, -y" repair -y
 check "an L1 entry lost, -y: the disk is back" same_disk o
 
+# Snapshots that no table has any more: a cautious repair keeps all that tells of them,
+# and their disks come back, with their names where these are still there.
+snapshots_are() { # names; their disks are o.qcow2's one, two, three
+	local name want n=0
+	want=(one two three)
+	[ "$(qemu-img snapshot -l r.qcow2 | awk 'NR > 2 {print $2}' | xargs)" = "$*" ] || return
+	for name in "$@"; do
+		qemu-img convert -l "snapshot.name=$name" -O raw r.qcow2 r.raw || return
+		cmp r.raw "${want[n]}.raw" || return
+		n=$((n + 1))
+	done
+}
+for options in cluster_size=64k cluster_size=512 extended_l2=on,cluster_size=16k \
+	refcount_bits=64,cluster_size=4k compat=0.10; do
+	qemu-img create -q -f qcow2 -o $options o.qcow2 16M
+	qemu-io -f qcow2 -c 'write -P 1 0 1M' o.qcow2 >io
+	qemu-img snapshot -c one o.qcow2
+	qemu-io -f qcow2 -c 'write -P 2 256k 64k' -c 'write -P 3 5M 64k' o.qcow2 >io
+	qemu-img snapshot -c two o.qcow2
+	qemu-img snapshot -c three o.qcow2
+	qemu-io -f qcow2 -c 'write -P 4 9M 128k' -c 'write -P 5 0 64k' o.qcow2 >io
+	for name in one two three; do
+		qemu-img convert -l snapshot.name=$name -O raw o.qcow2 $name.raw
+	done
+	table=$(u64 o.qcow2 64)
+	for what in table count-and-table count-and-offset; do
+		cp o.qcow2 d.qcow2
+		names=(recovered-1 recovered-2 recovered-3)
+		case $what in
+		table) dd if=/dev/zero of=d.qcow2 bs=1 seek="$table" count=512 conv=notrunc status=none ;;
+		count-and-table)
+			dd if=/dev/zero of=d.qcow2 bs=1 seek="$table" count=512 conv=notrunc status=none
+			dd if=/dev/zero of=d.qcow2 bs=1 seek=60 count=4 conv=notrunc status=none
+			;;
+		*)
+			dd if=/dev/zero of=d.qcow2 bs=1 seek=60 count=12 conv=notrunc status=none
+			names=(one two three)
+			;;
+		esac
+		check "$options, $what wiped, -p" repair -p
+		check "$options, $what wiped, -p: the disk is as it was" same_disk o
+		mv r.qcow2 d.qcow2
+		check "$options, $what wiped, -y after that" repair -y
+		check "$options, $what wiped: the disk is as it was" same_disk o
+		check "$options, $what wiped: the snapshots are back" snapshots_are "${names[@]}"
+		check "$options, $what wiped: qemu-img agrees" qemu-img check r.qcow2
+	done
+done
+
 # Nonsense past the end of the disk does not make the disk smaller.
 qemu-img create -q -f qcow2 o.qcow2 64M
 qemu-io -f qcow2 -c 'write -P 1 0 1M' o.qcow2 >io
