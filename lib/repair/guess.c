@@ -12,6 +12,8 @@
 		   Q2_EF_DATA_FILE_COPIED | Q2_EF_CUT)
 
 #define OTHER_TREE 11u /* as good as two neighbours */
+#define IN_A_ROW 11u
+#define ROW 64 /* entries */
 
 static struct q2_l2_entry decode(const struct q2_case *k, uint64_t raw,
 				 uint64_t bitmap, uint32_t index)
@@ -177,6 +179,54 @@ static enum q2_status try_neighbours(struct q2_case *k, struct contest *c)
 	return st;
 }
 
+/* The entry next to the row of empty ones that this is a part of; its distance, or 0
+ * if there is none. */
+static int64_t row_end(const struct q2_case *k, int64_t dir,
+		       struct q2_l2_entry *e)
+{
+	const struct q2_geom *g = &k->r->c->img.geom;
+
+	for (int64_t n = 1; n <= ROW; n++) {
+		int64_t i = (int64_t)k->index + n * dir;
+		const uint8_t *p;
+
+		if (neighbour(k, n * dir, e))
+			return e->type == Q2_L2_COMPRESSED ? 0 : n;
+		if (i < 0 || i >= INT64_C(1) << g->l2_bits)
+			return 0;
+		p = k->table + ((uint64_t)i << g->entry_bits);
+		if (q2_be64(p) || (g->ext_l2 && q2_be64(p + 8)))
+			return 0;
+	}
+	return 0;
+}
+
+/* Empty entries between two whose clusters lie just as far from each other, and all
+ * that lies between these has leaked. */
+static enum q2_status try_row(struct q2_case *k, struct contest *c)
+{
+	const struct q2_geom *g = &k->r->c->img.geom;
+	struct q2_l2_entry low, high;
+	int64_t down = row_end(k, -1, &low), up = row_end(k, 1, &high);
+	struct q2_range between;
+
+	if (down == 0 || up == 0 || down + up <= 2)
+		return Q2_OK;
+	between = (struct q2_range){low.host.start + g->cluster_size,
+				    (uint64_t)(down + up - 1)
+					    << g->cluster_bits};
+	if (q2_end(between) != high.host.start ||
+	    !q2_wanting(k->ledger, between, (struct q2_range){0, 0},
+			k->ref->weight))
+		return Q2_OK;
+	for (uint64_t at = between.start; at < q2_end(between);
+	     at += g->cluster_size)
+		if (q2_refmap_get(&k->r->c->map, at >> g->cluster_bits).count)
+			return Q2_OK;
+	return try(k, c, low.host.start + ((uint64_t)down << g->cluster_bits),
+		   g->ext_l2 ? UINT32_MAX : 0, IN_A_ROW);
+}
+
 /* What other trees have at this place. */
 static enum q2_status try_others(struct q2_case *k, struct contest *c)
 {
@@ -216,6 +266,8 @@ enum q2_status q2_guess(struct q2_case *k, struct q2_guess *best)
 		st = try(k, &c, k->raw ^ UINT64_C(1) << bit, k->bitmap, 3);
 	if (st == Q2_OK)
 		st = try_neighbours(k, &c);
+	if (st == Q2_OK && k->raw == 0 && k->bitmap == 0)
+		st = try_row(k, &c);
 	/* An empty entry may well be empty: one refcount that is too high is no
 	 * proof that it should be what a snapshot has there; neighbours are. */
 	if (st == Q2_OK && (k->raw || q2_found_any(k->r, Q2_P_REFCOUNT_HIGH)))

@@ -145,6 +145,29 @@ done
 check "nonsense past the end, -y" repair -y
 check "nonsense past the end, -y: the disk is as it was" same_disk o
 
+# Empty entries in a row whose clusters leaked between those of their neighbours.
+zeroed() { # first number
+	cp o.qcow2 d.qcow2
+	for ((i = 0; i < $2; i++)); do put64 d.qcow2 $(($(entry $1) + 8 * i)) 0; done
+}
+for n in 2 3 9; do
+	zeroed 4 $n
+	check "$n entries lost in a row, -p" repair -p
+	check "$n entries lost in a row, -p: untouched" untouched
+	check "$n entries lost in a row, -y" repair -y
+	check "$n entries lost in a row, -y: the disk is back" same_disk o
+	check "$n entries lost in a row, -y: nothing else is made" \
+		test -z "$(qemu-img snapshot -l r.qcow2)"
+done
+# One of them was discarded, or they were at the end: there is no telling which.
+qemu-io -f qcow2 -c 'discard 384k 64k' o.qcow2 >io
+zeroed 4 4
+check "a hole among them, -y" repair -y
+check "a hole among them, -y: nothing is guessed" same_disk
+zeroed 12 4
+check "the last ones, -y" repair -y
+check "the last ones, -y: nothing is guessed" same_disk
+
 # One field that makes the rest look wrong comes first, or nothing does.
 qemu-img create -q -f qcow2 -o cluster_size=4k o.qcow2 64M
 qemu-io -f qcow2 -c 'write -P 1 0 3M' -c 'write -P 3 17M 512k' -c 'write -P 4 40M 2M' o.qcow2 >io
