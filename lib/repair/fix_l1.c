@@ -5,8 +5,9 @@
  *
  * Mends:    entries with reserved bits, or that lead nowhere, to another slot's
  *           table, or to what is no L2 table.  Where an L2 table that nothing names
- *           is one wrong bit away, or stands in the same slot of another tree, the
- *           entry gets it back.
+ *           is one wrong bit away, or stands in the same slot of another tree, or
+ *           is the only one that is missed by the only wrong slot, the entry gets
+ *           it back.
  * Needs:    refcounts on disk, as evidence of what is missed.
  */
 #include <string.h>
@@ -14,6 +15,8 @@
 #include "base/endian.h"
 #include "check/l2shape.h"
 #include "repair/ledger.h"
+
+#define PROBE 512u
 
 struct l1 {
 	struct q2_repair *r;
@@ -172,6 +175,105 @@ static bool leads_to_nonsense(struct l1 *l)
 	return bad >= 4 && good == 0;
 }
 
+/* Whether the entry names what is surely another's: a structure that is no L2 table,
+ * or a table that is counted for others only. */
+static bool is_anothers(const struct l1 *l, uint64_t raw)
+{
+	const struct q2_checker *c = l->r->c;
+	struct q2_l1_entry e = q2_l1_decode(&c->img.geom, raw);
+	uint64_t named = 0;
+
+	if (!e.used)
+		return false;
+	for (size_t i = 0; i < c->metas.n; i++)
+		if (e.table.n - c->metas.at[i].first < c->metas.at[i].n)
+			return true;
+	if (q2_surplus(&l->ledger, e.table.n) >= 0)
+		return false;
+	for (size_t i = 0; i < c->refs.tables.n; i++)
+		if (c->refs.tables.at[i].clu == e.table.n)
+			named += c->refs.tables.at[i].weight;
+	return named > 1;
+}
+
+/* Whether most of what the table names is missed, or is named by the one that the
+ * slot has now, in the same entries: a copy that was written to since. */
+static bool explains(struct l1 *l, uint64_t off)
+{
+	const struct q2_geom *g = &l->r->c->img.geom;
+	uint64_t now = q2_offset(g, l->e.table), missed = 0, other = 0;
+	uint8_t a[PROBE], b[PROBE];
+
+	for (uint64_t at = 0; at < g->cluster_size; at += PROBE) {
+		if (q2_pread_zero(l->r->io, a, PROBE, off + at, NULL) != Q2_OK ||
+		    q2_pread_zero(l->r->io, b, PROBE, now + at, NULL) != Q2_OK)
+			return false;
+		for (unsigned i = 0; i < PROBE; i += 1u << g->entry_bits) {
+			uint64_t raw = q2_be64(a + i);
+			struct q2_l2_entry e = q2_l2_decode(g, raw, 0, 0);
+
+			if (!e.refers)
+				continue;
+			if (q2_surplus(&l->ledger, e.host.start >>
+						   g->cluster_bits) > 0)
+				missed++;
+			else if ((raw ^ q2_be64(b + i)) & ~Q2_COPIED)
+				other++;
+		}
+	}
+	return missed > other;
+}
+
+/* Whether a leaked L2 table lies there that was the active disk's: a snapshot's has
+ * no COPIED flags. */
+static bool is_active_orphan(struct l1 *l, uint64_t clu)
+{
+	const struct q2_checker *c = l->r->c;
+	const struct q2_geom *g = &c->img.geom;
+	struct q2_l2_shape shape;
+	uint64_t off = clu << g->cluster_bits;
+
+	return q2_pread_zero(l->r->io, l->table, PROBE, off, NULL) == Q2_OK &&
+	       q2_l2_shaped(c, l->table, PROBE >> g->entry_bits, &shape) &&
+	       explains(l, off) &&
+	       q2_pread_zero(l->r->io, l->table, (size_t)g->cluster_size, off,
+			     NULL) == Q2_OK &&
+	       q2_l2_shaped(c, l->table, 1u << g->l2_bits, &shape) &&
+	       shape.entries && (c->trees.n == 1 || shape.marked) &&
+	       ((uint64_t)l->slot << g->l2_bits) + shape.last <
+		       g->disk_clusters &&
+	       /* An L1 table is shaped alike, but names L2 tables. */
+	       !(q2_pread_zero(l->r->io, l->table, PROBE, shape.first, NULL) ==
+			 Q2_OK &&
+		 q2_l2_shaped(c, l->table, PROBE >> g->entry_bits, &shape) &&
+		 q2_count_missed(&l->ledger, l->table,
+				 PROBE >> g->entry_bits));
+}
+
+/* The only table that is missed, if this is the only slot that can miss it. */
+static uint64_t sole_table(struct l1 *l)
+{
+	const struct q2_leaks *leaks = &l->r->c->leaks;
+	uint64_t found = 0;
+	uint32_t doubts = 0;
+
+	/* That the other's data is named twice makes many counts look wrong. */
+	if (l->tree->id != Q2_TREE_ACTIVE || !q2_all(l->r) ||
+	    l->r->c->img.geom.data_file || !is_anothers(l, l->raw))
+		return 0;
+	for (uint32_t i = 0; i < l->tree->l1_entries; i++)
+		doubts += is_anothers(l, raw_at(l, i));
+	for (size_t i = 0; i < leaks->n && doubts == 1; i++)
+		for (uint64_t k = 0; k < leaks->at[i].n; k++) {
+			if (!is_active_orphan(l, leaks->at[i].first + k))
+				continue;
+			if (found)
+				return 0;
+			found = leaks->at[i].first + k;
+		}
+	return found << l->r->c->img.geom.cluster_bits;
+}
+
 /* An entry that the format allows, with a table that others use as well, or that
  * is not counted at all. */
 static enum q2_status doubtful(struct l1 *l)
@@ -180,6 +282,7 @@ static enum q2_status doubtful(struct l1 *l)
 	bool starved = q2_surplus(&l->ledger, l->e.table.n) < 0;
 	bool meta = why & (Q2_S_META | Q2_S_SHARED);
 	uint64_t missed, good, bad;
+	enum q2_status st;
 
 	if (!(starved || meta) && !leads_to_nonsense(l))
 		return Q2_OK;
@@ -193,6 +296,16 @@ static enum q2_status doubtful(struct l1 *l)
 			       "away");
 	if (l->sure)
 		return Q2_OK;
+	missed = sole_table(l);
+	if (missed && q2_want(l->r, Q2_P_ORPHAN_L2)) {
+		/* This very table may be what the entry names. */
+		l->r->parting = true;
+		st = replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_GAIN, missed,
+			     "gets back the only L2 table that is missed: the "
+			     "one that it names is another's");
+		l->r->parting = false;
+		return st;
+	}
 	tally(l, &good, &bad);
 	if (bad >= 4 && good == 0 && q2_want(l->r, Q2_P_L1_ENTRY_OUTSIDE))
 		return replace(l, Q2_P_L1_ENTRY_OUTSIDE, Q2_EFFECT_LOSS, 0,

@@ -135,6 +135,30 @@ for options in cluster_size=64k cluster_size=512 extended_l2=on,cluster_size=16k
 	done
 done
 
+# An L1 entry that names what is surely another's, and one L2 table is missed: it goes
+# back there, and not into a slot that is empty by right.
+qemu-img create -q -f qcow2 -o cluster_size=4k o.qcow2 16M
+qemu-io -f qcow2 -c 'write -P 1 0 1M' -c 'write -P 2 2M 256k' -c 'write -P 3 9M 64k' o.qcow2 >io
+cp o.qcow2 bare.qcow2
+qemu-img snapshot -c one o.qcow2
+qemu-io -f qcow2 -c 'write -P 4 0 64k' -c 'write -P 5 2M 16k' -c 'write -P 6 9M 4k' o.qcow2 >io
+cp o.qcow2 shared.qcow2
+for base in bare shared; do
+	cp $base.qcow2 o.qcow2
+	l1=$(u64 o.qcow2 40)
+	others="$l1 $(u64 o.qcow2 48)"
+	[ $base = bare ] || others="$others $(u64 o.qcow2 64) $(($(u64 o.qcow2 "$(u64 o.qcow2 "$(u64 o.qcow2 64)")") & 0xfffffffffffe00))"
+	for other in $others; do
+		for slot in 0 1 4; do
+			cp o.qcow2 d.qcow2
+			put64 d.qcow2 $((l1 + 8 * slot)) $((other | 1 << 63))
+			check "$base, L1[$slot] names $other, -y" repair -y
+			check "$base, L1[$slot] names $other, -y: the disk is back" same_disk o
+			check "$base, L1[$slot] names $other, -y: qemu-img agrees" qemu-img check r.qcow2
+		done
+	done
+done
+
 # Nonsense past the end of the disk does not make the disk smaller.
 qemu-img create -q -f qcow2 o.qcow2 64M
 qemu-io -f qcow2 -c 'write -P 1 0 1M' o.qcow2 >io
