@@ -306,6 +306,9 @@ static enum q2_status doubtful(struct l1 *l)
 		l->r->parting = false;
 		return st;
 	}
+	/* Then what is missed here must not fill a slot that is empty by right. */
+	l->r->aliased |= l->tree->id == Q2_TREE_ACTIVE && q2_all(l->r) &&
+			 is_anothers(l, l->raw);
 	tally(l, &good, &bad);
 	if (bad >= 4 && good == 0 && q2_want(l->r, Q2_P_L1_ENTRY_OUTSIDE))
 		return replace(l, Q2_P_L1_ENTRY_OUTSIDE, Q2_EFFECT_LOSS, 0,

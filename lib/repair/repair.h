@@ -70,7 +70,7 @@ struct q2_repair {
 	uint64_t judged; /* the cluster last asked about by core.c; 0: none */
 	bool judged_table; /* whether that reads as a table of entries */
 	bool crowded;	/* too many share clusters: that was said */
-	bool aliased;	/* two L1 slots named one table: places are not certain */
+	bool aliased;	/* an L1 slot names another's table: places are not certain */
 	struct q2_runs worthless; /* leaks that nothing can need; by first */
 	struct q2_runs released;  /* what the repair itself gave up */
 	struct q2_runs saved; /* orphans that a side file gets, and tables */
