@@ -146,7 +146,8 @@ static bool read_line(char *line, size_t size)
 bool fsck_questions_ask(struct questions *q, const struct q2_problem *p,
 			uint64_t count)
 {
-	bool safe = p->fix == Q2_FIX_SAFE;
+	/* What leaks, or is counted too high, may be all that is left of data. */
+	bool safe = p->fix == Q2_FIX_SAFE && p->severity != Q2_LEAK;
 	char line[64];
 
 	if (q->quit || q->all)

@@ -78,6 +78,25 @@ for field in "refcount table:48:$data" "L1 table:40:$data" "L1 entry:$l1:$data" 
 	esac
 done
 
+# Whoever only presses Enter changes nothing that a guest reads, and throws no evidence
+# away.
+enters() {
+	cp d.qcow2 r.qcow2
+	yes '' | head -n 60 | ${WRAP:-} "$fsck" -i --no-journal r.qcow2
+	[ "${PIPESTATUS[2]}" -lt 8 ]
+}
+for at in "$l1" "$(u64 o.qcow2 "$snapshot")" "$(entry 5)"; do
+	cp o.qcow2 d.qcow2
+	put64 d.qcow2 "$at" 0
+	check "zeros at $at, -i and Enter" enters
+	check "zeros at $at, -i and Enter: the disk is as it was" same_disk
+	check "zeros at $at, -i and Enter: no snapshot is made" \
+		test "$(qemu-img snapshot -l r.qcow2)" = "$(qemu-img snapshot -l d.qcow2)"
+	mv r.qcow2 d.qcow2
+	check "zeros at $at, -y after that" repair -y
+	check "zeros at $at, -y after that: the disk is back" same_disk o
+done
+
 # The active table of an image with snapshots names nothing that only it has.
 cp o.qcow2 d.qcow2
 put64 d.qcow2 "$l1" 0
@@ -158,6 +177,19 @@ for base in bare shared; do
 		done
 	done
 done
+
+# The same where the table that is missed might be a snapshot's: it is kept, but fills
+# no slot.
+qemu-img create -q -f qcow2 -o cluster_size=4k o.qcow2 8M
+qemu-io -f qcow2 -c 'write -P 1 0 1M' -c 'write -P 2 2M 256k' -c 'write -P 3 4M 64k' o.qcow2 >io
+qemu-img snapshot -c one o.qcow2
+qemu-io -f qcow2 -c 'discard 0 64k' o.qcow2 >io
+l1=$(u64 o.qcow2 40)
+cp o.qcow2 d.qcow2
+put64 d.qcow2 "$l1" $((l1 | 1 << 63))
+check "a table that may be another's, -y" repair -y
+check "a table that may be another's, -y: the empty slot stays empty" \
+	qemu-io -r -f qcow2 -c 'read -P 0 6M 2M' r.qcow2
 
 # Nonsense past the end of the disk does not make the disk smaller.
 qemu-img create -q -f qcow2 o.qcow2 64M
