@@ -202,11 +202,21 @@ static enum q2_status triage_run(struct triage *t, const struct q2_leak *run)
 	return st;
 }
 
-/* A record behind the last one may be stale; if its L1 table is leaked, it is the
- * count that is wrong. */
+static bool is_leaked(const struct q2_checker *c, uint64_t off)
+{
+	uint64_t clu = off >> c->img.geom.cluster_bits;
+
+	for (size_t i = 0; i < c->leaks.n; i++)
+		if (clu - c->leaks.at[i].first < c->leaks.at[i].n)
+			return true;
+	return false;
+}
+
+/* A record behind the last one may be stale.  Where its L1 table is leaked, the count
+ * is wrong, or a deletion was cut short before the refcounts fell; but that leaves no
+ * table that is in use and named by no count. */
 static void judge_uncounted(struct q2_checker *c)
 {
-	uint64_t clu = c->uncounted.l1_offset >> c->img.geom.cluster_bits;
 	struct q2_finding f = {
 		.fields = Q2_F_HOST | Q2_F_FOUND | Q2_F_EXPECTED,
 		.host = c->uncounted.host,
@@ -214,14 +224,12 @@ static void judge_uncounted(struct q2_checker *c)
 		.expected = c->uncounted.l1_offset,
 	};
 
-	if (c->uncounted.host == 0)
+	if (c->uncounted.host == 0 || c->header.nb_snapshots ||
+	    !is_leaked(c, c->uncounted.l1_offset) ||
+	    !is_leaked(c, c->uncounted.host))
 		return;
-	for (size_t i = 0; i < c->leaks.n; i++)
-		if (clu - c->leaks.at[i].first < c->leaks.at[i].n) {
-			q2_found(c, Q2_P_SNAPSHOT_UNCOUNTED, &f);
-			c->result->partial = true;
-			return;
-		}
+	q2_found(c, Q2_P_SNAPSHOT_UNCOUNTED, &f);
+	c->result->partial = true;
 }
 
 enum q2_status q2_chk_leaks(struct q2_checker *c)

@@ -174,6 +174,28 @@ static enum q2_status add(struct seek *s, uint64_t off, uint64_t n)
 	return st == Q2_OK ? q2_snapedit_add(&s->t, &snap, name) : st;
 }
 
+/* Whether nobody else has the range, and all but what is empty of it is counted. */
+static bool is_lost(struct seek *s, uint64_t off, uint64_t bytes)
+{
+	const struct q2_geom *g = &s->r->c->img.geom;
+	uint64_t first = off >> g->cluster_bits;
+	uint64_t n = q2_div_up(bytes, g->cluster_size);
+	bool any = false;
+
+	for (uint64_t clu = first; clu < first + n; clu++) {
+		bool counted = q2_surplus(&s->ledger, clu) > 0;
+
+		any |= counted;
+		if (q2_refmap_get(&s->r->c->map, clu).count ||
+		    !read_at(s, clu << g->cluster_bits, s->l1,
+			     (size_t)g->cluster_size) ||
+		    (!counted && (s->l1[0] || memcmp(s->l1, s->l1 + 1,
+						     g->cluster_size - 1))))
+			return false;
+	}
+	return any;
+}
+
 /* How many records stand here, each with an L1 table that is lost. */
 static uint32_t count_records(struct seek *s, uint64_t off)
 {
@@ -189,30 +211,41 @@ static uint32_t count_records(struct seek *s, uint64_t off)
 			break;
 		q2_snapshot_parse(bytes, sizeof(bytes), &snap);
 		if (!q2_snapshot_plausible(&g, bytes, sizeof(bytes), &snap) ||
-		    !q2_wanting(&s->ledger,
-				(struct q2_range){
-					snap.l1_offset,
-					8 * q2_max(snap.l1_size, 1)},
-				(struct q2_range){0, 0}, 1))
+		    !is_lost(s, snap.l1_offset,
+			     UINT64_C(8) * q2_max(snap.l1_size, 1)))
 			break;
 		off += snap.len;
 	}
 	return n;
 }
 
-static enum q2_status name_table(struct seek *s, uint64_t off, uint32_t n)
+static enum q2_status name_table(struct seek *s, uint64_t off, uint32_t n,
+				 uint32_t lost)
 {
 	uint8_t bytes[12];
 	uint32_t action;
 	enum q2_status st = q2_act(s->r, Q2_P_LEAK, Q2_EFFECT_GAIN, NULL,
 				   &action, "the header names the snapshot "
-				   "table at %#llx again: %lu lost snapshots",
-				   (unsigned long long)off, (unsigned long)n);
+				   "table at %#llx again as a whole: %lu lost snapshots",
+				   (unsigned long long)off,
+				   (unsigned long)lost);
 
 	q2_put_be32(bytes, n);
 	q2_put_be64(bytes + 4, off);
 	return st == Q2_OK ? q2_change(s->r, Q2_C_PLACE, action, 60, bytes,
 				       sizeof(bytes)) : st;
+}
+
+/* Records behind the last one that is counted: whether their deletion was cut short or
+ * the count is wrong, they lead to what would be lost. */
+static enum q2_status count_again(struct seek *s)
+{
+	const struct q2_checker *c = s->r->c;
+	uint32_t n = count_records(s, c->uncounted.host);
+
+	return n && c->header.nb_snapshots <= Q2_SNAPSHOTS_MAX - n ?
+		       name_table(s, c->img.geom.snaptable_offset,
+				  c->header.nb_snapshots + n, n) : Q2_OK;
 }
 
 typedef enum q2_status see_fn(struct seek *s, uint64_t clu, bool *stop);
@@ -239,7 +272,7 @@ static enum q2_status see_records(struct seek *s, uint64_t clu, bool *stop)
 	uint32_t n = count_records(s, off);
 
 	*stop = n != 0;
-	return n ? name_table(s, off, n) : Q2_OK;
+	return n ? name_table(s, off, n, n) : Q2_OK;
 }
 
 static enum q2_status see_l1(struct seek *s, uint64_t clu, bool *stop)
@@ -289,7 +322,9 @@ static enum q2_status search(struct seek *s)
 	s->span = q2_div_up(UINT64_C(8) * q2_max(g->l1_needed, 1),
 			    g->cluster_size);
 	q2_ledger_init(&s->ledger, r);
-	if (r->c->snap_places.n == 0)
+	if (r->c->uncounted.host)
+		st = count_again(s);
+	if (st == Q2_OK && !r->changed && r->c->snap_places.n == 0)
 		st = each_leak(s, see_records);
 	if (st == Q2_OK && !r->changed)
 		st = each_leak(s, see_l1);

@@ -130,7 +130,7 @@ for options in cluster_size=64k cluster_size=512 extended_l2=on,cluster_size=16k
 		qemu-img convert -l snapshot.name=$name -O raw o.qcow2 $name.raw
 	done
 	table=$(u64 o.qcow2 64)
-	for what in table count-and-table count-and-offset; do
+	for what in table count count-and-table count-and-offset; do
 		cp o.qcow2 d.qcow2
 		names=(recovered-1 recovered-2 recovered-3)
 		case $what in
@@ -138,6 +138,12 @@ for options in cluster_size=64k cluster_size=512 extended_l2=on,cluster_size=16k
 		count-and-table)
 			dd if=/dev/zero of=d.qcow2 bs=1 seek="$table" count=512 conv=notrunc status=none
 			dd if=/dev/zero of=d.qcow2 bs=1 seek=60 count=4 conv=notrunc status=none
+			;;
+		count) # as a deletion leaves it that is cut short
+			put8 d.qcow2 63 1
+			names=(one two three)
+			check "$options, two deleted by half: only leaks" \
+				test "$("$fsck" --output=json d.qcow2 | jq -r '.images[0].verdict')" = leaks
 			;;
 		*)
 			dd if=/dev/zero of=d.qcow2 bs=1 seek=60 count=12 conv=notrunc status=none
