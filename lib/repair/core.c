@@ -10,6 +10,7 @@
 #include "base/endian.h"
 #include "base/err.h"
 #include "check/l2shape.h"
+#include "format/bitmap.h"
 #include "format/entry.h"
 #include "repair/repair.h"
 
@@ -359,16 +360,25 @@ static uint64_t first_fresh(const struct q2_repair *r)
 				  g->file_clusters << g->cluster_bits;
 }
 
-/* A named cluster is one of the image's own size. */
+/* A named cluster is one of the image's own size.  The directory of stale bitmaps
+ * may lie behind the end without a finding that says so. */
 static void skip_named(struct q2_repair *r, uint64_t bytes)
 {
 	uint64_t cs = r->c->img.geom.cluster_size;
+	const struct q2_range directory = {
+		r->c->ext.bitmap_dir_offset,
+		q2_min(r->c->ext.bitmap_dir_size, Q2_BITMAPDIR_MAX)};
 	bool again = true;
 
 	while (again) {
 		struct q2_range want = {r->append, bytes};
 
 		again = false;
+		if (q2_overlap(want, directory)) {
+			r->append = (q2_end(directory) + cs - 1) & ~(cs - 1);
+			again = true;
+			continue;
+		}
 		for (size_t i = 0; i < r->named.n; i++) {
 			uint64_t first = r->named.at[i].first;
 			uint64_t len = r->named.at[i].n == NAMED_LEN ?
