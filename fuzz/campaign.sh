@@ -17,8 +17,8 @@ export AFL_NO_AFFINITY=1 AFL_SKIP_CPUFREQ=1 AFL_NO_UI=1
 export AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1
 gate_seed=${SEED:-7}
 gate_runs=${RUNS:-10000}
-# Those of repair wait for what is open in the corpus.
-gate_targets=${TARGETS:-open walk check snapshot bitmap compressed plan map chain dump write}
+# Those of repair find plans that do not converge now and then: a campaign is for that.
+gate_targets=${TARGETS:-open walk check snapshot bitmap compressed map chain dump write}
 
 need() {
 	command -v "$1" >/dev/null || {
