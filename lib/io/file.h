@@ -28,4 +28,8 @@ const struct q2_file *q2_file_of(const struct q2_io *io);
 enum q2_status q2_file_lock(const struct q2_file *file,
 			    struct q2_err *err) Q2_MUST_CHECK;
 
+/* The same for a file or device that is open for reading at least; the locks go
+ * when it is closed. */
+enum q2_status q2_fd_lock(int fd, struct q2_err *err) Q2_MUST_CHECK;
+
 #endif

@@ -213,3 +213,15 @@ enum q2_status q2_file_lock(const struct q2_file *f, struct q2_err *err)
 		st = test(f, LOCK_DENIED, USED, err);
 	return st;
 }
+
+enum q2_status q2_fd_lock(int fd, struct q2_err *err)
+{
+	struct q2_file f = {.fd = fd};
+	struct stat sb;
+
+	if (fstat(fd, &sb) < 0)
+		return q2_fail_errno(err, errno, Q2_NO_OFFSET, "cannot stat");
+	f.dev = sb.st_dev;
+	f.inode = S_ISBLK(sb.st_mode) ? sb.st_rdev : sb.st_ino;
+	return q2_file_lock(&f, err);
+}

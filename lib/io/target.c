@@ -19,6 +19,7 @@
 #include <linux/fs.h>
 
 #include "base/err.h"
+#include "io/file.h"
 #include "io/nbd.h"
 
 #define PART ".part"
@@ -32,6 +33,7 @@ struct q2_target {
 	enum q2_target_kind kind;
 	unsigned flags;
 	int fd; /* -1 with `remote` */
+	int old; /* the file that will be replaced, locked; or -1 */
 	struct q2_io *remote; /* an NBD server's disk, owned; else NULL */
 	bool made;	/* there is a temporary file of ours */
 	bool continued;
@@ -144,14 +146,31 @@ static enum q2_status exists(const char *what, struct q2_err *err)
 	return q2_fail(err, Q2_E_ARG, EEXIST, Q2_NO_OFFSET, "%s", what);
 }
 
+/* Who writes to a file that is about to lose its name would lose all of it. */
+static enum q2_status lock_old(struct q2_target *t, struct q2_err *err)
+{
+	t->old = open(t->path, O_RDONLY | O_CLOEXEC);
+	if (t->old < 0)
+		return q2_fail_errno(err, errno, Q2_NO_OFFSET,
+				     "cannot tell whether it is in use");
+	return q2_fd_lock(t->old, err);
+}
+
 static enum q2_status open_file(struct q2_target *t, bool there,
 				struct q2_err *err)
 {
 	int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_CREAT;
+	enum q2_status st = Q2_OK;
 	struct stat sb;
 
 	if (there && !(t->flags & Q2_TARGET_REPLACE))
 		return exists("it exists already", err);
+	if (!there && lstat(t->path, &sb) == 0)
+		return exists("it is a symbolic link to nothing", err);
+	if (there)
+		st = lock_old(t, err);
+	if (st != Q2_OK)
+		return st;
 	if (t->flags & Q2_TARGET_CONTINUE)
 		t->continued = lstat(t->part, &sb) == 0 && sb.st_size > 0;
 	else if (t->flags & Q2_TARGET_REPLACE)
@@ -188,7 +207,7 @@ static enum q2_status open_device(struct q2_target *t, struct q2_err *err)
 				     "cannot tell the device's size");
 	t->kind = Q2_TARGET_DEVICE;
 	t->io.is_device = true;
-	return Q2_OK;
+	return q2_fd_lock(t->fd, err);
 }
 
 static enum q2_status open_server(struct q2_target *t, struct q2_err *err)
@@ -245,7 +264,7 @@ enum q2_status q2_target_open(const char *path, unsigned flags,
 	t->io.ops = &target_ops;
 	t->io.writable = true;
 	t->flags = flags;
-	t->fd = -1;
+	t->fd = t->old = -1;
 	t->path = resolve(path);
 	t->part = t->path ? malloc(strlen(t->path) + sizeof(PART)) : NULL;
 	t->zeros = calloc(1, ZEROS_MAX);
@@ -445,6 +464,8 @@ void q2_target_close(struct q2_target *t)
 		(void)unlink(t->part);
 	if (t->fd > STDERR_FILENO)
 		close(t->fd);
+	if (t->old >= 0)
+		close(t->old);
 	q2_io_close(t->remote);
 	free(t->zeros);
 	free(t->part);
@@ -463,38 +484,7 @@ const char *q2_target_path(const struct q2_target *t)
 	return t->kind == Q2_TARGET_FILE && !t->published ? t->part : t->path;
 }
 
-bool q2_target_shown(const char *path, uint64_t *dev, uint64_t *inode)
-{
-	struct stat sb;
-	bool shown;
-	int fd;
-
-	if (stat(path, &sb) < 0 || !S_ISBLK(sb.st_mode))
-		return false;
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	shown = q2_fd_shown(fd, dev, inode);
-	if (fd >= 0)
-		close(fd);
-	return shown;
-}
-
 bool q2_target_is_server(const struct q2_target *t, const struct q2_io *io)
 {
 	return q2_nbd_same(t->remote, io);
-}
-
-bool q2_target_identity(const char *path, uint64_t *dev, uint64_t *inode)
-{
-	struct stat sb;
-
-	if (strcmp(path, "-") == 0) {
-		if (fstat(STDOUT_FILENO, &sb) < 0)
-			return false;
-	} else if (stat(path, &sb) < 0) {
-		return false;
-	}
-	/* As q2_io_identity() has it: two nodes may name one device. */
-	*dev = S_ISBLK(sb.st_mode) ? 0 : sb.st_dev;
-	*inode = S_ISBLK(sb.st_mode) ? sb.st_rdev : sb.st_ino;
-	return true;
 }

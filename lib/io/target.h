@@ -26,7 +26,9 @@ enum q2_target_flag {
 struct q2_target;
 
 /* `path` is copied; "-" is standard output, which is not closed at the end.
- * Q2_E_ARG: the file exists, or it is something that cannot be written to. */
+ * A device, and a file that is to be replaced, is locked as by a writer that shares
+ * nothing.  Q2_E_ARG: the file exists, or it is something that cannot be written
+ * to; Q2_E_IN_USE: another process has it open. */
 enum q2_status q2_target_open(const char *path, unsigned flags,
 			      struct q2_target **target,
 			      struct q2_err *err) Q2_MUST_CHECK;

@@ -41,6 +41,14 @@ test_targets() {
 	check 'a link: stays one' test -L link
 	check 'a link: the bytes' cmp want.raw real
 	rm -f link real new.raw
+	ln -s nowhere link
+	for name in '' --force; do
+		# shellcheck disable=SC2086
+		exits 8 $name top.qcow2 link
+		check "a link to nothing, $name: said" err_has 'link to nothing'
+	done
+	check 'a link to nothing: nothing is made' absent nowhere link.part
+	rm -f link new.raw
 
 	"$dump" top.qcow2 - 2>err | cmp - want.raw
 	check 'a stream: the bytes' test $? -eq 0
@@ -110,6 +118,33 @@ test_devices() {
 	exits 8 top.qcow2 "$loop"
 	check 'too small: said' err_has 'too small'
 	check 'too small: untouched' test "$(tr -d '\377' <"$loop" | wc -c)" -eq 0
+}
+
+# What a virtual machine has open is neither overwritten nor taken its name from.
+test_in_use() {
+	local server loop
+	qemu-img create -q -f qcow2 used.qcow2 4M
+	qemu-io -c 'write -P 6 0 64k' used.qcow2 >/dev/null
+	sha256sum used.qcow2 >used.hash
+	for name in '' -r; do
+		# shellcheck disable=SC2086
+		serve qemu-nbd $name -t -f qcow2 -k "$work/nbd" used.qcow2
+		exits 8 --force top.qcow2 used.qcow2
+		check "a file in use, $name: said" err_has 'in use'
+		check "a file in use, $name: nothing is left" absent used.qcow2.part
+		unserve
+	done
+	check 'a file in use: untouched' sha256sum --quiet -c used.hash
+	exits 0 --force top.qcow2 used.qcow2
+	check 'a file no longer in use: the bytes' cmp want.raw used.qcow2
+	if on_loop used.qcow2; then
+		serve qemu-nbd -t -f raw -k "$work/nbd" "$loop"
+		exits 8 -O qcow2 top.qcow2 "$loop"
+		check 'a device in use: said' err_has 'in use'
+		unserve
+		check 'a device in use: untouched' cmp want.raw "$loop"
+	fi
+	rm -f used.qcow2 used.hash
 }
 
 test_full_disk() {

@@ -240,6 +240,7 @@ test_usage
 test_bad_input
 test_targets
 test_devices
+test_in_use
 test_full_disk
 test_failing_writes
 test_many_layers
