@@ -86,11 +86,46 @@ static int close_ranges(struct dump *dump, const struct q2_digest *digest,
 	return status;
 }
 
+/* With --salvage: what a digest is not of. */
+static void on_lost(void *ctx, enum q2_range_kind kind, uint64_t guest,
+		    uint64_t length, const char *why)
+{
+	struct dump *dump = ctx;
+
+	(void)guest;
+	(void)why;
+	if (kind == Q2_RANGE_LOST)
+		dump->lost += length;
+}
+
+static struct q2_read_opts scan_for_digest(struct dump *dump)
+{
+	struct q2_read_opts scan = dump_scan(dump);
+
+	if (scan.salvage)
+		scan.range = on_lost;
+	return scan;
+}
+
+/* The exit status that goes with it. */
+static int say_lost(struct dump *dump, const char *image)
+{
+	char text[100];
+
+	if (dump->lost == 0)
+		return 0;
+	snprintf(text, sizeof(text),
+		 "%" PRIu64 " bytes could not be read, and were taken as zeros",
+		 dump->lost);
+	q2_cli_complain(dump->tool, image, text);
+	return Q2_EXIT_PROBLEMS;
+}
+
 /* ---------------------------------------------------------------- --digest */
 
 static int digest(struct dump *dump, struct q2_guest *guest, const char *image)
 {
-	struct q2_read_opts scan = dump_scan(dump);
+	struct q2_read_opts scan = scan_for_digest(dump);
 	struct q2_digest d = {{0}};
 	struct q2_err err = {0};
 	struct q2_buf b = {0};
@@ -117,7 +152,7 @@ static int digest(struct dump *dump, struct q2_guest *guest, const char *image)
 	q2_buf_char(&b, '\n');
 	(void)q2_cli_output_add(&dump->out, b.at, b.n);
 	q2_buf_free(&b);
-	return 0;
+	return say_lost(dump, image);
 }
 
 int dump_digest(struct dump *dump, const char *image)
@@ -228,7 +263,7 @@ static void on_found(void *ctx, uint64_t guest, uint64_t length,
 
 static int check(struct dump *dump, struct q2_guest *guest, const char *image)
 {
-	struct q2_read_opts scan = dump_scan(dump);
+	struct q2_read_opts scan = scan_for_digest(dump);
 	struct expected *e = dump->expected;
 	struct q2_digest d;
 	struct q2_err err = {0};
@@ -250,7 +285,7 @@ static int check(struct dump *dump, struct q2_guest *guest, const char *image)
 				"no file of digests, or not a whole one");
 		return Q2_EXIT_FAILED;
 	}
-	return dump->different ? Q2_EXIT_PROBLEMS : 0;
+	return say_lost(dump, image) | (dump->different ? Q2_EXIT_PROBLEMS : 0);
 }
 
 int dump_check_digest(struct dump *dump, const char *image)

@@ -85,6 +85,7 @@ struct dump {
 	struct q2_cli_output ranges; /* of --ranges */
 	struct expected *expected;   /* of --check-digest */
 	bool different;		     /* and what came out */
+	uint64_t lost;		     /* bytes that a digest is not of */
 };
 
 /* Gives up what this run has no use for: 0 or an exit status.  Then, before images

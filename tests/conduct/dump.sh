@@ -141,6 +141,16 @@ END
 END
 	check 'salvaged: map' diff expected lines
 	check 'salvaged: why' grep -q '^# lost: .*L2_ENTRY_OUTSIDE' lost.map
+	# A digest of what is not all there says so.
+	exits 8 --digest damaged.qcow2
+	"$dump" --digest -f raw new.raw | cut -c 1-32 >digest
+	exits 4 --digest --salvage --ranges=lost.digests damaged.qcow2
+	check 'salvaged digest: of the same bytes' test "$(cut -c 1-32 out)" = "$(<digest)"
+	check 'salvaged digest: what is lost is said' err_has '4096 bytes'
+	exits 0 --check-digest=lost.digests -f raw new.raw
+	exits 4 --check-digest=lost.digests --salvage damaged.qcow2
+	exits 0 --digest --salvage top.qcow2
+	rm -f digest lost.digests
 	exits 8 --salvage --map=lost.map --force damaged.qcow2 /nowhere/new.raw
 	rm -f new.raw lost.map
 	exits 0 --salvage --map=lost.map top.qcow2 new.raw
