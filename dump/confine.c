@@ -28,10 +28,15 @@ int dump_confine(struct dump *dump, char *images[])
 }
 
 /* An image, and the files that may be opened because it names them. */
-static void allow_image(struct dump *dump, const char *path, unsigned access)
+static void allow_image(struct dump *dump, const char *name, unsigned access)
 {
 	struct q2_cli_sandbox *s = &dump->sandbox;
+	char place[4096];
+	const char *path = name, *format;
 
+	/* A name that leads nowhere fails when it is opened. */
+	if (q2_name_path(name, place, sizeof(place), &format, NULL) == Q2_OK)
+		path = place;
 	q2_cli_sandbox_allow(s, path, access);
 	q2_cli_sandbox_allow_nbd(s, path);
 	q2_cli_sandbox_allow_folder(s, path, access);

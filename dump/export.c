@@ -149,12 +149,26 @@ static int write_out(struct dump *dump, struct q2_guest *guest,
 	return status | dump_map_end(dump);
 }
 
+/* What is written has no options but ours. */
+static int plain_name(struct dump *dump, const char **out)
+{
+	if (!q2_cli_is_name(*out))
+		return 0;
+	if ((*out)[0] == 'j')
+		return q2_cli_misuse(dump->tool, "what is written cannot have "
+				     "a json: name", NULL);
+	*out += sizeof("file:") - 1;
+	return 0;
+}
+
 int dump_export(struct dump *dump, const char *image, const char *out)
 {
 	struct q2_dump_opts opts;
 	struct q2_guest *guest;
-	int status = dump_map_open(dump);
+	int status = plain_name(dump, &out);
 
+	if (status == 0)
+		status = dump_map_open(dump);
 	if (status == 0) {
 		status = make_opts(dump, &opts);
 		dump_close_sandbox(dump, image, NULL, out);

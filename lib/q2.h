@@ -91,6 +91,15 @@ Q2_PUBLIC enum q2_status q2_io_memory(const void *data, size_t size,
 /* Releases the object; a file opened by q2_io_open() is closed. */
 Q2_PUBLIC void q2_io_close(struct q2_io *io);
 
+/* What a name that a user gave leads to: the path, with its NUL, of the file in
+ * path[0..size).  "file:" is taken off; of "json:" names those are understood that
+ * describe a file, and *format is "qcow2", "raw" or NULL as they say.  Anything else
+ * is itself.  Q2_E_UNSUPPORTED: another driver or option, or a path longer than
+ * that; Q2_E_FORMAT: no JSON. */
+Q2_PUBLIC enum q2_status q2_name_path(const char *name, char *path, size_t size,
+				      const char **format,
+				      struct q2_err *err) Q2_MUST_CHECK;
+
 /* Length of the file or device in bytes, as it was when opened. */
 Q2_PUBLIC uint64_t q2_io_size(const struct q2_io *io);
 

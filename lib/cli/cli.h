@@ -80,6 +80,14 @@ int q2_cli_misuse(const struct q2_cli_tool *tool, const char *what,
 void q2_cli_complain(const struct q2_cli_tool *tool, const char *about,
 		     const char *what);
 
+/* Whether an operand begins with "file:" or "json:". */
+bool q2_cli_is_name(const char *text);
+
+/* Makes of such an operand, which is to be a QCOW2 image, the path that it stands
+ * for, in place.  One that stands for none is complained about, and left to fail
+ * when it is opened. */
+void q2_cli_name(const struct q2_cli_tool *tool, char *name);
+
 /* A whole number with an optional unit: k or K, M, G, T, P, E, alone or
  * followed by iB, are powers of 1024; or 0x and hexadecimal digits.  False for
  * anything else. */

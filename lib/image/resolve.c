@@ -214,3 +214,20 @@ enum q2_status q2_resolve_given(const char *name, struct q2_place *out,
 				 .from_cwd = true};
 	return from_text(name, out, err);
 }
+
+enum q2_status q2_name_path(const char *name, char *path, size_t size,
+			    const char **format, struct q2_err *err)
+{
+	struct q2_place place;
+	enum q2_status st = q2_resolve_given(name, &place, err);
+
+	*format = NULL;
+	if (st != Q2_OK)
+		return st;
+	if (strlen(place.path) >= size)
+		return q2_fail(err, Q2_E_UNSUPPORTED, 0, Q2_NO_OFFSET,
+			       "the name is too long");
+	strcpy(path, place.path);
+	*format = place.format;
+	return Q2_OK;
+}

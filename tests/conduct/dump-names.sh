@@ -110,6 +110,32 @@ test_given_names() {
 	exits 0 'json:{"driver":"raw","file":{"filename":"names.dir/top.qcow2"}}' new.raw
 	check 'json: states the format: the bytes' cmp -n "$(stat -c %s top.qcow2)" top.qcow2 new.raw
 	rm -f new.raw
+	# Wherever that is, and for the other tools, too.
+	name="json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"$work/elsewhere/../names.dir/top.qcow2\"}}"
+	cd elsewhere || return
+	for i in "$name" "file:../names.dir/top.qcow2"; do
+		exits 0 --digest "$i"
+		check "$i: the same disk" test "$(cut -c 1-32 out)" = "$("$dump" --digest "$work/top.qcow2" | cut -c 1-32)"
+		check "$i: checked" "$build/bin/qcow2-fsck" -q "$i" >out
+		check "$i: mapped" cmp <("$build/bin/qcow2-map" "$i" | tail -n +2) \
+			<("$build/bin/qcow2-map" "$work/names.dir/top.qcow2" | tail -n +2)
+	done
+	cd .. || return
+	rm -f elsewhere/{out,err}
+	for i in qcow2-fsck qcow2-map; do
+		"$build/bin/$i" 'json:{"driver":"vdi","file.filename":"base.qcow2"}' >out 2>err
+		check "$i, another driver: exit 8" test $? -eq 8
+		check "$i, another driver: said" err_has "driver 'vdi'"
+		"$build/bin/$i" 'json:{"driver":"raw","file.filename":"base.qcow2"}' >out 2>err
+		check "$i, raw: exit 8" test $? -eq 8
+		check "$i, raw: said" err_has "is raw"
+	done
+	# What is written.
+	exits 0 top.qcow2 file:new.raw
+	check 'file: what is written' cmp want.raw new.raw
+	rm -f new.raw
+	exits 16 top.qcow2 'json:{"driver":"raw","file.filename":"new.raw"}'
+	check 'json: nothing is written' absent new.raw
 	refused "driver 'vdi'" 'json:{"driver":"vdi","file":{"filename":"top.qcow2"}}' new.raw
 	cd names.dir || return
 	# In an image a data file's name is a path, whatever it looks like.
