@@ -79,7 +79,9 @@ static bool in_named(const struct q2_allowed *a, const char *file)
 		if (q2_nbd_is_uri(a->more[i]))
 			continue;
 		real = a->texts ? NULL : realpath(a->more[i], NULL);
-		in = in_folder(real ? real : a->more[i], file);
+		/* One file may be named, too, such as a device. */
+		in = in_folder(real ? real : a->more[i], file) ||
+		     strcmp(real ? real : a->more[i], file) == 0;
 
 		free(real);
 		if (in)

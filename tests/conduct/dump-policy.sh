@@ -32,7 +32,10 @@ test_policy() {
 		exits 0 --allow-path=elsewhere yard/out.qcow2 new.raw
 		check "$name, allowed: the bytes" cmp base.raw new.raw
 		exits 0 --force --allow-any-path yard/out.qcow2 new.raw
+		exits 0 --force --allow-path=elsewhere/base.qcow2 yard/out.qcow2 new.raw
+		check "$name alone, allowed: the bytes" cmp base.raw new.raw
 		rm -f new.raw
+		refused '--allow-path' --allow-path=elsewhere/base yard/out.qcow2 new.raw
 	done
 	# A link inside that leads outside.
 	ln -s "$outside" yard/link.qcow2
