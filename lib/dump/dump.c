@@ -48,6 +48,11 @@ static enum q2_status open_journal(struct q2_dump_run *d,
 
 	if (st != Q2_OK || sink->journal == NULL)
 		return st;
+	/* A file that has become shorter is not what it vouches for. */
+	if (q2_target_io(d->target)->size < q2_journal_done(sink->journal))
+		st = q2_journal_forget(sink->journal, err);
+	if (st != Q2_OK)
+		return st;
 	d->partial = q2_journal_done(sink->journal) != 0;
 	/* What is not vouched for must be zeros where zeros belong. */
 	return q2_resize(q2_target_io(d->target),

@@ -126,13 +126,22 @@ static enum q2_status load(struct q2_journal *j, bool *other,
 	return Q2_OK;
 }
 
+/* Nothing but the head. */
+static enum q2_status begin(struct q2_journal *j, struct q2_err *err)
+{
+	char head[60];
+	int n = head_of(j, head, sizeof(head));
+
+	if (ftruncate(j->fd, 0) < 0 || write(j->fd, head, (size_t)n) != n)
+		return cannot(err, "cannot write the journal");
+	return Q2_OK;
+}
+
 static enum q2_status start(struct q2_journal *j, unsigned flags,
 			    struct q2_err *err)
 {
 	bool fresh = flags & Q2_JOURNAL_FRESH, other = false;
 	enum q2_status st;
-	char head[60];
-	int n;
 
 	j->fd = open(j->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW |
 			      O_APPEND | (fresh ? O_TRUNC : 0), 0666);
@@ -150,10 +159,7 @@ static enum q2_status start(struct q2_journal *j, unsigned flags,
 	if (j->done != 0)
 		return Q2_OK;
 	/* Lines of other work must not stay before ours. */
-	n = head_of(j, head, sizeof(head));
-	if (ftruncate(j->fd, 0) < 0 || write(j->fd, head, (size_t)n) != n)
-		return cannot(err, "cannot write the journal");
-	return Q2_OK;
+	return begin(j, err);
 }
 
 enum q2_status q2_journal_open(const char *path,
@@ -195,11 +201,16 @@ const uint8_t *q2_journal_state(const struct q2_journal *j, size_t *len)
 	return j->state;
 }
 
-void q2_journal_forget(struct q2_journal *j)
+enum q2_status q2_journal_forget(struct q2_journal *j, struct q2_err *err)
 {
+	enum q2_status st = begin(j, err);
+
 	j->done = j->noted = 0;
 	j->state = NULL;
 	j->state_len = 0;
+	if (st == Q2_OK && fdatasync(j->fd) < 0)
+		st = cannot(err, "cannot write the journal");
+	return st;
 }
 
 bool q2_journal_due(const struct q2_journal *j, uint64_t done, size_t len)

@@ -41,8 +41,10 @@ uint64_t q2_journal_done(const struct q2_journal *j);
 /* The writer's state then; NULL if there is none.  Borrowed. */
 const uint8_t *q2_journal_state(const struct q2_journal *j, size_t *len);
 
-/* Nothing of that is of use: nothing is done. */
-void q2_journal_forget(struct q2_journal *j);
+/* Nothing of that is of use: nothing is done, and the journal says so before the
+ * file can look as if it were. */
+enum q2_status q2_journal_forget(struct q2_journal *j,
+				 struct q2_err *err) Q2_MUST_CHECK;
 
 /* Whether `done` bytes are worth noting, with a state of `len` bytes. */
 bool q2_journal_due(const struct q2_journal *j, uint64_t done, size_t len);

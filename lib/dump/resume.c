@@ -114,10 +114,11 @@ enum q2_status q2_resume_image(struct q2_dump_run *d, struct q2_journal *journal
 	state = q2_journal_state(journal, &len);
 	if (state == NULL || !q2_newimage_restore(*image, state, len, io->size,
 						  &end)) {
-		q2_journal_forget(journal);
 		q2_newimage_free(*image);
-		st = q2_resize(io, 0, err);
 		*image = NULL;
+		st = q2_journal_forget(journal, err);
+		if (st == Q2_OK)
+			st = q2_resize(io, 0, err);
 		return st == Q2_OK ? q2_newimage_open(io, opts, b, image, err) :
 				     st;
 	}
