@@ -19,8 +19,10 @@ bool q2_piece_to_read(const struct q2_guest *g, const struct q2_piece *p)
 {
 	switch (p->e.kind) {
 	case Q2_MAP_DATA:
-		/* A hole is no zeros once it is decrypted. */
-		return !p->e.hole || q2_guest_key(g, p->depth) != NULL;
+		/* A hole is no zeros once it is decrypted, nor if it is only
+		 * that the data file was cut off. */
+		return !p->e.hole || q2_guest_key(g, p->depth) != NULL ||
+		       q2_guest_cut(g, p);
 	case Q2_MAP_COMPRESSED:
 	case Q2_MAP_UNREADABLE:
 		return true;

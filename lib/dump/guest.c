@@ -148,6 +148,19 @@ static enum q2_status show_snapshot(struct q2_guest *g, const char *name,
 	return st;
 }
 
+bool q2_guest_cut(const struct q2_guest *g, const struct q2_piece *p)
+{
+	const struct q2_layer *l = g->view.layers[p->depth];
+	uint64_t mask, end;
+
+	if (l->data == NULL)
+		return false;
+	/* The last cluster may be there in part. */
+	mask = l->opened.img.geom.cluster_size - 1;
+	end = q2_add_sat(l->data->size, mask) & ~mask;
+	return p->e.host > end || p->e.length > end - p->e.host;
+}
+
 static enum q2_status show(struct q2_guest *g, const struct q2_guest_opts *o,
 			   struct q2_err *err)
 {

@@ -32,6 +32,10 @@ static inline const struct q2_key *q2_guest_key(const struct q2_guest *g,
 	return g->keys[(size_t)(g->view.layers - g->chain.layers) + depth];
 }
 
+/* Whether data are meant to be in clusters of a data file that lie past its end,
+ * where no writer leaves any. */
+bool q2_guest_cut(const struct q2_guest *g, const struct q2_piece *p);
+
 /* Q2_E_FORMAT if a header is damaged so that its layer may read as something else
  * than it should: the text names the problem of the catalogue. */
 enum q2_status q2_guest_sound(struct q2_guest *g, const struct q2_layer *layer,

@@ -169,6 +169,10 @@ static enum q2_status plain(struct q2_reader *r, const struct q2_layer *layer,
 	if (layer->map.host_io == NULL)
 		return q2_fail(err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
 			       "the data file is not open");
+	if (q2_guest_cut(r->guest, p))
+		return q2_fail(err, Q2_E_FORMAT, 0, p->e.host,
+			       "the data file ends before that "
+			       "(DATA_FILE_SHORT)");
 	st = q2_pread_zero(layer->map.host_io, out, (size_t)p->e.length,
 			   p->e.host, err);
 	if (st != Q2_OK || key == NULL)

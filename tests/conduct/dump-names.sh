@@ -94,6 +94,33 @@ test_names() {
 	rm -rf names.dir elsewhere base.raw
 }
 
+# A data file that is shorter than what is mapped into it has lost the rest.
+test_short_data_file() {
+	local cut
+	qemu-img create -q -f qcow2 -o data_file=cut.data cut.qcow2 1049088
+	qemu-io -c 'write -P 5 0 192k' -c 'write -P 6 1M 512' cut.qcow2 >/dev/null
+	qemu-img convert -O raw cut.qcow2 cut.want
+	cp cut.data whole.data
+	# The end of the last cluster is of no use.
+	truncate -s 1049088 cut.data
+	exits 0 cut.qcow2 new.raw
+	check 'data file, a partial cluster: the bytes' cmp cut.want new.raw
+	rm -f new.raw
+	for cut in 1048576 131072 65537 0; do
+		cp whole.data cut.data
+		truncate -s "$cut" cut.data
+		refused DATA_FILE_SHORT cut.qcow2 new.raw
+		exits 8 --digest cut.qcow2
+	done
+	cp whole.data cut.data
+	truncate -s 131072 cut.data
+	exits 4 --salvage --map=cut.map cut.qcow2 new.raw
+	check 'short data file, salvaged: what is left' cmp -n 131072 cut.want new.raw
+	check 'short data file, salvaged: the map' \
+		test "$(grep -E -- '-$' cut.map | tr -s ' ')" = $'0x00020000 0x00010000 -\n0x00100000 0x00000200 -'
+	rm -f cut.* whole.data new.raw
+}
+
 # As IMAGE, as the file that is compared, and as the data file.
 test_given_names() {
 	cp top.qcow2 names.dir/

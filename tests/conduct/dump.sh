@@ -240,7 +240,8 @@ test_documents() {
 # What messages name must be in the catalogue.
 test_catalogue() {
 	local id
-	for id in $(grep -ohP '"\K[A-Z0-9_]{6,}(?=")' "$sources"/../lib/dump/{read,sound}.c) COMPRESSED_BAD_STREAM; do
+	for id in $(grep -ohP '"\K[A-Z0-9_]{6,}(?=")' "$sources"/../lib/dump/{read,sound}.c) COMPRESSED_BAD_STREAM \
+		DATA_FILE_SHORT; do
 		check "the catalogue has $id" "$build/bin/qcow2-fsck" --explain="$id" >/dev/null
 	done
 }
@@ -257,6 +258,7 @@ test_many_layers
 test_sharing
 test_policy
 test_names
+test_short_data_file
 test_bitmaps
 test_bitmaps_in_place
 test_salvage
