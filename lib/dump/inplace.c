@@ -261,13 +261,14 @@ static enum q2_status work(struct q2_inplace *ip, struct q2_err *err)
 	st = commit ? q2_commit(ip, err) : q2_absorb(ip, err);
 	if (st == Q2_OK)
 		st = q2_inplace_check(ip, ip->top_io,
-				      ip->chain.layers[0]->path, &end, err);
+				      ip->chain.layers[0]->path, NULL, &end,
+				      err);
 	if (st != Q2_OK || !commit)
 		return st;
 	base = ip->chain.layers[ip->base];
 	return base->raw ? Q2_OK :
-			   q2_inplace_check(ip, ip->base_io, base->path, &end,
-					    err);
+			   q2_inplace_check(ip, ip->base_io, base->path, NULL,
+					    &end, err);
 }
 
 enum q2_status q2_inplace_run(const char *path,

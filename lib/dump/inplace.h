@@ -88,10 +88,11 @@ enum q2_status q2_inplace_open_base(struct q2_inplace *ip, struct q2_io *io,
 /* The reasons against it, inplace_judge.c. */
 enum q2_status q2_inplace_judge(struct q2_inplace *ip,
 				struct q2_err *err) Q2_MUST_CHECK;
-/* Checks an image; *end is that of its last cluster in use. */
+/* Checks an image, and whether its data file, NULL for none, is long enough; *end is
+ * that of its last cluster in use. */
 enum q2_status q2_inplace_check(struct q2_inplace *ip, struct q2_io *io,
-				const char *path, uint64_t *end,
-				struct q2_err *err) Q2_MUST_CHECK;
+				const char *path, const struct q2_io *data,
+				uint64_t *end, struct q2_err *err) Q2_MUST_CHECK;
 /* Refuses if the contents of a snapshot would change, of the top image or of one
  * between it and the base. */
 enum q2_status q2_inplace_snapshots(struct q2_inplace *ip,

@@ -28,8 +28,8 @@ static void take_finding(void *ctx, const struct q2_finding *f)
 }
 
 enum q2_status q2_inplace_check(struct q2_inplace *ip, struct q2_io *io,
-				const char *path, uint64_t *end,
-				struct q2_err *err)
+				const char *path, const struct q2_io *data,
+				uint64_t *end, struct q2_err *err)
 {
 	struct first first = {0};
 	struct q2_check_opts opts = {.flags = ip->look_only ? 0 :
@@ -49,6 +49,10 @@ enum q2_status q2_inplace_check(struct q2_inplace *ip, struct q2_io *io,
 		return q2_fail(err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
 			       "'%.80s' is corrupt: %s: %s", path, first.id,
 			       first.text);
+	if (data && data->size < r.data_file_end)
+		return q2_fail(err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
+			       "the data file of '%.80s' is cut off "
+			       "(DATA_FILE_SHORT)", path);
 	if (r.partial || r.verdict > Q2_LEAKS)
 		return q2_fail(err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
 			       "'%.100s' cannot be checked", path);
@@ -84,7 +88,7 @@ static enum q2_status judge_layer(struct q2_inplace *ip, unsigned i,
 	if (l->opened.img.geom.crypt)
 		return q2_fail(err, Q2_E_UNSUPPORTED, 0, Q2_NO_OFFSET,
 			       "'%.100s' is encrypted", l->path);
-	st = q2_inplace_check(ip, io, l->path, &end, err);
+	st = q2_inplace_check(ip, io, l->path, l->data, &end, err);
 	if (i == 0)
 		ip->top_end = end;
 	else if (changes)

@@ -118,7 +118,13 @@ test_short_data_file() {
 	check 'short data file, salvaged: what is left' cmp -n 131072 cut.want new.raw
 	check 'short data file, salvaged: the map' \
 		test "$(grep -E -- '-$' cut.map | tr -s ' ')" = $'0x00020000 0x00010000 -\n0x00100000 0x00000200 -'
-	rm -f cut.* whole.data new.raw
+	over cut-top.qcow2 cut.qcow2 qcow2
+	exits 8 --absorb cut-top.qcow2
+	check 'short data file: not absorbed' err_has DATA_FILE_SHORT
+	cp whole.data cut.data
+	exits 0 --absorb cut-top.qcow2
+	check 'whole data file: absorbed' qemu-img compare -q -f raw -F qcow2 cut.want cut-top.qcow2
+	rm -f cut.* cut-top.qcow2 whole.data new.raw
 }
 
 # As IMAGE, as the file that is compared, and as the data file.
