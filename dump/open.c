@@ -121,6 +121,7 @@ int dump_open(struct dump *dump, const char *path, int format,
 	struct q2_err err = {0};
 	enum q2_status st;
 	int status = dump_read_secrets(dump);
+	const char *written;
 
 	*guest = NULL;
 	if (status != 0)
@@ -132,5 +133,12 @@ int dump_open(struct dump *dump, const char *path, int format,
 	opts.n_secrets = dump->n_secrets;
 	dump->progress.about = path;
 	st = q2_guest_open(path, &opts, guest, &err);
-	return st == Q2_OK ? 0 : dump_failed(dump, path, st, &err);
+	if (st != Q2_OK)
+		return dump_failed(dump, path, st, &err);
+	written = q2_guest_written(*guest);
+	if (written)
+		q2_cli_complain(dump->tool, written,
+				"another process may be writing to it: what is "
+				"read may never have been there at one time");
+	return 0;
 }

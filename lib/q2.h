@@ -585,6 +585,10 @@ Q2_PUBLIC uint64_t q2_guest_size(const struct q2_guest *guest);
  * valid as long as the guest, or NULL from the number of layers on. */
 Q2_PUBLIC const char *q2_guest_path(const struct q2_guest *guest, uint32_t i);
 
+/* The path of a file of the chain that another process may be writing to at this
+ * moment, as q2_io_in_use() tells, valid as long as the guest; or NULL. */
+Q2_PUBLIC const char *q2_guest_written(const struct q2_guest *guest);
+
 /* How many persistent bitmaps the image itself says it has. */
 Q2_PUBLIC uint32_t q2_guest_bitmaps(const struct q2_guest *guest);
 

@@ -300,6 +300,22 @@ const char *q2_guest_path(const struct q2_guest *g, uint32_t i)
 	return i < g->chain.n ? g->chain.layers[i]->path : NULL;
 }
 
+static bool written(const struct q2_io *io)
+{
+	return io && q2_io_in_use(io) == Q2_USE_WRITER;
+}
+
+const char *q2_guest_written(const struct q2_guest *g)
+{
+	for (unsigned i = 0; i < g->view.n; i++) {
+		const struct q2_layer *l = g->view.layers[i];
+
+		if (written(l->io) || written(l->data))
+			return l->path;
+	}
+	return NULL;
+}
+
 uint32_t q2_guest_bitmaps(const struct q2_guest *g)
 {
 	return g->bitmaps;

@@ -132,6 +132,10 @@ test_in_use() {
 		exits 8 --force top.qcow2 used.qcow2
 		check "a file in use, $name: said" err_has 'in use'
 		check "a file in use, $name: nothing is left" absent used.qcow2.part
+		# It can be read; what that is worth is said.
+		exits 0 --quiet --digest used.qcow2
+		check "read while in use, $name: said" \
+			test "$(grep -c 'may be writing to it' err)" -eq "$([[ $name == -r ]] && echo 0 || echo 1)"
 		unserve
 	done
 	check 'a file in use: untouched' sha256sum --quiet -c used.hash
