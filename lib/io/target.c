@@ -227,6 +227,9 @@ static enum q2_status open_path(struct q2_target *t, struct q2_err *err)
 	struct stat sb;
 	bool there = stat(t->path, &sb) == 0;
 
+	if (t->path[0] == '\0')
+		return q2_fail(err, Q2_E_ARG, ENOENT, Q2_NO_OFFSET,
+			       "an empty name");
 	if (q2_nbd_is_uri(t->path))
 		return open_server(t, err);
 	if (strcmp(t->path, "-") == 0) {

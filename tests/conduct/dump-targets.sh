@@ -31,6 +31,8 @@ test_targets() {
 	check 'files that are read: untouched' sha256sum --quiet -c hashes
 	rm -f hard soft
 	exits 8 top.qcow2 folder
+	exits 8 top.qcow2 ''
+	check 'an empty name: said before anything is done' err_has 'empty name'
 	exits 8 top.qcow2 nowhere/new.raw
 	timeout 10 "$dump" top.qcow2 fifo >out 2>err
 	check 'a FIFO: exit 8' test $? -eq 8
