@@ -16,25 +16,41 @@ static void allow(struct map *map, const struct verb *verb, const char *path)
 		q2_cli_sandbox_allow_folder(s, path, Q2_SANDBOX_READ_FILES);
 }
 
-int map_confine(struct map *map, const struct verb *verb, char *operands[])
+/* Of what the operands and options name. */
+static unsigned needs_of(const struct options *o, const struct verb *verb,
+			 char *operands[])
 {
-	const struct options *o = map->options;
-	struct q2_cli_sandbox *s = &map->sandbox;
 	unsigned needs = (o->audit.to ? Q2_SANDBOX_WRITE : 0) |
 			 (verb->threads ? Q2_SANDBOX_THREADS : 0);
-	int status;
 
 	for (size_t i = 0; operands[i]; i++)
 		if (q2_cli_is_nbd(operands[i]))
 			needs |= Q2_SANDBOX_NET;
+	for (size_t i = 0; i < o->allow.n; i++)
+		if (q2_cli_is_nbd(o->allow.at[i]))
+			needs |= Q2_SANDBOX_NET;
+	return needs;
+}
+
+int map_confine(struct map *map, const struct verb *verb, char *operands[])
+{
+	const struct options *o = map->options;
+	struct q2_cli_sandbox *s = &map->sandbox;
+	int status;
+
+	if (operands[0])
+		operands += verb->words;
 	if (o->sandbox != Q2_SANDBOX_OFF)
 		q2_cli_output_reserve(&map->out);
 	status = q2_cli_sandbox_start(s, map->tool,
-				      (enum q2_sandbox_mode)o->sandbox, needs);
+				      (enum q2_sandbox_mode)o->sandbox,
+				      needs_of(o, verb, operands));
 	for (size_t i = 0; operands[i]; i++)
 		allow(map, verb, operands[i]);
-	for (size_t i = 0; i < o->allow.n; i++)
+	for (size_t i = 0; i < o->allow.n; i++) {
 		q2_cli_sandbox_allow(s, o->allow.at[i], Q2_SANDBOX_READ_FILES);
+		q2_cli_sandbox_allow_nbd(s, o->allow.at[i]);
+	}
 	if (o->allow_any)
 		q2_cli_sandbox_allow(s, "/", Q2_SANDBOX_READ_FILES);
 	q2_cli_sandbox_allow_folder(s, o->audit.to, Q2_SANDBOX_ALL_FILES);

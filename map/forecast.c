@@ -126,10 +126,12 @@ static void set_image(struct q2_dump_opts *opts,
 	opts->ext_l2 = m->ext_l2;
 }
 
-/* qemu-img's own figure, of the same chain. */
+/* qemu-img's own figure, of the same chain.  It is closed again, since servers may
+ * have one client at a time. */
 static enum q2_status measure(struct map *map, const char *path,
 			      const struct q2_measure_opts *opts,
-			      struct q2_measure *m, struct q2_err *err)
+			      struct q2_measure *m, bool *opened,
+			      struct q2_err *err)
 {
 	const struct options *o = map->options;
 	struct q2_disk_opts how = {.chain = true,
@@ -140,6 +142,7 @@ static enum q2_status measure(struct map *map, const char *path,
 	struct q2_disk *disk;
 	enum q2_status st = q2_disk_open(path, &how, &disk, err);
 
+	*opened = st == Q2_OK;
 	if (st == Q2_OK)
 		st = q2_disk_measure(disk, 0, opts, m, err);
 	q2_disk_close(disk);
@@ -165,10 +168,13 @@ static void one_image(struct map *map, const char *path, const char *what,
 	struct q2_flatten_cost cost;
 	struct q2_measure m;
 	struct q2_err err = {0};
-	enum q2_status st = q2_guest_open(path, &how, &guest, &err);
+	bool opened;
+	enum q2_status st = measure(map, path, shape, &m, &opened, &err);
 
-	if (st == Q2_OK)
-		st = measure(map, path, shape, &m, &err);
+	if (st == Q2_OK) {
+		st = q2_guest_open(path, &how, &guest, &err);
+		opened = st == Q2_OK;
+	}
 	if (st == Q2_OK)
 		st = q2_forecast_flatten(guest, opts, percent, &cost, &err);
 	q2_cli_progress_clear(&map->progress);
@@ -176,7 +182,7 @@ static void one_image(struct map *map, const char *path, const char *what,
 		st = q2_flatten_cost_report(&cost, &m, path, what,
 					    opts->format == Q2_DUMP_RAW,
 					    form_of(map), &sink);
-	fail(map, path, guest != NULL, st, &err);
+	fail(map, path, opened, st, &err);
 	q2_guest_close(guest);
 }
 
@@ -242,6 +248,7 @@ static void forecast(struct map *map, char *operands[])
 }
 
 const struct verb map_forecast = {
+	.words = 1,
 	.scans = true,
 	.threads = true,
 	.name = "forecast",

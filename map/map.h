@@ -125,6 +125,7 @@ struct verb {
 	const char *what; /* for the list of verbs */
 	struct q2_cli_tool tool;
 	unsigned min, max; /* operands */
+	unsigned words;	   /* of these, so many are no names of files */
 	bool scans;	   /* files and folders, and bases beside them */
 	bool threads;
 	void (*run)(struct map *map, char *operands[]);

@@ -149,6 +149,59 @@ else
 	echo 'sandbox: this kernel has no Landlock: files elsewhere are not tried' >&2
 fi
 
+# What a user names may be opened, whatever the form of the name; threads and
+# servers may be had by those who have a use for them.
+mkdir other
+qemu-img create -q -f qcow2 -b ../base.qcow2 -F qcow2 other/top.qcow2 1M
+json='json:{"driver":"qcow2","file":{"driver":"file","filename":"other/top.qcow2"}}'
+for mode in 'map extents' 'map measure' 'map extents --chain --allow-path=.' \
+	'map snapshots --chain --allow-path=.' 'map forecast --read flatten --allow-path=.' \
+	'map forecast compress --sample=50 --allow-path=.' \
+	'map forecast commit --allow-path=.' 'dump --digest --allow-path=.'; do
+	read -ra words <<<"$mode"
+	for name in "$json" file:other/top.qcow2; do
+		"$build/bin/qcow2-${words[0]}" "${words[@]:1}" "$name" >out 2>err
+		[ $? = 0 ] && [ -s out ] && [ ! -s err ]
+		verdict "qcow2-$mode ${name%%:*}:" $?
+	done
+done
+try thread beside map forecast --read flatten image.qcow2
+through
+verdict 'forecast --read has threads' $?
+
+# A server with one client at a time, and a base on one.
+"$build/bin/qcow2-map" 'nbd+unix:///?socket=nowhere' >/dev/null 2>err
+if grep -q 'built without libnbd' err; then
+	echo 'sandbox: built without libnbd, so no server is read' >&2
+else
+	for file in image.qcow2 base.qcow2; do
+		rm -f nbd
+		qemu-nbd -r -t -e 1 -f raw -k "$tmp/pool/nbd" $file >/dev/null 2>&1 &
+		server=$!
+		for ((i = 0; i < 100; i++)); do
+			[ ! -S nbd ] || break
+			sleep 0.1
+		done
+		uri="nbd+unix:///?socket=nbd"
+		if [ $file = image.qcow2 ]; then
+			modes=('lint --allow=all' space snapshots measure extents)
+		else
+			qemu-img create -q -u -f qcow2 -b "$uri" -F qcow2 served.qcow2 1M
+			modes=("extents --chain --allow-path=$uri"
+				"forecast --read flatten --allow-path=$uri")
+			uri=served.qcow2
+		fi
+		for mode in "${modes[@]}"; do
+			read -ra words <<<"$mode"
+			timeout -k 1 20 "$build/bin/qcow2-map" "${words[@]}" "$uri" >out 2>err
+			[ $? = 0 ] && [ -s out ]
+			verdict "qcow2-map $mode $uri, on a server" $?
+		done
+		kill $server
+		wait $server 2>/dev/null
+	done
+fi
+
 # A kernel that lacks the means: as before, and silent, unless told otherwise.
 for lack in NO_LANDLOCK NO_SECCOMP; do
 	for mode in 'fsck image.qcow2' 'map extents image.qcow2' \
