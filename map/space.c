@@ -72,14 +72,18 @@ static void space(struct map *map, char *operands[])
 				      .row = add,
 				      .ctx = &sums};
 	struct q2_err err = {0};
-	struct q2_survey *survey = map_survey(map, operands[0]);
-	enum q2_status st;
+	struct q2_survey *survey;
+	/* One after the other: servers may have one client at a time. */
+	enum q2_status st = walk_disk(operands[0], o->max_memory, &sums, &err);
 
+	if (st != Q2_OK) {
+		map_fail(map, operands[0], st, &err);
+		return;
+	}
+	survey = map_survey(map, operands[0]);
 	if (survey == NULL)
 		return;
 	st = q2_survey_layout(survey, &opts, &err);
-	if (st == Q2_OK)
-		st = walk_disk(operands[0], o->max_memory, &sums, &err);
 	if (st == Q2_OK)
 		st = q2_space_report(survey, operands[0], &sums.space,
 				     forms[o->output], &sink);

@@ -321,11 +321,13 @@ enum q2_status q2_lint(const char *path, const struct q2_lint_opts *opts,
 	struct q2_opened opened;
 	struct lint l = {.opts = opts, .o = &opened};
 	struct q2_io *io;
+	uint64_t length;
 	unsigned found = 0;
 	enum q2_status st = q2_io_open(path, &io, err);
 
 	if (st != Q2_OK)
 		return st;
+	length = io->size;
 	if (opts->raw) {
 		st = judge_raw(&l, io, err);
 	} else {
@@ -334,12 +336,15 @@ enum q2_status q2_lint(const char *path, const struct q2_lint_opts *opts,
 			judge_names(&l);
 			judge_header(&l);
 			found = q2_needs_of(&opened);
-			st = judge_tables(&l, path, &found, err);
 		}
-		if (st == Q2_OK)
-			judge_size(&l, opened.img.geom.disk_size, io->size);
 	}
+	/* Servers may have one client at a time. */
 	q2_io_close(io);
+	if (st == Q2_OK && !opts->raw) {
+		st = judge_tables(&l, path, &found, err);
+		if (st == Q2_OK)
+			judge_size(&l, opened.img.geom.disk_size, length);
+	}
 	if (needs)
 		*needs = found;
 	return st;
