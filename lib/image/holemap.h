@@ -4,7 +4,8 @@
  * SPDX-License-Identifier: MIT
  *
  * The file system is asked once, from start to end.  A file in too many pieces
- * is asked about each time.
+ * is asked about each time.  Guests write in random order: an index saves most of
+ * the search.
  */
 #ifndef Q2_IMAGE_HOLEMAP_H
 #define Q2_IMAGE_HOLEMAP_H
@@ -16,7 +17,11 @@ Q2_VEC(q2_range_vec, struct q2_range)
 
 struct q2_holemap {
 	struct q2_range_vec data; /* in rising order */
-	size_t last;		  /* the piece that the last answer was from */
+	/* Of each part of the file of 1 << `shift` bytes the first piece that ends
+	 * behind its start, and what follows the last part; NULL without memory. */
+	uint32_t *index;
+	size_t parts;
+	unsigned shift;
 	bool filled;
 	bool too_many;
 };

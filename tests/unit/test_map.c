@@ -224,6 +224,70 @@ START_TEST(holes)
 }
 END_TEST
 
+/* A file in many pieces, small and large ones: of each byte it is known by the
+ * rule whether it is data. */
+static bool is_data(uint64_t at)
+{
+	return at < 20000 ? at / 50 % 2 != 0 : at / 7000 % 3 == 1;
+}
+
+static uint64_t next_data(uint64_t at, uint64_t size, bool data)
+{
+	while (at < size && is_data(at) != data)
+		at++;
+	return at;
+}
+
+struct pieces {
+	struct q2_io io;
+	unsigned asked;
+};
+
+static struct q2_range pieces_data(struct q2_io *io, uint64_t off)
+{
+	struct pieces *p = (struct pieces *)io;
+	uint64_t start = next_data(off, io->size, true);
+
+	p->asked++;
+	return (struct q2_range){
+		start, next_data(start, io->size, false) - start};
+}
+
+START_TEST(holes_in_any_order)
+{
+	static const struct q2_io_ops ops = {.data = pieces_data};
+	struct pieces p = {.io = {.ops = &ops, .size = 100000}};
+	struct q2_budget b = {.limit = _i ? 1 << 20 : 6000};
+	struct q2_holemap h = {0};
+	uint64_t at = 0;
+	unsigned pieces;
+
+	(void)q2_holemap_data(&h, &p.io, &b, 0);
+	/* The search must do without an index where there is no memory. */
+	ck_assert(_i ? h.index != NULL : h.index == NULL);
+	pieces = p.asked;
+	ck_assert_uint_gt(pieces, 200);
+	for (unsigned n = 0; n < 20000; n++) {
+		struct q2_range r;
+		uint64_t start;
+
+		at = (at * 5 + 61) % 100003;
+		r = q2_holemap_data(&h, &p.io, &b, at);
+		start = next_data(at, p.io.size, true);
+		if (start >= p.io.size) {
+			ck_assert_uint_eq(r.len, 0);
+			continue;
+		}
+		ck_assert_uint_eq(r.start, start);
+		ck_assert_uint_eq(q2_end(r),
+				  next_data(start, p.io.size, false));
+	}
+	ck_assert_uint_eq(p.asked, pieces);
+	q2_holemap_free(&h, &b);
+	ck_assert_uint_eq(b.used, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("map");
@@ -238,6 +302,7 @@ int main(void)
 	tcase_add_loop_test(t, flat, 0, sizeof(flats) / sizeof(*flats));
 	tcase_add_loop_test(t, full_size, 0, sizeof(sizes) / sizeof(*sizes));
 	tcase_add_test(t, holes);
+	tcase_add_loop_test(t, holes_in_any_order, 0, 2);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
