@@ -52,11 +52,16 @@ static bool describe(struct q2_scan_node *n, const struct q2_opened *o)
 	return true;
 }
 
-static bool called_raw(const char *path)
+/* An image that has lost its header must not vanish from the sums. */
+static bool called_image(const char *path)
 {
+	static const char *const ends[] = {".raw", ".img", ".qcow2"};
 	const char *dot = strrchr(path, '.');
 
-	return dot && (strcmp(dot, ".raw") == 0 || strcmp(dot, ".img") == 0);
+	for (size_t i = 0; dot && i < sizeof(ends) / sizeof(*ends); i++)
+		if (strcmp(dot, ends[i]) == 0)
+			return true;
+	return false;
 }
 
 static enum q2_status add_bad(struct q2_scan *s, const char *path,
@@ -86,7 +91,7 @@ static enum q2_status read_file(struct q2_scan *s, const char *path,
 		return add_bad(s, path, n, why.text[0] ? why.text :
 				       q2_status_text(st), number, err);
 	if (!qcow2) {
-		if (!wanted && !called_raw(path))
+		if (!wanted && !called_image(path))
 			return Q2_OK;
 		n->f.kind = Q2_FILE_RAW;
 		n->f.capacity = n->f.length;

@@ -207,6 +207,13 @@ odd_files() {
 	run graph odd
 	check 'names: text' out_has 'odd/a\nb.qcow2'
 
+	mkdir lost
+	head -c 65536 /dev/zero >lost/wiped.qcow2
+	cp lost/wiped.qcow2 lost/notes.txt
+	run audit --output=json lost
+	check 'a header that is lost: the file is there' json '.files |
+		length == 1 and .[0].filename == "lost/wiped.qcow2" and .[0].format == "raw"'
+
 	chmod 000 odd/closed odd/plain.qcow2
 	unreadable "$map" graph --output=json odd >out 2>err
 	check 'rights: exit status' test $? = 8
