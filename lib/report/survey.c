@@ -18,6 +18,13 @@ void q2_render_exact(struct q2_buf *out, uint64_t bytes)
 	q2_buf_text(out, units[i]);
 }
 
+static void put_length(struct q2_buf *out, uint64_t bytes)
+{
+	q2_render_exact(out, bytes);
+	if (bytes == 0 || bytes % 1024)
+		q2_buf_text(out, " bytes");
+}
+
 void q2_survey_put_head(struct q2_json *j, const struct q2_survey *s,
 			const char *filename)
 {
@@ -48,11 +55,11 @@ void q2_survey_put_title(struct q2_buf *out, const struct q2_survey *s,
 
 	q2_buf_escape(out, filename, strlen(filename));
 	q2_buf_text(out, ": ");
-	q2_render_exact(out, r->file_size);
+	put_length(out, r->file_size);
 	q2_buf_text(out, ", for a disk of ");
-	q2_render_exact(out, r->virtual_size);
+	put_length(out, r->virtual_size);
 	q2_buf_text(out, ", clusters of ");
-	q2_render_exact(out, UINT64_C(1) << r->cluster_bits);
+	put_length(out, UINT64_C(1) << r->cluster_bits);
 	q2_buf_char(out, '\n');
 	if (r->verdict != Q2_CORRUPTED && !r->partial)
 		return;
