@@ -876,12 +876,13 @@ struct q2_measure_opts {
 	uint64_t cluster_size;	/* bytes */
 	unsigned refcount_bits; /* 1, 2, 4 … 64 */
 	bool ext_l2;
-	bool whole; /* room for all data: preallocated, or with a backing file */
+	bool whole; /* room for all data: preallocated */
+	bool based; /* over a backing file: which data that has is not known */
 };
 
 /* What qemu-img create and convert start from. */
 #define Q2_MEASURE_DEFAULTS \
-	{false, 3, 65536, 16, false, false}
+	{false, 3, 65536, 16, false, false, false}
 
 struct q2_measure {
 	uint64_t required;	  /* bytes for the data that there are */

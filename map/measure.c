@@ -66,7 +66,7 @@ static bool set(struct q2_measure_opts *m, const char *name, const char *value)
 		m->whole |= strcmp(value, "full") == 0 ||
 			    strcmp(value, "falloc") == 0;
 	else if (strcmp(name, "backing_file") == 0)
-		m->whole = true;
+		m->based = true;
 	else
 		return strcmp(name, "lazy_refcounts") == 0 ||
 		       strcmp(name, "backing_fmt") == 0 ||

@@ -140,7 +140,7 @@ enum q2_status q2_disk_measure(struct q2_disk *disk, uint64_t size,
 	result->required = result->fully_allocated = room;
 	if (opts->raw)
 		return Q2_OK;
-	if (opts->whole)
+	if (opts->whole || (opts->based && disk))
 		c.needed = room;
 	else if (disk)
 		st = count_data(disk, &c, err);

@@ -180,6 +180,20 @@ for group in "${groups[@]}"; do
 		verdict 'its images could not all be made' 1
 	fi
 done
+# Disks that are not there yet.
+group=size
+for target in "${targets[@]}" '-O qcow2 -o preallocation=full' \
+	'-O qcow2 -o backing_file=base,backing_fmt=raw'; do
+	for size in 0 777 3G; do
+		rc=0
+		# shellcheck disable=SC2086
+		qemu-img measure --output=json $target --size $size >"$dir/theirs" || rc=$?
+		# shellcheck disable=SC2086
+		"$MAP" measure --output=qemu $target --size $size | cmp -s - "$dir/theirs" || rc=$?
+		verdict "measure $target --size $size" $rc
+	done
+done
+
 if [ $# = 0 ]; then # enough of them to mean something
 	[ "$images" -ge 150 ] && few=0 || few=1
 	verdict "only $images images were compared" "$few"
