@@ -12,7 +12,8 @@ export LC_ALL=C TZ=UTC
 map=$(readlink -f "${1:?usage: fleet.sh MAP}")
 dir=$(mktemp -d) || exit 1
 exporter=
-trap '[ $BASHPID != $$ ] || { [ -z "$exporter" ] || kill "$exporter"; rm -rf "$dir"; }' EXIT
+shared=
+trap '[ $BASHPID != $$ ] || { [ -z "$exporter" ] || kill "$exporter"; rm -rf "$dir" ${shared:+"$shared"}; }' EXIT
 cd "$dir" || exit 1
 passed=0
 failed=0
@@ -297,7 +298,30 @@ metrics() {
 	check 'a node exporter finds no error' grep -q '^node_textfile_scrape_error 0' scraped
 }
 
+# 100,000 files, in memory where that can be: a disk would take long to forget them.
+many() {
+	local size
+	shared=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d) || return
+	qemu-img create -q -f qcow2 -o cluster_size=512 one.qcow2 4K
+	truncate -s %4K one.qcow2
+	size=$(stat -c %s one.qcow2)
+	for _ in $(seq 1000); do cat one.qcow2; done >thousand
+	mkdir "$shared/pool"
+	for n in $(seq -w 0 99); do
+		split -b "$size" -a 3 -d --additional-suffix=.qcow2 thousand "$shared/pool/$n-"
+	done
+	(
+		ulimit -v 400000
+		exec timeout 120 "$map" audit --output=json "$shared/pool"
+	) >"$dir/out" 2>"$dir/err"
+	check 'many files: all, each once' json '.files | length == 100000 and (map(.filename) | unique | length) == 100000'
+	check 'many files: the sum' json ".volumes[0].allocation == $(find "$shared/pool" -type f -printf '%b\n' | awk '{s += $1 * 512} END {printf "%d", s}')"
+	rm -rf "$shared"
+	shared=
+}
+
 fleet
+many
 worst_case
 families
 odd_files
