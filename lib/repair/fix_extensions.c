@@ -176,6 +176,24 @@ static enum q2_status mend_end(struct q2_repair *r, struct q2_range area)
 	return Q2_OK;
 }
 
+/* Not before it is known that no wrong bit hides the extension. */
+static enum q2_status clear_bitmaps_bit(struct q2_repair *r)
+{
+	uint32_t action;
+	enum q2_status st;
+
+	if (!q2_found_any(r, Q2_P_BITMAPS_BIT_NO_EXT) ||
+	    !q2_want(r, Q2_P_BITMAPS_BIT_NO_EXT))
+		return Q2_OK;
+	st = q2_act(r, Q2_P_BITMAPS_BIT_NO_EXT, Q2_EFFECT_NONE, NULL, &action,
+		    "the bitmaps bit, which needs an extension, is cleared");
+	if (st == Q2_OK)
+		st = q2_change_u64(r, Q2_C_PLACE, action, 88,
+				   r->c->header.autoclear &
+					   ~(uint64_t)Q2_AUTOCLEAR_BITMAPS);
+	return st == Q2_OK ? q2_recheck(r) : st;
+}
+
 enum q2_status q2_fix_extensions(struct q2_repair *r)
 {
 	enum q2_problem_id why;
@@ -185,7 +203,7 @@ enum q2_status q2_fix_extensions(struct q2_repair *r)
 
 	if (!q2_ext_area(&r->c->header, r->c->img.geom.cluster_size, &area) ||
 	    area.len == 0)
-		return Q2_OK;
+		return clear_bitmaps_bit(r);
 	if (q2_all(r) && doubtful(r))
 		st = try_flips(r, area);
 	if (st == Q2_OK)
@@ -199,5 +217,5 @@ enum q2_status q2_fix_extensions(struct q2_repair *r)
 			  why == Q2_P_EXT_FORMAT_LONG ?
 				  "a backing format that is too long goes" :
 				  "a malformed table of feature names goes");
-	return st;
+	return st == Q2_OK ? clear_bitmaps_bit(r) : st;
 }

@@ -258,12 +258,6 @@ static enum q2_status fix_bits(struct q2_repair *r)
 			       "the raw bit, which needs a data file, is "
 			       "cleared");
 	if (st == Q2_OK)
-		st = set_field(r, Q2_P_BITMAPS_BIT_NO_EXT, Q2_EFFECT_NONE, 88,
-			       r->c->header.autoclear &
-				       ~(uint64_t)Q2_AUTOCLEAR_BITMAPS, 8,
-			       "the bitmaps bit, which needs an extension, is "
-			       "cleared");
-	if (st == Q2_OK)
 		st = set_field(r, Q2_P_RAW_DATA_UNALLOCATED, Q2_EFFECT_NONE, 88,
 			       r->c->header.autoclear &
 				       ~(uint64_t)Q2_AUTOCLEAR_RAW, 8,

@@ -248,5 +248,15 @@ check "version 3 read as 2, -p: untouched" untouched
 check "version 3 read as 2, -y" repair -y
 check "version 3 read as 2, -y: as it was" same_disk o
 
+# The extension that a bit of the header misses is there, under a wrong type.
+qemu-img create -q -f qcow2 -o cluster_size=4k o.qcow2 2M
+qemu-img bitmap --add o.qcow2 kept
+qemu-io -f qcow2 -c 'write -P 1 0 64k' o.qcow2 >io
+check "the bitmaps are the first extension" test "$(xxd -p -s 112 -l 4 o.qcow2)" = 23852875
+cp o.qcow2 d.qcow2
+put8 d.qcow2 112 34
+check "bitmaps under a wrong type, -y" repair -y
+check "bitmaps under a wrong type, -y: as they were" cmp o.qcow2 r.qcow2
+
 echo "hostile: $passed passed, $failed failed"
 [ "$failed" = 0 ]
