@@ -27,6 +27,7 @@ struct l1 {
 	uint8_t *entries; /* of the tree's table, or the part that is there */
 	uint8_t *table;	  /* room for an L2 table */
 	bool sure;	  /* only what needs no other explanation */
+	bool doubts;	  /* more than one slot of the active table is another's */
 	uint32_t slot;
 	uint64_t raw;
 	struct q2_l1_entry e;
@@ -258,11 +259,12 @@ static uint64_t sole_table(struct l1 *l)
 	uint32_t doubts = 0;
 
 	/* That the other's data is named twice makes many counts look wrong. */
-	if (l->tree->id != Q2_TREE_ACTIVE || !q2_all(l->r) ||
+	if (l->doubts || l->tree->id != Q2_TREE_ACTIVE || !q2_all(l->r) ||
 	    l->r->c->img.geom.data_file || !is_anothers(l, l->raw))
 		return 0;
-	for (uint32_t i = 0; i < l->tree->l1_entries; i++)
+	for (uint32_t i = 0; i < l->tree->l1_entries && doubts < 2; i++)
 		doubts += is_anothers(l, raw_at(l, i));
+	l->doubts = doubts > 1;
 	for (size_t i = 0; i < leaks->n && doubts == 1; i++)
 		for (uint64_t k = 0; k < leaks->at[i].n; k++) {
 			if (!is_active_orphan(l, leaks->at[i].first + k))
