@@ -234,7 +234,7 @@ int main(int argc, char *argv[])
 	q2_cli_progress_open(&fsck.progress, &tool, options.progress_fd,
 			     options.quiet != 0);
 	for (int i = first; i < argc; i++)
-		q2_cli_name(&tool, argv[i]);
+		(void)q2_cli_name(&tool, argv[i]); /* it cannot be opened */
 	fsck.images = argv + first;
 	status = fsck_confine(&fsck);
 	if (status != 0)

@@ -130,8 +130,10 @@ static int run(const struct verb *verb, const struct q2_cli_tool *tool,
 	q2_cli_progress_open(&map.progress, tool, options->progress_fd,
 			     options->quiet != 0);
 	for (int i = 0; i < n; i++)
-		q2_cli_name(tool, operands[i]);
-	map.status = map_confine(&map, verb, operands);
+		if (!q2_cli_name(tool, operands[i]))
+			map.status = Q2_EXIT_FAILED;
+	if (map.status == 0)
+		map.status = map_confine(&map, verb, operands);
 	if (map.status != 0)
 		;
 	else if (options->list_verbs)

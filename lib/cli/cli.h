@@ -84,9 +84,8 @@ void q2_cli_complain(const struct q2_cli_tool *tool, const char *about,
 bool q2_cli_is_name(const char *text);
 
 /* Makes of such an operand, which is to be a QCOW2 image, the path that it stands
- * for, in place.  One that stands for none is complained about, and left to fail
- * when it is opened. */
-void q2_cli_name(const struct q2_cli_tool *tool, char *name);
+ * for, in place; false if it stands for none, which has been complained about. */
+bool q2_cli_name(const struct q2_cli_tool *tool, char *name);
 
 /* A whole number with an optional unit: k or K, M, G, T, P, E, alone or
  * followed by iB, are powers of 1024; or 0x and hexadecimal digits.  False for

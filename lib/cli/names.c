@@ -14,7 +14,7 @@ bool q2_cli_is_name(const char *text)
 				strncmp(text, "json:", 5) == 0);
 }
 
-void q2_cli_name(const struct q2_cli_tool *tool, char *name)
+bool q2_cli_name(const struct q2_cli_tool *tool, char *name)
 {
 	struct q2_err err = {0};
 	const char *format = NULL;
@@ -22,7 +22,7 @@ void q2_cli_name(const struct q2_cli_tool *tool, char *name)
 	const char *wrong = NULL;
 
 	if (!q2_cli_is_name(name))
-		return;
+		return true;
 	if (q2_name_path(name, path, sizeof(path), &format, &err) != Q2_OK)
 		wrong = err.text;
 	else if (format != NULL && strcmp(format, "raw") == 0)
@@ -32,4 +32,5 @@ void q2_cli_name(const struct q2_cli_tool *tool, char *name)
 	/* What is quoted is never shorter than what it stands for. */
 	else if (strlen(path) <= strlen(name))
 		strcpy(name, path);
+	return wrong == NULL;
 }
