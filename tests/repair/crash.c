@@ -168,29 +168,6 @@ struct trial {
 	size_t step, place;
 };
 
-/* Whether the two hold the same: all that any write touches, and the length. */
-static bool same(const struct q2_plan *p, struct q2_io *a, struct q2_io *b)
-{
-	static uint8_t x[65536], y[65536];
-
-	if (a->size != b->size)
-		return false;
-	for (size_t i = 0; i < p->edits.n; i++) {
-		const struct q2_edit *e = &p->edits.at[i];
-
-		for (uint64_t at = 0; at < e->len; at += sizeof(x)) {
-			size_t n = (size_t)q2_min(sizeof(x), e->len - at);
-
-			if (q2_pread_zero(a, x, n, e->offset + at, NULL) !=
-				    Q2_OK ||
-			    q2_pread_zero(b, y, n, e->offset + at, NULL) !=
-				    Q2_OK || memcmp(x, y, n))
-				return false;
-		}
-	}
-	return true;
-}
-
 /* A pointer past the end leads somewhere when the file has grown. */
 static void note_grown(struct trial *t, struct q2_io *io)
 {
@@ -230,14 +207,14 @@ static void recover(const struct trial *t, struct q2_io *io, const char *where)
 
 	if (q2_plan_redo(t->plan, again, &opts, &err) != Q2_OK)
 		complain("redo fails", err.text);
-	else if (!same(t->plan, again, t->done))
+	else if (!plan_same(t->plan, again, t->done))
 		complain("redo leads elsewhere", where);
 	q2_io_close(again);
 	again = above(io, &budget);
 	err = (struct q2_err){0};
 	if (q2_plan_undo(t->plan, again, &opts, &err) != Q2_OK)
 		complain("undo fails", err.text);
-	else if (!same(t->plan, again, t->base))
+	else if (!plan_same(t->plan, again, t->base))
 		complain("undo leads elsewhere", where);
 	q2_io_close(again);
 }
@@ -306,7 +283,7 @@ static void stop_everywhere(struct trial *t)
 			     at == e->len ? 0 : at);
 		}
 	}
-	if (held && !same(p, io, t->done))
+	if (held && !plan_same(p, io, t->done))
 		complain("all writes lead elsewhere", "");
 	q2_io_close(io);
 }

@@ -87,29 +87,6 @@ static void judge_rest(struct q2_io *io)
 		complain("left", l.text);
 }
 
-/* Whether the two hold the same, as far as the plan writes. */
-static bool same(const struct q2_plan *p, struct q2_io *a, struct q2_io *b)
-{
-	static uint8_t x[65536], y[65536];
-
-	if (a->size != b->size)
-		return false;
-	for (size_t i = 0; i < p->edits.n; i++) {
-		const struct q2_edit *e = &p->edits.at[i];
-
-		for (uint64_t at = 0; at < e->len; at += sizeof(x)) {
-			size_t n = (size_t)q2_min(sizeof(x), e->len - at);
-
-			if (q2_pread_zero(a, x, n, e->offset + at, NULL) !=
-				    Q2_OK ||
-			    q2_pread_zero(b, y, n, e->offset + at, NULL) !=
-				    Q2_OK || memcmp(x, y, n))
-				return false;
-		}
-	}
-	return true;
-}
-
 struct views {
 	struct view at[VIEWS];
 	size_t n;
@@ -148,7 +125,7 @@ static void repair_all(struct q2_io *base)
 	q2_plan_free(second);
 	if (q2_plan_undo(p, io, &opts, &err) != Q2_OK)
 		complain("undo fails", err.text);
-	else if (!same(p, io, base))
+	else if (!plan_same(p, io, base))
 		complain("undo does not give back every byte", "");
 out:
 	q2_plan_free(p);

@@ -155,3 +155,25 @@ void view_free(struct view *views, size_t n)
 	for (size_t i = 0; i < n; i++)
 		free(views[i].at);
 }
+
+bool plan_same(const struct q2_plan *p, struct q2_io *a, struct q2_io *b)
+{
+	static uint8_t x[65536], y[65536];
+
+	if (a->size != b->size)
+		return false;
+	for (size_t i = 0; i < p->edits.n; i++) {
+		const struct q2_edit *e = &p->edits.at[i];
+
+		for (uint64_t at = 0; at < e->len; at += sizeof(x)) {
+			size_t n = (size_t)q2_min(sizeof(x), e->len - at);
+
+			if (q2_pread_zero(a, x, n, e->offset + at, NULL) !=
+				    Q2_OK ||
+			    q2_pread_zero(b, y, n, e->offset + at, NULL) !=
+				    Q2_OK || memcmp(x, y, n))
+				return false;
+		}
+	}
+	return true;
+}

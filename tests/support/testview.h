@@ -7,6 +7,7 @@
 #define TESTVIEW_H
 
 #include "check/checker.h"
+#include "repair/plan.h"
 
 #define VIEWS 16u
 
@@ -27,6 +28,10 @@ bool view_all(struct q2_io *io, struct view views[VIEWS], size_t *n,
 	      uint8_t *data, struct q2_check_result *res, uint8_t *counts,
 	      uint64_t clusters);
 void view_free(struct view *views, size_t n);
+
+/* Whether the two hold the same: all that any write of the plan touches, and the
+ * length. */
+bool plan_same(const struct q2_plan *p, struct q2_io *a, struct q2_io *b);
 
 /* Ends the test. */
 void die(const char *what) __attribute__((noreturn));
