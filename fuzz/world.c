@@ -205,7 +205,7 @@ static enum q2_status on_row(void *ctx, const struct q2_row *r)
 			      (unsigned long long)w->at);
 	w->at += r->length;
 	if (r->depth >= d->chain.n || r->content > Q2_C_UNREADABLE ||
-	    (r->content == Q2_C_UNREADABLE) != (r->problem != NULL))
+	    (r->content == Q2_C_UNREADABLE && r->problem == NULL))
 		q2f_violation("M-1", "a row of depth %u with content %d",
 			      r->depth, (int)r->content);
 	w->reads_as += (uint64_t)(r->content > Q2_C_ZERO_ALLOC) * r->length;

@@ -835,7 +835,8 @@ struct q2_row {
 	uint32_t depth;	 /* number of the layer, see q2_disk_layer() */
 	enum q2_content content;
 	unsigned flags; /* enum q2_row_flag */
-	/* Q2_C_UNREADABLE: what the check calls it; else NULL. */
+	/* What the check calls the damage; with another content than
+	 * Q2_C_UNREADABLE it does not change what the row says.  NULL: none. */
 	const struct q2_problem *problem;
 };
 
@@ -866,6 +867,11 @@ struct q2_rows_opts {
 Q2_PUBLIC enum q2_status q2_disk_rows(struct q2_disk *disk,
 				      const struct q2_rows_opts *opts,
 				      struct q2_err *err) Q2_MUST_CHECK;
+
+/* Whether the problem q2_problem_at(i) was met by q2_disk_rows(): in the headers of
+ * the files, and in the tables that lead to the part of the disk that was wanted.
+ * Refcounts are not looked at, nor other trees: that is for q2_check(). */
+Q2_PUBLIC bool q2_disk_found(const struct q2_disk *disk, size_t i);
 
 /* ----------------------------------------------------------------- measure
  * How large a new image would be that holds a disk.

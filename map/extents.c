@@ -31,13 +31,12 @@ static const struct q2_cli_option option_table[] = {
 	{0},
 };
 
-enum { FIRST_PICTURE = 4 };
+enum { FORM_QEMU = 3, FIRST_PICTURE };
 
 struct walk {
 	struct map *map;
 	struct q2_rows_report *report;
 	struct q2_picture *picture; /* or else this one */
-	uint64_t unreadable; /* bytes */
 };
 
 static enum q2_status on_row(void *ctx, const struct q2_row *row)
@@ -46,8 +45,6 @@ static enum q2_status on_row(void *ctx, const struct q2_row *row)
 
 	if (walk->picture == NULL)
 		return q2_rows_add(walk->report, row);
-	if (row->content == Q2_C_UNREADABLE)
-		walk->unreadable += row->length;
 	return q2_picture_add_row(walk->picture, row);
 }
 
@@ -73,7 +70,7 @@ static enum q2_status list(struct walk *walk, struct q2_disk *disk,
 	st = q2_rows_begin(disk, form, opts->start, &sink, &walk->report, err);
 	if (st == Q2_OK)
 		st = q2_disk_rows(disk, opts, err);
-	end = q2_rows_end(walk->report, st == Q2_OK, &walk->unreadable);
+	end = q2_rows_end(walk->report, st == Q2_OK, NULL);
 	return st == Q2_OK ? end : st;
 }
 
@@ -92,6 +89,28 @@ static enum q2_status draw(struct walk *walk, struct q2_disk *disk,
 		st = q2_picture_report(walk->picture, &sink);
 	q2_picture_free(walk->picture);
 	return st;
+}
+
+/* Says what is damaged, where the form itself has no place for it. */
+static void tell_damage(struct map *map, const char *path,
+			const struct q2_disk *disk)
+{
+	struct q2_buf b = {0};
+	const char *before = "damaged; qcow2-fsck tells more: ";
+
+	for (size_t i = 0; q2_problem_at(i); i++)
+		if (q2_problem_at(i)->severity == Q2_CORRUPT &&
+		    q2_disk_found(disk, i)) {
+			q2_buf_format(&b, "%s%s", before, q2_problem_at(i)->id);
+			before = ", ";
+		}
+	if (b.n)
+		map->status |= Q2_EXIT_PROBLEMS;
+	q2_buf_add(&b, "", 1);
+	q2_cli_progress_clear(&map->progress);
+	if (b.n > 1 && map->options->output >= FORM_QEMU)
+		q2_cli_complain(map->tool, path, b.failed ? "damaged" : b.at);
+	q2_buf_free(&b);
 }
 
 static void extents(struct map *map, char *operands[])
@@ -114,8 +133,7 @@ static void extents(struct map *map, char *operands[])
 	st = o->output < FIRST_PICTURE ? list(&walk, disk, &opts, &err) :
 					 draw(&walk, disk, &opts, &err);
 	map_fail(map, operands[0], st, &err);
-	if (walk.unreadable)
-		map->status |= Q2_EXIT_PROBLEMS;
+	tell_damage(map, operands[0], disk);
 	q2_disk_close(disk);
 }
 

@@ -124,13 +124,12 @@ static enum q2_status run(struct q2_checker *c)
 	return st;
 }
 
-enum q2_status q2_checker_run(struct q2_io *io,
-			      const struct q2_check_opts *opts,
-			      struct q2_check_result *result,
-			      struct q2_checker **out, struct q2_err *err)
+/* *out is to be freed even after failure, and may be NULL then. */
+static enum q2_status make(struct q2_io *io, const struct q2_check_opts *opts,
+			   struct q2_check_result *result,
+			   struct q2_checker **out, struct q2_err *err)
 {
 	struct q2_checker *c = calloc(1, sizeof(*c));
-	enum q2_status st;
 
 	*out = c;
 	memset(result, 0, sizeof(*result));
@@ -147,8 +146,41 @@ enum q2_status q2_checker_run(struct q2_io *io,
 	if ((opts->flags & Q2_CHECK_CHAIN) && opts->path == NULL)
 		return q2_fail(c->err, Q2_E_ARG, 0, Q2_NO_OFFSET,
 			       "the chain cannot be followed without a path");
-	st = run(c);
-	result->peak_memory = c->budget.peak;
+	return Q2_OK;
+}
+
+enum q2_status q2_checker_run(struct q2_io *io,
+			      const struct q2_check_opts *opts,
+			      struct q2_check_result *result,
+			      struct q2_checker **out, struct q2_err *err)
+{
+	enum q2_status st = make(io, opts, result, out, err);
+
+	if (st != Q2_OK)
+		return st;
+	st = run(*out);
+	result->peak_memory = (*out)->budget.peak;
+	return st;
+}
+
+enum q2_status q2_check_header(struct q2_io *io,
+			       const struct q2_check_opts *opts,
+			       struct q2_check_result *result,
+			       struct q2_err *err)
+{
+	struct q2_checker *c;
+	enum q2_status st = make(io, opts, result, &c, err);
+
+	if (st == Q2_OK)
+		st = read_header(c);
+	if (st == Q2_OK)
+		st = q2_chk_header(c);
+	if (st == Q2_OK && c->img.geom.cluster_size) {
+		st = read_first_cluster(c);
+		if (st == Q2_OK)
+			st = q2_chk_extensions(c);
+	}
+	q2_checker_free(c);
 	return st;
 }
 

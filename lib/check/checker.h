@@ -136,6 +136,12 @@ enum q2_status q2_checker_run(struct q2_io *io,
 			      struct q2_err *err) Q2_MUST_CHECK;
 void q2_checker_free(struct q2_checker *c);
 
+/* Judges the header and its extensions, and reads no table. */
+enum q2_status q2_check_header(struct q2_io *io,
+			       const struct q2_check_opts *opts,
+			       struct q2_check_result *result,
+			       struct q2_err *err) Q2_MUST_CHECK;
+
 /* Emits a finding of kind `id`.  `f` needs its members and `fields` set;
  * problem is filled in, counters and verdict data are kept. */
 void q2_found(struct q2_checker *c, enum q2_problem_id id,

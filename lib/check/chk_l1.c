@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "check/checker.h"
+#include "check/faults.h"
 
 #define LOST_MAX 4096u
 
@@ -32,26 +33,17 @@ static struct q2_finding locate(const struct q2_checker *c,
 static void on_fault(void *ctx, const struct q2_tree *tree, uint32_t slot,
 		     uint64_t raw, const struct q2_l1_entry *e)
 {
-	static const struct {
-		unsigned fault;
-		enum q2_problem_id id;
-	} known[] = {
-		{Q2_EF_RESERVED, Q2_P_L1_RESERVED},
-		{Q2_EF_UNALIGNED, Q2_P_L1_UNALIGNED},
-		{Q2_EF_OUTSIDE, Q2_P_L1_ENTRY_OUTSIDE},
-		{Q2_EF_FLAGS_ONLY, Q2_P_L1_FLAGS_ONLY},
-	};
 	struct q2_checker *c = ctx;
 	struct q2_finding f = locate(c, tree, slot);
 
 	f.fields |= Q2_F_FOUND;
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-		if (!(e->faults & known[i].fault))
+	for (const struct q2_fault_problem *p = q2_l1_problems; p->fault; p++) {
+		if (!(e->faults & p->fault))
 			continue;
-		f.found = known[i].fault == Q2_EF_RESERVED ||
-					  known[i].fault == Q2_EF_FLAGS_ONLY ?
+		f.found = p->fault == Q2_EF_RESERVED ||
+					  p->fault == Q2_EF_FLAGS_ONLY ?
 				  raw : raw & Q2_ENTRY_OFFSET;
-		q2_found(c, known[i].id, &f);
+		q2_found(c, p->id, &f);
 	}
 	if (e->used)
 		return;

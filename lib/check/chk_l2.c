@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "check/checker.h"
+#include "check/faults.h"
 #include "image/inflate.h"
 #include "image/l2walk.h"
 
@@ -26,26 +27,6 @@ struct l2 {
 	struct q2_finding plain; /* compressed clusters in an encrypted image */
 	struct q2_finding past;	 /* active tables past the end of the disk */
 	const struct q2_l2ref *past_last;
-};
-
-static const struct {
-	unsigned fault;
-	enum q2_problem_id id;
-} problems[] = {
-	{Q2_EF_RESERVED, Q2_P_L2_RESERVED},
-	{Q2_EF_UNALIGNED, Q2_P_L2_UNALIGNED},
-	{Q2_EF_OUTSIDE, Q2_P_L2_ENTRY_OUTSIDE},
-	{Q2_EF_COPIED_UNUSED, Q2_P_L2_COPIED_UNUSED},
-	{Q2_EF_ZERO_V2, Q2_P_L2_ZERO_FLAG_V2},
-	{Q2_EF_ZERO_EXTL2, Q2_P_L2_ZERO_FLAG_EXTL2},
-	{Q2_EF_COPIED_COMPRESSED, Q2_P_COMPRESSED_COPIED},
-	{Q2_EF_COMPRESSED_DATA_FILE, Q2_P_COMPRESSED_DATA_FILE},
-	{Q2_EF_COMPRESSED_BITMAP, Q2_P_COMPRESSED_EXTL2},
-	{Q2_EF_SUB_CONFLICT, Q2_P_SUBCLUSTER_CONFLICT},
-	{Q2_EF_SUB_NO_OFFSET, Q2_P_SUBCLUSTER_NO_OFFSET},
-	{Q2_EF_DATA_FILE_OFFSET, Q2_P_DATA_FILE_OFFSET},
-	{Q2_EF_DATA_FILE_COPIED, Q2_P_DATA_FILE_COPIED},
-	{Q2_EF_CUT, Q2_P_COMPRESSED_CUT},
 };
 
 static struct q2_finding locate(const struct q2_checker *c,
@@ -68,15 +49,13 @@ static void report_faults(struct l2 *l, const struct q2_l2visit *v)
 {
 	struct q2_checker *c = l->c;
 
-	for (size_t i = 0; i < sizeof(problems) / sizeof(problems[0]); i++) {
-		enum q2_problem_id id = problems[i].id;
+	for (const struct q2_fault_problem *p = q2_l2_problems; p->fault; p++) {
+		bool compressed = v->e.type == Q2_L2_COMPRESSED;
+		enum q2_problem_id id = q2_l2_problem(p, compressed);
 		struct q2_finding f = locate(c, v);
 
-		if (!(v->e.faults & problems[i].fault))
+		if (!(v->e.faults & p->fault))
 			continue;
-		if (id == Q2_P_L2_ENTRY_OUTSIDE &&
-		    v->e.type == Q2_L2_COMPRESSED)
-			id = Q2_P_COMPRESSED_OUTSIDE;
 		f.fields = q2_problem(id)->fields;
 		if (id == Q2_P_L2_UNALIGNED || id == Q2_P_L2_ENTRY_OUTSIDE ||
 		    id == Q2_P_COMPRESSED_OUTSIDE ||

@@ -173,6 +173,7 @@ static bool no_table(struct q2_map *m, uint64_t slot, struct q2_extent *out,
 	raw = l1_raw(m, s);
 	e = q2_l1_decode(g, raw);
 	*table = q2_offset(g, e.table);
+	m->seen.l1 |= e.faults;
 	if (e.used)
 		return false;
 	if (e.faults & (Q2_EF_UNALIGNED | Q2_EF_OUTSIDE)) {
@@ -256,6 +257,8 @@ static void table_at(struct q2_map *m, uint32_t slot, uint64_t table,
 		end = q2_min(q2_end(m->l2_held), table + g->cluster_size);
 		q2_run_at(g, m->l2 + (at - m->l2_held.start),
 			  (end - at) >> g->entry_bits, out);
+		*(out->stored ? &m->seen.compressed : &m->seen.l2) |=
+			out->faults;
 		return;
 	}
 	end = within(m->l2_zero, at) ? q2_end(m->l2_zero) : q2_end(m->l2_bad);

@@ -72,6 +72,13 @@ struct q2_map {
 	struct q2_range l2_zero; /* lies in a hole */
 	struct q2_holes l2_holes;
 	struct q2_holemap probed; /* of host_io */
+	/* enum q2_entry_fault: whatever was met so far, whether it changes the map
+	 * or not. */
+	struct q2_seen_faults {
+		unsigned l1;
+		unsigned l2;
+		unsigned compressed; /* L2 entries of compressed clusters */
+	} seen;
 };
 
 /* Starts a map of one tree; *img and *tree are copied, what they borrow stays

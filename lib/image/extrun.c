@@ -35,31 +35,37 @@ static uint64_t same(const uint8_t *bytes, uint64_t n, uint64_t raw)
 }
 
 static uint64_t rising(const uint8_t *bytes, uint64_t n, uint64_t raw,
-		       uint64_t step)
+		       uint64_t step, uint64_t mask)
 {
 	uint64_t i = 1;
 
 	/* A writer in order sets COPIED in all of them. */
 	while (i < n && q2_be64(bytes + 8 * i) == raw + i * step)
 		i++;
-	while (i < n && (q2_be64(bytes + 8 * i) & ~Q2_COPIED) ==
-				(raw & ~Q2_COPIED) + i * step)
+	while (i < n && (q2_be64(bytes + 8 * i) & mask) ==
+				(raw & mask) + i * step)
 		i++;
 	return i;
+}
+
+/* The bits in which the entries of a run must go on.  Where COPIED says that there
+ * is a cluster at all, it does not only tell of refcounts. */
+static uint64_t mask_of(const struct q2_geom *g)
+{
+	return g->data_file ? UINT64_MAX : ~Q2_COPIED;
 }
 
 /* Whether a whole extended entry is what the one before was in its last
  * subcluster: `bits` is 1 for allocated, 2 for zero, 0 for neither. */
 static uint64_t same_extended(const uint8_t *bytes, uint64_t n, uint64_t raw,
-			      uint64_t step, unsigned bits)
+			      uint64_t step, uint64_t mask, unsigned bits)
 {
 	uint64_t whole = bits == 1 ? UINT32_MAX :
 			 bits == 2 ? (uint64_t)UINT32_MAX << 32 : 0;
 	uint64_t i = 1;
 
 	while (i < n &&
-	       (q2_be64(bytes + 16 * i) & ~Q2_COPIED) ==
-		       (raw & ~Q2_COPIED) + i * step &&
+	       (q2_be64(bytes + 16 * i) & mask) == (raw & mask) + i * step &&
 	       q2_be64(bytes + 16 * i + 8) == whole)
 		i++;
 	return i;
@@ -117,7 +123,7 @@ static void subclusters(const struct q2_geom *g, const uint8_t *bytes,
 	if (out->has_host)
 		n = q2_min(n, clusters_left(g, raw & Q2_ENTRY_OFFSET));
 	all = same_extended(bytes, n, raw, out->has_host ? g->cluster_size : 0,
-			    bits);
+			    mask_of(g), bits);
 	cut(g, out, all << g->cluster_bits);
 }
 
@@ -156,7 +162,7 @@ void q2_run_at(const struct q2_geom *g, const uint8_t *bytes, uint64_t n,
 		n = same(bytes, n, raw);
 	} else {
 		n = q2_min(n, clusters_left(g, e.host.start));
-		n = rising(bytes, n, raw, g->cluster_size);
+		n = rising(bytes, n, raw, g->cluster_size, mask_of(g));
 	}
 	cut(g, out, n << g->cluster_bits);
 }

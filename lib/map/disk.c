@@ -64,6 +64,7 @@ void q2_disk_close(struct q2_disk *disk)
 		return;
 	q2_snaptable_free(&disk->snapshots, &disk->budget);
 	q2_chain_close(&disk->chain);
+	free(disk->found);
 	free(disk);
 }
 

@@ -13,7 +13,16 @@ struct q2_disk {
 	struct q2_budget budget;
 	struct q2_chain chain;
 	struct q2_snaptable snapshots; /* of the image itself */
+	bool *found; /* problems by place in the catalogue; NULL: not looked yet */
 };
+
+/* Judges the headers of all layers, once.  A header that can no longer be read is
+ * no reason to fail. */
+enum q2_status q2_disk_judge(struct q2_disk *disk,
+			     struct q2_err *err) Q2_MUST_CHECK;
+
+/* A problem of an entry or a table; NULL: none. */
+void q2_disk_note(struct q2_disk *disk, const struct q2_problem *problem);
 
 /* Bytes of the disk that is shown. */
 static inline uint64_t q2_disk_bytes(const struct q2_disk *disk)

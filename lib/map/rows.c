@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include "base/err.h"
-#include "check/problem.h"
+#include "check/faults.h"
 #include "map/disk.h"
 
 #define TICK 65536u /* pieces between two calls of the progress function */
@@ -72,12 +72,24 @@ static enum q2_problem_id problem_of_l1(const struct q2_layer *layer,
 	return or;
 }
 
+/* What is wrong with an entry that is clear in spite of it. */
+static const struct q2_problem *blemish(const struct q2_extent *e)
+{
+	const struct q2_fault_problem *p = q2_l2_problems;
+
+	for (; e->faults && p->fault; p++)
+		if (e->faults & p->fault &&
+		    q2_problem(p->id)->severity == Q2_CORRUPT)
+			return q2_problem(p->id);
+	return NULL;
+}
+
 static const struct q2_problem *problem_of(const struct q2_layer *layer,
 					   const struct q2_extent *e)
 {
 	switch (e->why) {
 	case Q2_WHY_NONE:
-		return NULL;
+		return blemish(e);
 	case Q2_WHY_L1_MISSING:
 		return q2_problem(problem_of_l1(layer, Q2_P_L1_TOO_SMALL));
 	case Q2_WHY_L1_READ:
@@ -136,6 +148,8 @@ static void as_qemu(const struct q2_chain *chain, struct q2_row *r)
 		r->host = 0;
 	}
 	r->flags &= ~(unsigned)Q2_ROW_ENCRYPTED;
+	if (r->content != Q2_C_UNREADABLE)
+		r->problem = NULL;
 }
 
 static bool one_row(const struct q2_row *a, const struct q2_row *b,
@@ -183,6 +197,8 @@ static enum q2_status take(void *ctx, const struct q2_piece *p)
 
 	if (st != Q2_OK)
 		return st;
+	if (p->e.why != Q2_WHY_NONE)
+		q2_disk_note(w->disk, r.problem);
 	if (w->opts->merge == Q2_MERGE_QEMU)
 		as_qemu(&w->disk->chain, &r);
 	if (w->row.length && one_row(&w->row, &r, w->opts->merge)) {
@@ -228,8 +244,10 @@ enum q2_status q2_disk_rows(struct q2_disk *disk,
 			    struct q2_err *err)
 {
 	struct walk w = {.disk = disk, .opts = opts};
-	enum q2_status st = set_holes(disk, opts, err);
+	enum q2_status st = q2_disk_judge(disk, err);
 
+	if (st == Q2_OK)
+		st = set_holes(disk, opts, err);
 	if (st == Q2_OK && opts->length)
 		st = q2_chain_walk(&disk->chain, opts->start, opts->length,
 				   take, &w);

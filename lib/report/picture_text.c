@@ -181,6 +181,7 @@ void q2_picture_put_facts(struct q2_buf *out, const struct q2_picture *p)
 		q2_buf_hex(out, p->end);
 	}
 	q2_buf_char(out, '\n');
+	q2_disk_put_damage(out, p->disk);
 	put_layers(out, p->disk);
 }
 

@@ -215,6 +215,31 @@ enum q2_status q2_rows_add(void *report, const struct q2_row *row)
 	return r->out.failed ? Q2_E_IO : Q2_OK;
 }
 
+void q2_disk_put_damage(struct q2_buf *out, const struct q2_disk *disk)
+{
+	const char *before = "It is damaged; qcow2-fsck tells more:  ";
+
+	for (size_t i = 0; q2_problem_at(i); i++)
+		if (q2_problem_at(i)->severity == Q2_CORRUPT &&
+		    q2_disk_found(disk, i)) {
+			q2_buf_format(out, "%s%s", before,
+				      q2_problem_at(i)->id);
+			before = ", ";
+		}
+	if (*before == ',')
+		q2_buf_char(out, '\n');
+}
+
+static void put_problems(struct q2_rows_report *r)
+{
+	q2_json_open_flat(&r->j, "problems", '[');
+	for (size_t i = 0; q2_problem_at(i); i++)
+		if (q2_problem_at(i)->severity == Q2_CORRUPT &&
+		    q2_disk_found(r->disk, i))
+			q2_json_text(&r->j, NULL, q2_problem_at(i)->id);
+	q2_json_close(&r->j, '[');
+}
+
 static void put_sums(struct q2_rows_report *r)
 {
 	struct q2_json *j = &r->j;
@@ -247,12 +272,14 @@ static void put_end(struct q2_rows_report *r)
 	case Q2_ROWS_JSON:
 		q2_json_close(&r->j, '[');
 		put_sums(r);
+		put_problems(r);
 		q2_json_close(&r->j, '{');
 		q2_buf_char(&r->out, '\n');
 		break;
 	case Q2_ROWS_NDJSON:
 		q2_json_open(&r->j, NULL, '{');
 		put_sums(r);
+		put_problems(r);
 		q2_json_close(&r->j, '{');
 		q2_buf_char(&r->out, '\n');
 		break;
@@ -267,6 +294,7 @@ static void put_end(struct q2_rows_report *r)
 				      (unsigned long long)r->count[i],
 				      r->count[i] == 1 ? "" : "s");
 		}
+		q2_disk_put_damage(&r->out, r->disk);
 		break;
 	}
 }

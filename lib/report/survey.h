@@ -8,6 +8,9 @@
 
 #include "report/report.h"
 
+/* "It is damaged; qcow2-fsck tells more:  A, B", or nothing. */
+void q2_disk_put_damage(struct q2_buf *out, const struct q2_disk *disk);
+
 /* Members about the image, into the object that is open. */
 void q2_survey_put_head(struct q2_json *j, const struct q2_survey *s,
 			const char *filename);

@@ -166,6 +166,27 @@ test_damage() {
 	exits 4 --output=qemu corrupt.qcow2
 	check 'damage: as qemu' json '.[0] |
 		(.present or .zero or .data | not) and (has("offset") | not)'
+	check 'damage: on stderr, for want of another place' err_has 'damaged; qcow2-fsck tells more: L2_UNALIGNED'
+	for form in ndjson blocks svg html; do
+		exits 4 --output=$form corrupt.qcow2
+		check "damage: in $form" out_has L2_UNALIGNED
+	done
+	# Damage that leaves the map as it is, and a map of another part of the disk.
+	cp clean.qcow2 harmless.qcow2
+	poke harmless.qcow2 105 '\1'
+	poke harmless.qcow2 $((0x30000)) '\100'
+	poke harmless.qcow2 $((l2 + 8)) '\1'
+	exits 4 harmless.qcow2
+	check 'harmless damage: its row' grep -q ' data .*L2_RESERVED$' out
+	check 'harmless damage: all of it' out_has \
+		'It is damaged; qcow2-fsck tells more:  HEADER_PADDING, L1_RESERVED, L2_RESERVED'
+	exits 4 --output=json harmless.qcow2
+	check 'harmless damage: JSON' json '.problems == ["HEADER_PADDING", "L1_RESERVED", "L2_RESERVED"]'
+	exits 4 --output=qemu harmless.qcow2
+	check 'harmless damage: the map is what qemu-img says' cmp out <(qemu-img map --output=json harmless.qcow2)
+	exits 4 --output=json -s 1M harmless.qcow2
+	check 'harmless damage: what was looked at' json '.problems == ["HEADER_PADDING", "L1_RESERVED"]'
+	rm harmless.qcow2
 	exits 12 measure -O qcow2 corrupt.qcow2
 	check 'measure: says why' err_has qcow2-fsck
 	exits 0 measure -O raw corrupt.qcow2
