@@ -1102,8 +1102,12 @@ struct q2_scan_file {
 	size_t volume;	     /* see q2_scan_volume(), or Q2_NO_FILE */
 	size_t overlays;     /* files that have it as their base */
 	size_t names;	     /* paths of this file that were met */
+	/* A block device.  What it takes of the pool that it is made from cannot be
+	 * told: `allocation` has no meaning.  (A loop device counts as the file that
+	 * it shows.) */
+	bool is_device;
 	uint32_t snapshots;  /* internal ones */
-	uint64_t device;     /* of the file system that it is on */
+	uint64_t device;     /* of its file system, or as q2_scan_volume.device */
 	uint64_t inode;
 	int64_t changed;     /* seconds since 1970, of the last change */
 	uint64_t capacity;   /* bytes of the guest's disk */
@@ -1113,6 +1117,8 @@ struct q2_scan_file {
 	 * tables included.  A base that others have does not grow. */
 	uint64_t commitment;
 	uint64_t alone; /* the same if nobody had it as a base */
+	/* By how much it may grow: of a device, beyond its size. */
+	uint64_t growth;
 };
 
 /* One scan may be shared among several workers: each looks at the files of its own
@@ -1182,7 +1188,8 @@ Q2_PUBLIC size_t q2_scan_find(const struct q2_scan *scan, const char *path);
 
 /* A file system that files of the scan are on. */
 struct q2_scan_volume {
-	uint64_t device;
+	uint64_t device; /* number; of a block device with an image: plus 2^40 */
+	bool is_device;	 /* no file system, but such a block device */
 	/* What it is called by all hosts that have it, such as "nfs nas:/pool";
 	 * empty for those of one host.  Valid as long as the scan. */
 	const char *shared;
@@ -1194,8 +1201,12 @@ struct q2_scan_volume {
 	uint64_t files;
 	uint64_t capacity; /* sums over its files */
 	uint64_t length;
-	uint64_t allocation;
+	uint64_t allocation; /* 0 for devices: not known */
 	uint64_t commitment;
+	/* Bytes that there are for these files: those that they take, and free ones;
+	 * those of the device.  0 if not known. */
+	uint64_t room;
+	uint64_t growth; /* by which they may grow: of a device, beyond its size */
 };
 Q2_PUBLIC bool q2_scan_volume(const struct q2_scan *scan, size_t i,
 			      struct q2_scan_volume *out);

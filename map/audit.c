@@ -87,20 +87,18 @@ static bool parse_limit(const char *text, struct limit *l)
 
 double map_ratio(const struct q2_scan_volume *v)
 {
-	double room = (double)v->allocation + (double)v->free;
-
-	return room > 0 ? (double)v->commitment / room : 0;
+	return v->room ? (double)v->commitment / (double)v->room : 0;
 }
 
 static bool beyond(const struct limit *l, const struct q2_scan_volume *v)
 {
-	uint64_t growth = v->commitment - v->allocation;
-
 	if (!l->given || !v->known)
 		return false;
 	if (l->is_ratio)
 		return map_ratio(v) > l->ratio;
-	return v->free < growth || v->free - growth < l->bytes;
+	/* A device that is full to the brim with one image is as it should be. */
+	return v->commitment > v->room ||
+	       (!v->is_device && v->room - v->commitment < l->bytes);
 }
 
 struct judgement {
@@ -152,11 +150,9 @@ static enum q2_status put_nagios(struct map *map, const struct judgement *j)
 			      "for; %llu bytes free, %llu may be needed"
 			      "|ratio=%.4f free=%lluB growth=%lluB",
 			      j->ratio, (unsigned long long)j->worst.free,
-			      (unsigned long long)(j->worst.commitment -
-						   j->worst.allocation),
+			      (unsigned long long)j->worst.growth,
 			      j->ratio, (unsigned long long)j->worst.free,
-			      (unsigned long long)(j->worst.commitment -
-						   j->worst.allocation));
+			      (unsigned long long)j->worst.growth);
 	q2_buf_char(&b, '\n');
 	if (b.failed || sink.write(sink.ctx, b.at, b.n))
 		st = b.failed ? Q2_E_NOMEM : Q2_E_IO;

@@ -32,6 +32,18 @@ static unsigned needs_of(const struct options *o, const struct verb *verb,
 	return needs;
 }
 
+/* Where the system tells of file systems and devices. */
+static void allow_system(struct q2_cli_sandbox *s)
+{
+	static const char *const paths[] = {
+		"/proc/self/mountinfo", "/proc/sys/kernel/random/boot_id",
+		"/sys/devices/virtual/block",
+	};
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++)
+		q2_cli_sandbox_allow(s, paths[i], Q2_SANDBOX_READ_FILES);
+}
+
 int map_confine(struct map *map, const struct verb *verb, char *operands[])
 {
 	const struct options *o = map->options;
@@ -51,6 +63,8 @@ int map_confine(struct map *map, const struct verb *verb, char *operands[])
 		q2_cli_sandbox_allow(s, o->allow.at[i], Q2_SANDBOX_READ_FILES);
 		q2_cli_sandbox_allow_nbd(s, o->allow.at[i]);
 	}
+	if (verb->scans)
+		allow_system(s);
 	if (o->allow_any)
 		q2_cli_sandbox_allow(s, "/", Q2_SANDBOX_READ_FILES);
 	q2_cli_sandbox_allow_folder(s, o->audit.to, Q2_SANDBOX_ALL_FILES);

@@ -105,8 +105,6 @@ static void put_base(const struct table *t, struct q2_buf *b,
 static void put_cell(const struct table *t, struct q2_buf *b, enum column c,
 		     const struct q2_scan_file *f)
 {
-	uint64_t growth = f->commitment - f->allocation;
-
 	switch (c) {
 	case C_FILE:
 		put_path(b, f->path);
@@ -122,16 +120,19 @@ static void put_cell(const struct table *t, struct q2_buf *b, enum column c,
 		put_size(t->map, b, f->length);
 		break;
 	case C_ALLOCATION:
-		put_size(t->map, b, f->allocation);
+		if (f->is_device)
+			q2_buf_text(b, "unknown");
+		else
+			put_size(t->map, b, f->allocation);
 		break;
 	case C_COMMITMENT:
 		put_size(t->map, b, f->commitment);
 		break;
 	case C_GROWTH:
-		put_size(t->map, b, growth);
+		put_size(t->map, b, f->growth);
 		break;
 	case C_RATIO:
-		if (f->allocation)
+		if (f->allocation && !f->is_device)
 			q2_buf_format(b, "%.2f", (double)f->commitment /
 						 (double)f->allocation);
 		break;
@@ -258,6 +259,36 @@ static enum q2_status put(struct map *map, const char *text, size_t n)
 	return sink.write(sink.ctx, text, n) ? Q2_E_IO : Q2_OK;
 }
 
+static void put_volume(const struct table *t, struct q2_buf *b,
+		       const struct q2_scan_volume *v)
+{
+	uint64_t room = v->room, promised = v->commitment;
+	/* A block device has the same number and more; see q2_scan_volume. */
+	dev_t device = (dev_t)(v->device & UINT32_MAX);
+
+	q2_buf_format(b, "\n%s %u:%u: %llu file%s, allocation ",
+		      v->is_device ? "block device" : "file system",
+		      major(device), minor(device),
+		      (unsigned long long)v->files, v->files == 1 ? "" : "s");
+	if (v->is_device)
+		q2_buf_text(b, "unknown");
+	else
+		put_size(t->map, b, v->allocation);
+	q2_buf_text(b, ", commitment ");
+	put_size(t->map, b, promised);
+	q2_buf_text(b, "\n  may grow by ");
+	put_size(t->map, b, v->growth);
+	if (v->known) {
+		q2_buf_text(b, v->is_device ? "; size " : "; free ");
+		put_size(t->map, b, v->is_device ? v->size : v->free);
+		q2_buf_text(b, promised > room ? "; short by " : "; headroom ");
+		put_size(t->map, b, promised > room ? promised - room :
+						      room - promised);
+		q2_buf_format(b, "; committed %.2f times", map_ratio(v));
+	}
+	q2_buf_char(b, '\n');
+}
+
 /* What each file system has to bear. */
 static enum q2_status put_volumes(struct table *t)
 {
@@ -265,29 +296,8 @@ static enum q2_status put_volumes(struct table *t)
 	struct q2_buf b = {0};
 	enum q2_status st;
 
-	for (size_t i = 0; q2_scan_volume(t->scan, i, &v); i++) {
-		uint64_t growth = v.commitment - v.allocation;
-
-		q2_buf_format(&b, "\nfile system %u:%u: %llu files, allocation ",
-			      major(v.device), minor(v.device),
-			      (unsigned long long)v.files);
-		put_size(t->map, &b, v.allocation);
-		q2_buf_text(&b, ", commitment ");
-		put_size(t->map, &b, v.commitment);
-		q2_buf_text(&b, "\n  may grow by ");
-		put_size(t->map, &b, growth);
-		if (v.known) {
-			q2_buf_text(&b, "; free ");
-			put_size(t->map, &b, v.free);
-			q2_buf_text(&b, growth > v.free ? "; short by " :
-							  "; headroom ");
-			put_size(t->map, &b, growth > v.free ?
-					growth - v.free : v.free - growth);
-			q2_buf_format(&b, "; committed %.2f times",
-				      map_ratio(&v));
-		}
-		q2_buf_char(&b, '\n');
-	}
+	for (size_t i = 0; q2_scan_volume(t->scan, i, &v); i++)
+		put_volume(t, &b, &v);
 	st = b.failed ? Q2_E_NOMEM :
 	     b.n      ? put(t->map, b.at, b.n) : Q2_OK;
 	q2_buf_free(&b);

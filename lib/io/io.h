@@ -118,6 +118,12 @@ bool q2_io_identity(const struct q2_io *io, uint64_t *dev, uint64_t *inode);
 bool q2_io_shown(const struct q2_io *io, uint64_t *dev, uint64_t *inode);
 bool q2_fd_shown(int fd, uint64_t *dev, uint64_t *inode);
 
+/* The whole file, and no part of one, that the loop device at `path` shows: how it
+ * is now, and in *below its path (room for `room` bytes).  False for anything else,
+ * and where that file cannot be found. */
+struct stat;
+bool q2_loop_file(const char *path, struct stat *sb, char *below, size_t room);
+
 /* The descriptor of a file opened by q2_io_open(), for what only the kernel can
  * do with two files; -1 for anything else. */
 int q2_io_descriptor(const struct q2_io *io);

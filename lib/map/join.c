@@ -115,6 +115,7 @@ static enum q2_status take_volume(struct stream *t,
 {
 	struct q2_scan_volume v = {.device = j[Q2_REC_DEVICE].number,
 				   .shared = j[Q2_REC_SHARED].text,
+				   .is_device = j[Q2_REC_BLOCK].number != 0,
 				   .known = j[Q2_REC_SIZE].given,
 				   .size = j[Q2_REC_SIZE].number,
 				   .free = j[Q2_REC_FREE].number};
@@ -123,7 +124,8 @@ static enum q2_status take_volume(struct stream *t,
 	size_t number = same_volume(t, &v);
 	enum q2_status st = Q2_OK;
 
-	if (j[Q2_REC_SIZE].given != j[Q2_REC_FREE].given)
+	if (v.is_device ? !v.known || j[Q2_REC_FREE].given :
+			  v.known != j[Q2_REC_FREE].given)
 		return refuse(t, "size without free, or free without size",
 			      err);
 	if (find_device(t, v.device))
@@ -227,7 +229,8 @@ static enum q2_status take_file(struct stream *t,
 	if (why)
 		return refuse(t, why, err);
 	n.f.flags &= FLAGS_KEPT;
-	if (n.f.inode && d == NULL)
+	if (n.f.inode && (d == NULL || n.f.is_device !=
+			  t->scan->volumes[d->volume].is_device))
 		return refuse(t, "its file system was not told of", err);
 	if (n.f.inode) {
 		n.f.volume = d->volume;

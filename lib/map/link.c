@@ -51,13 +51,17 @@ static enum q2_status look_up(struct q2_scan *s, const char *path,
 	char *real, *shown;
 	bool failed = false;
 	struct stat sb;
+	char *below;
 
 	*number = Q2_NO_FILE;
 	if (stat(path, &sb) < 0) {
 		*flags |= errno == EACCES ? Q2_FF_OUTSIDE : gone;
 		return Q2_OK;
 	}
-	*id = (struct q2_identity){sb.st_dev, sb.st_ino};
+	st = q2_scan_identify(path, &sb, id, &below, err);
+	if (st != Q2_OK)
+		return st;
+	free(below);
 	*number = q2_scan_by_identity(s, *id);
 	if (*number != Q2_NO_FILE)
 		return Q2_OK;
@@ -124,7 +128,8 @@ static void compare(struct q2_scan *s, size_t i)
 
 	if (base->kind == Q2_FILE_BAD)
 		return;
-	if (base->changed > f->changed)
+	/* Devices have no such time. */
+	if (base->changed > f->changed && !base->is_device && !f->is_device)
 		f->flags |= Q2_FF_BASE_NEWER;
 	if (base->capacity < f->capacity)
 		f->flags |= Q2_FF_BASE_SMALLER;
@@ -229,11 +234,14 @@ static bool sort(struct q2_scan *s)
 }
 
 /* ----------------------------------------------------------------- volumes */
-/* The file system that a file of this host is on. */
-static enum q2_status find_volume(struct q2_scan *s, struct q2_scan_file *f,
+/* The file system that a file of this host is on; or a device is one of its own. */
+static enum q2_status find_volume(struct q2_scan *s, struct q2_scan_node *n,
 				  struct q2_err *err)
 {
-	struct q2_scan_volume v = {.device = f->device};
+	struct q2_scan_file *f = &n->f;
+	struct q2_scan_volume v = {.device = f->device,
+				   .is_device = f->is_device,
+				   .known = f->is_device};
 	struct statvfs vfs;
 	enum q2_status st;
 	char *shared;
@@ -243,7 +251,9 @@ static enum q2_status find_volume(struct q2_scan *s, struct q2_scan_file *f,
 			f->volume = i;
 			return Q2_OK;
 		}
-	if (statvfs(f->path, &vfs) == 0) {
+	if (f->is_device) {
+		v.size = f->length;
+	} else if (statvfs(n->below ? n->below : f->path, &vfs) == 0) {
 		v.known = true;
 		v.size = (uint64_t)vfs.f_blocks * vfs.f_frsize;
 		v.free = (uint64_t)vfs.f_bavail * vfs.f_frsize;
@@ -268,7 +278,7 @@ static enum q2_status sum_up(struct q2_scan *s, struct q2_err *err)
 		if (f->inode == 0)
 			continue;
 		if (s->streams == 0)
-			st = find_volume(s, f, err);
+			st = find_volume(s, &s->at[i], err);
 		if (st != Q2_OK)
 			break;
 		v = &s->volumes[f->volume];
@@ -330,12 +340,15 @@ enum q2_status q2_scan_link(struct q2_scan *scan, struct q2_err *err)
 	}
 	for (size_t i = 0; i < scan->n; i++) {
 		struct q2_scan_file *f = &scan->at[i].f;
+		uint64_t taken;
 
 		if (f->overlays > 1)
 			f->flags |= Q2_FF_SHARED;
+		taken = f->is_device ? f->length : f->allocation;
 		/* Nobody may write to what others stand on. */
-		f->alone = q2_max(f->alone, f->allocation);
-		f->commitment = f->overlays ? f->allocation : f->alone;
+		f->alone = q2_max(f->alone, taken);
+		f->commitment = f->overlays ? taken : f->alone;
+		f->growth = f->commitment - taken;
 	}
 	return sum_up(scan, err);
 }

@@ -86,7 +86,8 @@ static enum q2_status read_file(struct q2_scan *s, const char *path,
 	enum q2_status st = q2_image_probe(io, &qcow2, &why);
 
 	n->f.length = io->size;
-	n->f.allocation = io->stored;
+	if (!io->is_device)
+		n->f.allocation = io->stored;
 	if (st != Q2_OK)
 		return add_bad(s, path, n, why.text[0] ? why.text :
 				       q2_status_text(st), number, err);
@@ -152,6 +153,7 @@ enum q2_status q2_scan_look(struct q2_scan *s, const char *path,
 	struct q2_err why = {0};
 	enum q2_status st;
 	struct stat sb;
+	bool device;
 
 	*number = Q2_NO_FILE;
 	if (stat(path, &sb) < 0) {
@@ -162,15 +164,23 @@ enum q2_status q2_scan_look(struct q2_scan *s, const char *path,
 		q2_scan_drop_node(&n);
 		return st;
 	}
-	n.id = (struct q2_identity){sb.st_dev, sb.st_ino};
-	*number = q2_scan_by_identity(s, n.id);
-	if (*number != Q2_NO_FILE) {
-		s->at[*number].f.names++;
-		return Q2_OK;
+	device = S_ISBLK(sb.st_mode);
+	st = q2_scan_identify(path, &sb, &n.id, &n.below, err);
+	if (st == Q2_OK)
+		*number = q2_scan_by_identity(s, n.id);
+	if (st != Q2_OK || *number != Q2_NO_FILE) {
+		if (st == Q2_OK)
+			s->at[*number].f.names++;
+		q2_scan_drop_node(&n);
+		return st;
 	}
-	n.f.device = sb.st_dev;
-	n.f.inode = sb.st_ino;
-	n.f.changed = sb.st_mtime;
+	n.f.device = n.id.fs;
+	n.f.inode = n.id.inode;
+	n.f.is_device = device && n.below == NULL;
+	n.f.changed = n.f.is_device ? 0 : sb.st_mtime;
+	/* It is the file's, of which blocks are counted. */
+	if (n.below)
+		n.f.allocation = (uint64_t)sb.st_blocks * 512;
 	st = open_file(s, path, shown, wanted, &n, number, err);
 	q2_scan_drop_node(&n);
 	return st;

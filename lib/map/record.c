@@ -27,6 +27,7 @@ static const struct q2_json_member members[Q2_REC_KEYS] = {
 	[Q2_REC_ONLY_NAMED] = {"only-named", Q2_JSON_BOOL},
 	[Q2_REC_CAPACITY] = {"capacity", Q2_JSON_NUMBER},
 	[Q2_REC_LENGTH] = {"length", Q2_JSON_NUMBER},
+	[Q2_REC_BLOCK] = {"block-device", Q2_JSON_BOOL},
 	[Q2_REC_ALLOCATION] = {"allocation", Q2_JSON_NUMBER},
 	[Q2_REC_ALONE] = {"commitment-alone", Q2_JSON_NUMBER},
 	[Q2_REC_INODE] = {"inode", Q2_JSON_NUMBER},
@@ -65,8 +66,8 @@ static const struct {
 /* And a file that was found. */
 #define FILE_NEEDS                                                             \
 	(BIT(Q2_REC_DEVICE) | BIT(Q2_REC_INODE) | BIT(Q2_REC_CAPACITY) |       \
-	 BIT(Q2_REC_LENGTH) | BIT(Q2_REC_ALLOCATION) | BIT(Q2_REC_ALONE) |     \
-	 BIT(Q2_REC_NAMES) | BIT(Q2_REC_CHANGED))
+	 BIT(Q2_REC_LENGTH) | BIT(Q2_REC_ALONE) | BIT(Q2_REC_NAMES) |          \
+	 BIT(Q2_REC_CHANGED))
 
 #define KINDS (sizeof(kinds) / sizeof(*kinds))
 
@@ -172,8 +173,10 @@ const char *q2_record_file(const struct q2_json_value *v,
 	f->names = 1;
 	if (!v[Q2_REC_INODE].given)
 		return f->kind == Q2_FILE_BAD ? NULL : "a member is missing";
-	if (!has(v, FILE_NEEDS))
-		return "a member is missing";
+	f->is_device = v[Q2_REC_BLOCK].number != 0;
+	if (!has(v, FILE_NEEDS) ||
+	    v[Q2_REC_ALLOCATION].given == f->is_device)
+		return "a member is missing, or is there in vain";
 	if (v[Q2_REC_INODE].number == 0)
 		return "an inode of 0";
 	if (v[Q2_REC_NAMES].number == 0 || v[Q2_REC_NAMES].number > INT_MAX ||

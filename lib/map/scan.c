@@ -5,6 +5,7 @@
  */
 #include "map/scan.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -36,6 +37,7 @@ void q2_scan_drop_node(struct q2_scan_node *n)
 	free_text(n->f.backing);
 	free_text(n->f.format);
 	free(n->given);
+	free(n->below);
 	free(n->data_name);
 }
 
@@ -238,14 +240,35 @@ bool q2_scan_file(const struct q2_scan *scan, size_t i,
 	return true;
 }
 
+enum q2_status q2_scan_identify(const char *path, struct stat *sb,
+				struct q2_identity *id, char **below,
+				struct q2_err *err)
+{
+	char name[PATH_MAX];
+
+	*below = NULL;
+	*id = (struct q2_identity){sb->st_dev, sb->st_ino};
+	if (!S_ISBLK(sb->st_mode))
+		return Q2_OK;
+	*id = (struct q2_identity){Q2_OWN_DEVICE | sb->st_rdev, sb->st_rdev};
+	if (!q2_loop_file(path, sb, name, sizeof(name)))
+		return Q2_OK;
+	*id = (struct q2_identity){sb->st_dev, sb->st_ino};
+	*below = strdup(name);
+	return *below ? Q2_OK : q2_scan_no_memory(err);
+}
+
 size_t q2_scan_find(const struct q2_scan *scan, const char *path)
 {
+	struct q2_identity id;
 	struct stat sb;
+	char *below;
 
-	if (stat(path, &sb) < 0)
+	if (stat(path, &sb) < 0 ||
+	    q2_scan_identify(path, &sb, &id, &below, NULL) != Q2_OK)
 		return Q2_NO_FILE;
-	return q2_scan_by_identity(scan, (struct q2_identity){sb.st_dev,
-							      sb.st_ino});
+	free(below);
+	return q2_scan_by_identity(scan, id);
 }
 
 /* The host's name, unless another one has it, too. */
@@ -264,6 +287,13 @@ bool q2_scan_volume(const struct q2_scan *scan, size_t i,
 	if (i >= scan->n_volumes)
 		return false;
 	*out = scan->volumes[i];
+	if (out->is_device)
+		out->room = out->size;
+	else if (out->known)
+		out->room = q2_add_sat(out->allocation, out->free);
+	out->growth = out->commitment - q2_min(out->commitment,
+					       out->is_device ? out->size :
+								out->allocation);
 	out->host = scan->n_hosts > 1 ? host_text(scan, scan->seen_by[i]) :
 					NULL;
 	return true;

@@ -6,6 +6,8 @@
 #ifndef Q2_MAP_SCAN_H
 #define Q2_MAP_SCAN_H
 
+#include <sys/stat.h>
+
 #include "base/err.h"
 #include "image/open.h"
 
@@ -21,6 +23,7 @@ struct q2_scan_node {
 	struct q2_scan_file f; /* its texts are allocated */
 	struct q2_identity id;
 	char *given;	 /* the path that it was opened by; NULL: f.path */
+	char *below;	 /* of a loop device: the file's own path; else NULL */
 	char *data_name; /* as the image names it; NULL: none, or not its own */
 	/* The files that it names, wherever they are. */
 	struct q2_identity base;
@@ -76,6 +79,15 @@ struct q2_scan {
 enum q2_status q2_scan_look(struct q2_scan *s, const char *path,
 			    const char *shown, bool wanted, size_t *number,
 			    struct q2_err *err) Q2_MUST_CHECK;
+
+/* Added to the number of a device that is not that of a file system. */
+#define Q2_OWN_DEVICE (UINT64_C(1) << 40)
+
+/* Which file is at `path`, of which *sb tells: a loop device is the file that it
+ * shows, and *sb tells of that then; *below is its path, to be freed. */
+enum q2_status q2_scan_identify(const char *path, struct stat *sb,
+				struct q2_identity *id, char **below,
+				struct q2_err *err) Q2_MUST_CHECK;
 
 /* The node with this identity, or Q2_NO_FILE. */
 size_t q2_scan_by_identity(const struct q2_scan *s, struct q2_identity id);

@@ -32,58 +32,73 @@ static void put_part(struct q2_chart *c, unsigned mark, const char *name,
 /* What other files take of a file system. */
 static uint64_t others(const struct q2_scan_volume *v)
 {
-	return less(less(v->size, v->free), v->allocation);
+	return v->is_device ? 0 : less(less(v->size, v->free), v->allocation);
+}
+
+static void put_title(struct q2_buf *out, const struct q2_scan_volume *v)
+{
+	/* A device has the same number and more; see q2_scan_volume. */
+	q2_buf_format(out, "%s %llu", v->is_device ? "block device" : "device",
+		      (unsigned long long)(v->device & UINT32_MAX));
 }
 
 static void put_volume_bars(struct q2_chart *c, const struct q2_scan_volume *v)
 {
 	char name[48];
 	struct q2_buf b;
-	uint64_t growth = less(v->commitment, v->allocation);
+	/* What an image takes of a device is not known: it has all of that. */
+	uint64_t taken = v->is_device ? v->size : v->allocation;
 
 	memset(name, 0, sizeof(name));
 	q2_buf_fix(&b, name, sizeof(name) - 1);
-	q2_buf_format(&b, "device %llu", (unsigned long long)v->device);
+	put_title(&b, v);
 	if (v->known) {
 		q2_chart_bar(c, "room");
 		put_part(c, Q2_U_LUKS, name, "taken by other files", others(v));
 		put_part(c, Q2_U_DATA, name, "taken by these images",
-			 v->allocation);
+			 taken);
 		put_part(c, Q2_U_FREE, name, "free", v->free);
 	}
 	q2_chart_bar(c, "promised");
 	if (v->known)
 		put_part(c, Q2_U_LUKS, name, "taken by other files", others(v));
-	put_part(c, Q2_U_DATA, name, "taken by these images", v->allocation);
+	put_part(c, Q2_U_DATA, name, "taken by these images", taken);
 	put_part(c, Q2_M_GROWTH, name, "these images may come to take more",
-		 growth);
+		 v->growth);
 }
 
 static void put_volume(struct q2_buf *out, const struct q2_scan_volume *v)
 {
-	uint64_t growth = less(v->commitment, v->allocation);
 	uint64_t promised = v->commitment + (v->known ? others(v) : 0);
 	uint64_t scale = v->size > promised ? v->size : promised;
-	double room = (double)v->allocation + (double)v->free;
 	struct q2_chart c;
 
-	q2_buf_format(out, "<h2>File system (device %llu), %llu file%s</h2>\n"
-		      "<p%s>", (unsigned long long)v->device,
+	q2_buf_text(out, v->is_device ? "<h2>Image on a device (" :
+					"<h2>File system (");
+	put_title(out, v);
+	q2_buf_format(out, "), %llu file%s</h2>\n<p%s>",
 		      (unsigned long long)v->files, v->files == 1 ? "" : "s",
-		      v->known && growth > v->free ? " class=\"bad\"" : "");
-	if (!v->known) {
+		      v->known && v->commitment > v->room ? " class=\"bad\"" :
+							    "");
+	if (v->is_device) {
+		q2_render_size(out, v->size);
+		q2_buf_text(out, "; what it takes of a pool below is not "
+				 "known. ");
+		q2_render_size(out, v->growth);
+		q2_buf_text(out, " more may be needed.");
+	} else if (!v->known) {
 		q2_buf_text(out, "How much is free is not known; the images "
 				 "may need ");
-		q2_render_size(out, growth);
+		q2_render_size(out, v->growth);
 		q2_buf_text(out, " more.");
 	} else {
 		q2_render_size(out, v->free);
 		q2_buf_text(out, " free, ");
-		q2_render_size(out, growth);
+		q2_render_size(out, v->growth);
 		q2_buf_text(out, " may be needed: ");
 		q2_buf_format(out, "%.1f %% of the room is promised.",
-			      room > 0 ? 100 * (double)v->commitment / room :
-					 0);
+			      v->room ? 100 * (double)v->commitment /
+						(double)v->room : 0);
 	}
 	q2_buf_text(out, "</p>\n");
 	q2_chart_begin(&c, out, scale, v->known ? 2 : 1,
@@ -174,9 +189,11 @@ static void put_chart(struct q2_buf *out, const struct q2_scan *scan,
 		if (!q2_scan_file(scan, files->at[i].number, &f))
 			break;
 		q2_chart_bar(&c, f.path);
-		put_part(&c, Q2_U_DATA, f.path, "takes now", f.allocation);
+		put_part(&c, Q2_U_DATA, f.path,
+			 f.is_device ? "size of the device" : "takes now",
+			 f.is_device ? f.length : f.allocation);
 		put_part(&c, Q2_M_GROWTH, f.path, "may come to take more",
-			 less(f.commitment, f.allocation));
+			 f.growth);
 	}
 	q2_chart_end(&c);
 }
@@ -200,7 +217,10 @@ static void put_line(struct q2_buf *out, const struct q2_scan *scan,
 		      f->kind == Q2_FILE_RAW   ? "raw" : "unreadable");
 	q2_page_put_size(out, f->capacity);
 	q2_page_put_size(out, f->length);
-	q2_page_put_size(out, f->allocation);
+	if (f->is_device)
+		q2_buf_text(out, "<td class=\"n\" data-v=\"-1\">unknown</td>");
+	else
+		q2_page_put_size(out, f->allocation);
 	q2_page_put_size(out, f->commitment);
 	put_number(out, f->snapshots);
 	put_number(out, f->overlays);

@@ -28,7 +28,10 @@ static void put_numbers(struct q2_json *j, const struct q2_scan_file *f)
 {
 	q2_json_u64(j, "capacity", f->capacity);
 	q2_json_u64(j, "length", f->length);
-	q2_json_u64(j, "allocation", f->allocation);
+	if (f->is_device)
+		q2_json_bool(j, "block-device", true);
+	else
+		q2_json_u64(j, "allocation", f->allocation);
 	q2_json_u64(j, "commitment", f->commitment);
 	q2_json_u64(j, "commitment-alone", f->alone);
 	q2_json_u64(j, "device", f->device);
@@ -136,30 +139,31 @@ static void put_file(struct q2_json *j, const struct q2_scan *scan, size_t i,
 static void put_volume(struct q2_json *j, const struct q2_scan_volume *v,
 		       bool line)
 {
-	uint64_t growth = v->commitment - v->allocation;
-
 	q2_json_open_flat(j, NULL, '{');
 	if (line)
 		q2_json_text(j, "kind", "volume");
 	q2_json_u64(j, "device", v->device);
+	if (v->is_device)
+		q2_json_bool(j, "block-device", true);
 	if (v->host)
 		q2_json_text(j, "host", v->host);
 	q2_json_text(j, "shared", v->shared);
-	if (v->known) {
+	if (v->known)
 		q2_json_u64(j, "size", v->size);
+	if (v->known && !v->is_device)
 		q2_json_u64(j, "free", v->free);
-	}
 	q2_json_u64(j, "files", v->files);
 	q2_json_u64(j, "capacity", v->capacity);
 	q2_json_u64(j, "length", v->length);
-	q2_json_u64(j, "allocation", v->allocation);
+	if (!v->is_device)
+		q2_json_u64(j, "allocation", v->allocation);
 	q2_json_u64(j, "commitment", v->commitment);
-	q2_json_u64(j, "growth", growth);
+	q2_json_u64(j, "growth", v->growth);
 	if (v->known) {
-		q2_json_u64(j, "headroom", v->free > growth ?
-						   v->free - growth : 0);
-		q2_json_u64(j, "shortfall", growth > v->free ?
-						    growth - v->free : 0);
+		q2_json_u64(j, "headroom", v->room > v->commitment ?
+						   v->room - v->commitment : 0);
+		q2_json_u64(j, "shortfall", v->commitment > v->room ?
+						    v->commitment - v->room : 0);
 	}
 	q2_json_close(j, '{');
 }
@@ -308,7 +312,8 @@ static void put_metric(struct q2_buf *out, const struct q2_scan *scan,
 	q2_buf_format(out, "# HELP %s %s\n# TYPE %s gauge\n", m->name, m->help,
 		      m->name);
 	for (size_t i = 0; q2_scan_file(scan, i, &f); i++) {
-		if (f.kind == Q2_FILE_BAD)
+		if (f.kind == Q2_FILE_BAD ||
+		    (f.is_device && m->value == allocation_of))
 			continue;
 		q2_buf_format(out, "%s{path=\"", m->name);
 		put_label(out, f.path);
@@ -343,7 +348,7 @@ static void put_prom(struct q2_buf *out, const struct q2_scan *scan)
 		q2_buf_format(out, "# HELP %s %s\n# TYPE %s gauge\n", names[k],
 			      helps[k], names[k]);
 		for (size_t i = 0; q2_scan_volume(scan, i, &v); i++)
-			if (v.known || k) {
+			if (k == 2 || (!v.is_device && (v.known || k == 1))) {
 				q2_buf_format(out, "%s{device=\"%llu\"",
 					      names[k],
 					      (unsigned long long)v.device);

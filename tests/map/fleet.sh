@@ -13,7 +13,10 @@ map=$(readlink -f "${1:?usage: fleet.sh MAP}")
 dir=$(mktemp -d) || exit 1
 exporter=
 shared=
-trap '[ $BASHPID != $$ ] || { [ -z "$exporter" ] || kill "$exporter"; rm -rf "$dir" ${shared:+"$shared"}; }' EXIT
+loops=()
+trap '[ $BASHPID != $$ ] || { [ -z "$exporter" ] || kill "$exporter"
+	for loop in "${loops[@]}"; do losetup -d "$loop"; done
+	rm -rf "$dir" ${shared:+"$shared"}; }' EXIT
 cd "$dir" || exit 1
 passed=0
 failed=0
@@ -298,6 +301,82 @@ metrics() {
 	check 'a node exporter finds no error' grep -q '^node_textfile_scrape_error 0' scraped
 }
 
+# ------------------------------------------------------------ block devices
+# attach FILE OPTION...: sets loop to the device.
+attach() {
+	loop=$(losetup --show -f "${@:2}" "$1" 2>/dev/null) && loops+=("$loop")
+}
+
+devices() {
+	local loop whole part size=15728640
+	mkdir dev
+	truncate -s 16M dev/disk dev/cut
+	if ! attach dev/disk; then
+		echo 'not made: images on block devices (there are no loop devices here)' >&2
+		return
+	fi
+	whole=$loop
+	attach dev/cut -o 1M
+	part=$loop
+	qemu-img create -q -f qcow2 "$whole" 64M
+	qemu-io -f qcow2 -c 'write -P 1 0 3M' "$whole" >/dev/null
+	qemu-img create -q -f qcow2 "$part" 64M
+	sync dev/disk
+
+	# A device that shows a file takes what the file takes, where that is.
+	run audit --output=json "$whole"
+	check 'loop: the blocks of its file' json --argjson n "$(($(stat -c %b dev/disk) * 512))" \
+		'.files[0] | .allocation == $n and .length == 16777216 and .format == "qcow2"'
+	check 'loop: the file system of its file' json --argjson d "$(stat -c %d dev/disk)" \
+		'.volumes | length == 1 and .[0].device == $d and .[0].free > 0'
+	run audit --output=json dev/disk "$whole" dev
+	check 'loop: counts once with its file' json '[.files[] | select(.capacity == 67108864)] |
+		length == 1 and .[0].paths == 3'
+
+	# Of any other one nobody knows what it takes.
+	run audit --output=json "$part"
+	cp out direct.json
+	check 'device: what it takes is not known' json '.files[0] |
+		."block-device" and (has("allocation") | not) and .format == "qcow2"'
+	check 'device: is no part of a file system' json --argjson n $size '.volumes | length == 1 and
+		.[0]."block-device" and .[0].size == $n and (.[0] | has("allocation") or has("free") | not)'
+	check 'device: what it lacks' json --argjson n $size '.volumes[0] | .commitment > 67108864 and
+		.shortfall == .commitment - $n and .growth == .shortfall and .headroom == 0'
+	run audit "$part"
+	check 'device: text' grep -qE "^block device 7:[0-9]+: 1 file, allocation unknown, commitment 64" out
+	check 'device: its line' grep -qE "^$part +qcow2 +64\.0M +15\.0M +unknown +64" out
+	run audit --crit=4 "$part"
+	check 'device: promised more than four times' test "$status" = 2
+	run audit --crit=5 "$part"
+	check 'device: but not five times' test "$status" = 0
+	run audit --crit=1K "$part"
+	check 'device: too small for its image' test "$status" = 2
+	run audit --output=prom "$part"
+	check 'device: metrics' test "$(grep -c '^qcow2_\(allocation_bytes\|volume_free\|volume_alloc\)' out)" = 0
+	check 'device: metrics, the rest' grep -q '^qcow2_commitment_bytes{' out
+	check 'device: promtool finds nothing wrong' promtool check metrics <out
+	run audit --output=html "$part"
+	check 'device: on the page' out_has 'what it takes of a pool below is not known'
+	run audit --output=ndjson "$part"
+	cp out part.ndjson
+	run audit --merge --output=json part.ndjson part.ndjson
+	check 'device: the same when merged' diff <(jq -S . direct.json) <(jq -S . out)
+	sed 's/"block-device": *true, *//' part.ndjson >forged.ndjson
+	run audit --merge forged.ndjson
+	check 'device: a line without its mark' test "$status" = 8
+	mknod dev/node b 7 "${part#/dev/loop}"
+	run audit --output=json "$part" "$PWD/dev/node"
+	check 'device: two nodes, one device' json '.files | length == 1 and .[0].paths == 2'
+	qemu-img create -q -f qcow2 -u -b "$part" -F qcow2 dev/over.qcow2 64M
+	run graph --output=json dev/over.qcow2 "$part"
+	check 'device: as a base' json --arg p "$part" '.files[] |
+		select(.filename == "dev/over.qcow2") | .base == $p and .flags == []'
+	dd if=/dev/zero of="$part" bs=1M count=15 status=none
+	run audit --warn=1 --crit=1000T --output=json "$part"
+	check 'device: a raw disk fills it, as it should' test "$status" = 0
+	check 'device: a raw disk' json --argjson n $size '.files[0] | .format == "raw" and .commitment == $n'
+}
+
 # 100,000 files, in memory where that can be: a disk would take long to forget them.
 many() {
 	local size
@@ -326,6 +405,7 @@ worst_case
 families
 odd_files
 limits
+devices
 metrics
 echo "map-fleet: $passed passed, $failed failed"
 [ "$failed" = 0 ]
