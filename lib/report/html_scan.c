@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "report/page.h"
 
@@ -38,8 +39,10 @@ static uint64_t others(const struct q2_scan_volume *v)
 static void put_title(struct q2_buf *out, const struct q2_scan_volume *v)
 {
 	/* A device has the same number and more; see q2_scan_volume. */
-	q2_buf_format(out, "%s %llu", v->is_device ? "block device" : "device",
-		      (unsigned long long)(v->device & UINT32_MAX));
+	dev_t device = (dev_t)(v->device & UINT32_MAX);
+
+	q2_buf_format(out, "%s %u:%u", v->is_device ? "block device" : "device",
+		      major(device), minor(device));
 }
 
 static void put_volume_bars(struct q2_chart *c, const struct q2_scan_volume *v)
