@@ -61,7 +61,7 @@ void dump_close_sandbox(struct dump *dump, const char *image,
 	if (o->allow_any)
 		q2_cli_sandbox_allow(s, "/", access);
 	for (size_t i = 0; i < o->secrets.n; i++)
-		q2_cli_sandbox_allow(s, dump_secret_path(o->secrets.at[i]),
+		q2_cli_sandbox_allow(s, q2_cli_secret_path(o->secrets.at[i]),
 				     Q2_SANDBOX_READ_FILES);
 	q2_cli_sandbox_allow(s, o->data_file, Q2_SANDBOX_READ_FILES);
 	q2_cli_sandbox_allow(s, o->base, Q2_SANDBOX_READ_FILES);

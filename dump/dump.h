@@ -79,8 +79,7 @@ struct dump {
 	struct q2_cli_output out;
 	struct q2_cli_progress progress;
 	struct q2_cli_sandbox sandbox;
-	struct secret *secrets; /* what was read from files */
-	size_t n_secrets;
+	struct q2_cli_secrets secrets; /* what was read from files */
 	struct mapfile *map; /* NULL for none */
 	struct q2_cli_output ranges; /* of --ranges */
 	struct expected *expected;   /* of --check-digest */
@@ -114,13 +113,6 @@ int dump_compare(struct dump *dump, const char *a, const char *b);
 
 /* "START+LENGTH", two sizes, or "START"; false if it is none. */
 bool dump_range(const char *text, uint64_t *start, uint64_t *length);
-
-/* Reads the files of --secret; 0 or an exit status.  dump_forget() wipes what
- * was read. */
-int dump_read_secrets(struct dump *dump);
-/* The FILE in an argument of --secret. */
-const char *dump_secret_path(const char *text);
-void dump_forget(struct dump *dump);
 
 /* The map of --salvage: begin, add ranges in order, complete, and in any case
  * close it.  Exit statuses. */

@@ -278,7 +278,7 @@ int main(int argc, char *argv[])
 	/* An image that goes to standard output leaves no room for text. */
 	q2_cli_output_open(&dump.out, STDOUT_FILENO);
 	status = run(&dump, argc - first, argv + first);
-	dump_forget(&dump);
+	q2_cli_secrets_forget(&dump.secrets);
 	(void)q2_cli_output_commit(&dump.out);
 	error = q2_cli_output_close(&dump.out);
 	if (error != 0) {

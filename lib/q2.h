@@ -567,6 +567,7 @@ struct q2_guest_opts {
 	bool salvage; /* also if headers are damaged where it matters */
 	const struct q2_secret *secrets; /* n_secrets of them */
 	size_t n_secrets;
+	bool no_data; /* nothing will be read but tables: secrets are not needed */
 	uint64_t max_memory; /* bytes for what the images drive; 0: none */
 };
 
@@ -773,6 +774,7 @@ struct q2_disk_opts {
 	bool raw;	  /* the file is a raw image, whatever it holds */
 	bool chain;	  /* follow the backing files */
 	bool allow_probe; /* backing files whose format is not stated */
+	const char *backing_format; /* "raw" or "qcow2": of those; NULL: not known */
 	bool allow_any;	  /* backing files anywhere may be opened */
 	/* Folders, NULL at the end, whose files may be opened besides those in
 	 * the folder of the image; NULL for none. */

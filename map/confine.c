@@ -63,6 +63,10 @@ int map_confine(struct map *map, const struct verb *verb, char *operands[])
 		q2_cli_sandbox_allow(s, o->allow.at[i], Q2_SANDBOX_READ_FILES);
 		q2_cli_sandbox_allow_nbd(s, o->allow.at[i]);
 	}
+	for (size_t i = 0; i < o->forecast.secrets.n; i++)
+		q2_cli_sandbox_allow(s, q2_cli_secret_path(
+					     o->forecast.secrets.at[i]),
+				     Q2_SANDBOX_READ_FILES);
 	if (verb->scans)
 		allow_system(s);
 	if (o->allow_any)

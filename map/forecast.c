@@ -40,6 +40,10 @@ static const struct q2_cli_option option_table[] = {
 	{"sample", 0, "PERCENT",
 	 "the same with so much of the data, for an estimate",
 	 Q2_CLI_SIZE, AF(sample), 0},
+	{"secret", 0, "[LAYER=]FILE",
+	 "flatten, compress: the secret of an encrypted image, of\n"
+	 "which data are read",
+	 Q2_CLI_LIST, AF(secrets), 0},
 	OPTIONS_ALLOW,
 	{"output", 0, "text|json", "the form; text is the default",
 	 Q2_CLI_CHOICE, AT(output), 0},
@@ -68,6 +72,7 @@ static void commit(struct map *map, const char *path)
 	struct q2_inplace_opts opts = {.job = Q2_COMMIT,
 				       .base = o->forecast.base,
 				       .allow = o->allow.at,
+				       .backing_format = map_backing_format(o),
 				       .max_memory = o->max_memory,
 				       .progress = map_tick,
 				       .ctx = map};
@@ -136,6 +141,7 @@ static enum q2_status measure(struct map *map, const char *path,
 	const struct options *o = map->options;
 	struct q2_disk_opts how = {.chain = true,
 				   .allow_probe = o->allow_probe != 0,
+				   .backing_format = map_backing_format(o),
 				   .allow_any = o->allow_any != 0,
 				   .allow = o->allow.at,
 				   .max_memory = o->max_memory};
@@ -154,11 +160,14 @@ static void one_image(struct map *map, const char *path, const char *what,
 		      const struct q2_dump_opts *opts)
 {
 	const struct options *o = map->options;
+	struct q2_cli_secrets secrets = {0};
 	struct q2_guest_opts how = {.format = Q2_GUEST_QCOW2,
 				    .allow_probe = o->allow_probe != 0,
+				    .backing_format = map_backing_format(o),
 				    .allow_any = o->allow_any != 0,
 				    .allow = o->allow.at,
 				    .layer = Q2_ANY_LAYER,
+				    .secrets = secrets.at,
 				    .max_memory = o->max_memory};
 	unsigned percent = o->forecast.read ? 100 :
 			   o->forecast.sample == NO_SAMPLE ? 0 :
@@ -169,8 +178,17 @@ static void one_image(struct map *map, const char *path, const char *what,
 	struct q2_measure m;
 	struct q2_err err = {0};
 	bool opened;
-	enum q2_status st = measure(map, path, shape, &m, &opened, &err);
+	enum q2_status st;
 
+	map->status |= q2_cli_secrets_read(map->tool, &o->forecast.secrets,
+					   &secrets);
+	if (map->status != 0) {
+		q2_cli_secrets_forget(&secrets);
+		return;
+	}
+	how.n_secrets = secrets.n;
+	how.no_data = percent == 0;
+	st = measure(map, path, shape, &m, &opened, &err);
 	if (st == Q2_OK) {
 		st = q2_guest_open(path, &how, &guest, &err);
 		opened = st == Q2_OK;
@@ -184,6 +202,7 @@ static void one_image(struct map *map, const char *path, const char *what,
 					    form_of(map), &sink);
 	fail(map, path, opened, st, &err);
 	q2_guest_close(guest);
+	q2_cli_secrets_forget(&secrets);
 }
 
 /* What does not go together; NULL if all does. */
@@ -194,9 +213,10 @@ static const char *misplaced(const struct options *o, bool is_commit,
 
 	if (!is_commit && (f->base || f->keep_top))
 		return "--base and --keep-top are for commit";
-	if (is_commit && (o->creation.n || f->read || f->sample != NO_SAMPLE))
-		return "--options, --read and --sample are for flatten and "
-		       "compress";
+	if (is_commit && (o->creation.n || f->secrets.n || f->read ||
+			  f->sample != NO_SAMPLE))
+		return "--options, --secret, --read and --sample are for "
+		       "flatten and compress";
 	if (o->target != FORM_QCOW2 && (is_commit || is_compress))
 		return "--target is for flatten";
 	if (o->target == FORM_RAW && o->creation.n)

@@ -29,12 +29,21 @@ static uint64_t half_of_memory(void)
 	return (uint64_t)pages * (uint64_t)size / 2;
 }
 
+const char *map_backing_format(const struct options *options)
+{
+	static const char *const names[] = {"raw", "qcow2"};
+
+	return options->backing_format < 0 ? NULL :
+					     names[options->backing_format];
+}
+
 struct q2_disk *map_open(struct map *map, const char *path)
 {
 	const struct options *o = map->options;
 	struct q2_disk_opts opts = {.raw = o->raw != 0,
 				    .chain = o->chain != 0,
 				    .allow_probe = o->allow_probe != 0,
+				    .backing_format = map_backing_format(o),
 				    .allow_any = o->allow_any != 0,
 				    .allow = o->allow.at,
 				    .snapshot = o->snapshot,
@@ -167,6 +176,7 @@ static void describe(struct q2_buf *b)
 int main(int argc, char *argv[])
 {
 	struct options options = {.progress_fd = -1,
+				  .backing_format = -1,
 				  .length = UINT64_MAX,
 				  .size = UINT64_MAX,
 				  .host = UINT64_MAX,

@@ -36,6 +36,7 @@ struct lint_options {
 struct forecast_options {
 	const char *base;
 	const char *compress;
+	struct q2_cli_list secrets; /* FILE or LAYER=FILE */
 	uint64_t sample;
 	int read;
 	int keep_top;
@@ -47,6 +48,7 @@ struct options {
 	int chain;
 	int raw;
 	int allow_probe;
+	int backing_format; /* of FORMAT_WORDS, or -1 */
 	int allow_any;
 	struct q2_cli_list allow;
 	const char *snapshot;
@@ -86,7 +88,9 @@ struct options {
 	 AT(allow_any), 1},                                                    \
 	{"allow-probe", 0, NULL,                                               \
 	 "backing files whose format is not stated: look at them",             \
-	 Q2_CLI_SET, AT(allow_probe), 1}
+	 Q2_CLI_SET, AT(allow_probe), 1},                                      \
+	{"backing-format", 0, "raw|qcow2", "of those files",                   \
+	 Q2_CLI_CHOICE, AT(backing_format), 0}
 #define OPTION_SNAPSHOT                                                        \
 	{"snapshot", 0, "NAME",                                                \
 	 "the disk of an internal snapshot (id or name)", Q2_CLI_TEXT,         \
@@ -143,6 +147,9 @@ extern const struct verb map_space;
 
 /* Gives up all that this run has no use for.  0, or the status to exit with. */
 int map_confine(struct map *map, const struct verb *verb, char *operands[]);
+
+/* What --backing-format says; NULL: nothing. */
+const char *map_backing_format(const struct options *options);
 
 /* Opens the image as the options say.  NULL: it was complained about. */
 struct q2_disk *map_open(struct map *map, const char *path);

@@ -48,6 +48,12 @@ struct q2_cli_list {
 	const char *at[Q2_CLI_LIST_MAX + 1];
 };
 
+/* What files of --secret hold; all zero at first. */
+struct q2_cli_secrets {
+	size_t n;
+	struct q2_secret at[Q2_CLI_LIST_MAX];
+};
+
 struct q2_cli_option {
 	const char *name; /* without --; NULL ends the table */
 	char letter;	  /* 0 for none */
@@ -79,6 +85,16 @@ int q2_cli_misuse(const struct q2_cli_tool *tool, const char *what,
  * may be NULL. */
 void q2_cli_complain(const struct q2_cli_tool *tool, const char *about,
 		     const char *what);
+
+/* Reads the files of a list of FILE or LAYER=FILE, as --secret takes them, unless
+ * that was done.  0, or the status to exit with: it was complained about.  What was
+ * read is wiped by q2_cli_secrets_forget(), also after failure. */
+int q2_cli_secrets_read(const struct q2_cli_tool *tool,
+			const struct q2_cli_list *list,
+			struct q2_cli_secrets *out);
+void q2_cli_secrets_forget(struct q2_cli_secrets *secrets);
+/* The FILE in such an argument. */
+const char *q2_cli_secret_path(const char *text);
 
 /* Whether an operand begins with "file:" or "json:". */
 bool q2_cli_is_name(const char *text);

@@ -21,7 +21,7 @@ bool q2_piece_to_read(const struct q2_guest *g, const struct q2_piece *p)
 	case Q2_MAP_DATA:
 		/* A hole is no zeros once it is decrypted, nor if it is only
 		 * that the data file was cut off. */
-		return !p->e.hole || q2_guest_key(g, p->depth) != NULL ||
+		return !p->e.hole || q2_layer_encrypted(g, p->depth) ||
 		       q2_guest_cut(g, p);
 	case Q2_MAP_COMPRESSED:
 	case Q2_MAP_UNREADABLE:
@@ -348,7 +348,7 @@ static bool share(struct q2_pass *s, unsigned side, struct q2_job *job,
 	struct q2_part *part = &job->part[side];
 
 	if (!q2_job_may_share(s) || p->e.kind != Q2_MAP_DATA ||
-	    q2_guest_key(s->guest[side], p->depth) != NULL ||
+	    q2_layer_encrypted(s->guest[side], p->depth) ||
 	    l->map.host_io == NULL || at % Q2_BLOCK_SIZE ||
 	    host.start % Q2_BLOCK_SIZE || host.len % Q2_BLOCK_SIZE ||
 	    host.len < SHARE_MIN ||

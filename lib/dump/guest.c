@@ -109,6 +109,8 @@ static enum q2_status make_key(struct q2_guest *g,
 
 	if (layer->raw || layer->opened.img.geom.crypt == 0)
 		return Q2_OK;
+	if (secret == NULL && o->no_data)
+		return Q2_OK;
 	if (secret == NULL)
 		return q2_fail(err, Q2_E_REFUSED, 0, Q2_NO_OFFSET,
 			       "'%.100s' is encrypted: --secret names a file "

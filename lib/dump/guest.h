@@ -32,6 +32,14 @@ static inline const struct q2_key *q2_guest_key(const struct q2_guest *g,
 	return g->keys[(size_t)(g->view.layers - g->chain.layers) + depth];
 }
 
+/* Whether its data are encrypted, whether its key is known or not. */
+static inline bool q2_layer_encrypted(const struct q2_guest *g, unsigned depth)
+{
+	const struct q2_layer *layer = g->view.layers[depth];
+
+	return !layer->raw && layer->opened.img.geom.crypt != 0;
+}
+
 /* Whether data are meant to be in clusters of a data file that lie past its end,
  * where no writer leaves any. */
 bool q2_guest_cut(const struct q2_guest *g, const struct q2_piece *p);

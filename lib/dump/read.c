@@ -169,6 +169,10 @@ static enum q2_status plain(struct q2_reader *r, const struct q2_layer *layer,
 	if (layer->map.host_io == NULL)
 		return q2_fail(err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
 			       "the data file is not open");
+	if (key == NULL && q2_layer_encrypted(r->guest, p->depth))
+		return q2_fail(err, Q2_E_REFUSED, 0, p->e.host,
+			       "it is encrypted, and was opened without its "
+			       "secret");
 	if (q2_guest_cut(r->guest, p))
 		return q2_fail(err, Q2_E_FORMAT, 0, p->e.host,
 			       "the data file ends before that "

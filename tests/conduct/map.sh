@@ -153,6 +153,11 @@ test_policy() {
 	exits 8 --chain probe.qcow2
 	check 'no format: the option' err_has '--allow-probe'
 	exits 0 --chain --allow-probe probe.qcow2
+	exits 0 --chain --backing-format=qcow2 probe.qcow2
+	exits 0 --chain --backing-format=raw --output=json probe.qcow2
+	check 'no format: as it is told' json '.layers[1].format == "raw"'
+	exits 0 --chain --backing-format=raw --output=json over.qcow2
+	check 'a format that is stated: that one' json '.layers[1].format == "qcow2"'
 }
 
 test_damage() {
@@ -320,6 +325,7 @@ test_forecast() {
 		exits 8 forecast $what --allow-any-path remote.qcow2
 		exits 8 forecast $what probe.qcow2
 		exits 0 forecast $what --allow-probe probe.qcow2
+		exits 0 forecast $what --backing-format=qcow2 probe.qcow2
 		exits 8 forecast $what --max-memory=1K over.qcow2
 		exits 12 forecast $what damaged-over.qcow2
 		check "forecast $what, damage: nothing on stdout" test ! -s out
@@ -331,6 +337,9 @@ test_forecast() {
 	exits 16 forecast flatten --base=1 over.qcow2
 	exits 16 forecast flatten --keep-top over.qcow2
 	exits 16 forecast commit --read over.qcow2
+	exits 16 forecast commit --secret=empty over.qcow2
+	exits 8 forecast flatten --read --secret=missing over.qcow2
+	check 'forecast, no such secret: named' err_has 'missing: No such file'
 	exits 16 forecast commit --sample=5 over.qcow2
 	exits 16 forecast commit -O raw over.qcow2
 	exits 16 forecast commit -o cluster_size=4k over.qcow2

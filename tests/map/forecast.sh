@@ -445,6 +445,43 @@ others() {
 	committed 'sparse raw, keeping' --base=2 --keep-top
 }
 
+# A base of which nobody wrote down what it is.
+unstated() {
+	local at
+	chain sparse - cluster_size=64k 2048 2048 32
+	at=$(grep -obUaP '\xe2\x79\x2a\xca' made/mid | head -n 1 | cut -d: -f1)
+	printf '\0\0\1\1' | dd of=made/mid bs=1 seek="$at" conv=notrunc status=none
+	same 'no format: refused' "$("$map" forecast commit --base=2 made/top 2>&1 >/dev/null |
+		grep -c 'no format is stated')" 1
+	committed 'no format, told' --base=2 --backing-format=raw
+	same 'no format, told: raw' "$(field cost.json '."base-format"')" raw
+}
+
+# Of an encrypted image the tables tell the bound; the rest takes its key.
+encrypted() {
+	local object=secret,id=key,data=sesame
+	local top="driver=qcow2,file.filename=made/top,encrypt.key-secret=key"
+	rm -rf made
+	mkdir made
+	printf sesame >key
+	printf other >wrong
+	qemu-img create -q --object $object -f qcow2 \
+		-o encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10,cluster_size=4k made/top 8M
+	noise 1M noise
+	qemu-io --object $object --image-opts -c 'write -q -s noise 0 1M' -c 'write -q -P 0 2M 1M' \
+		-c 'write -q -P 5 4M 300K' "$top" >/dev/null
+	same 'encrypted: the bound takes no key' \
+		"$("$map" forecast flatten --output=json made/top | jq 'has("bound") and (has("exact") | not)')" true
+	"$map" forecast flatten --read made/top >out 2>err
+	same 'encrypted, read without its key' "$? $(grep -c -- '--secret' err) $(wc -c <out)" '8 1 0'
+	"$map" forecast flatten --read --secret=wrong made/top >out 2>err
+	same 'encrypted, read with another key' "$? $(wc -c <out)" '8 0'
+	flattened 'encrypted' flatten '--secret=key -o cluster_size=4k' \
+		'-O qcow2 --cluster-size=4K --secret=key --plaintext'
+	flattened 'encrypted, by its layer' compress '--secret=0=key' '-O qcow2 -c zlib --secret=key --plaintext'
+	rm -f noise real
+}
+
 # part NAME COMMAND...: in a folder of its own, beside the others.
 part() {
 	(
@@ -466,7 +503,10 @@ wait
 part estimate estimated
 part layers layers
 wait
-for name in one two others flatten estimate layers; do
+part unstated unstated
+part encrypted encrypted
+wait
+for name in one two others flatten estimate layers unstated encrypted; do
 	if [ -f "$name.counts" ]; then
 		read -r p f e l m <"$name.counts"
 		passed=$((passed + p)) failed=$((failed + f))
