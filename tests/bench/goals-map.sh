@@ -5,16 +5,23 @@
 # SPDX-License-Identifier: MIT
 
 # map_row KEY FIGURE UNIT WHAT REFERENCE LIMIT GOAL
-# A row about two commands: the peer and ours.
+# A row about three commands: the peer, ours, and the bare loop that only reads.
 map_row() {
-	row "$4" "$3" "$(figure "$1" 1 "$2")" "$(figure "$1" 2 "$2")" - "$5" "$6" "$7"
+	row "$4" "$3" "$(figure "$1" 1 "$2")" "$(figure "$1" 2 "$2")" \
+		"$(figure "$1" 3 "$2")" "$5" "$6" "$7"
+}
+
+# own_row KEY FIGURE UNIT WHAT LIMIT GOAL: there is no peer, and the limit is for
+# ours itself.
+own_row() {
+	row "$4" "$3" - "$(figure "$1" 1 "$2")" "$(figure "$1" 2 "$2")" - "$5" "$6"
 }
 
 map_extents() {
 	local kind=$1 part=$2 key=map-$1
 
-	timed "$key" '0 0' -- qemu-img map --output=json "$IMAGE" ::: \
-		"$MAP" --output=qemu "$IMAGE"
+	timed "$key" '0 0 0' -- qemu-img map --output=json "$IMAGE" ::: \
+		"$MAP" --output=qemu "$IMAGE" ::: "$FLOOR" --map "$IMAGE"
 	map_row "$key" wall s "$kind map: wall" peer \
 		"$(awk -v n="$part" 'BEGIN { printf "%.9f", 1 / n }')" "<= 1/$part of qemu-img"
 	map_row "$key" rss KiB "$kind map: memory" - $((16 * 1024)) '<= 16 MiB'
@@ -23,8 +30,8 @@ map_extents() {
 map_measure() {
 	local kind=$1 key=measure-$1
 
-	timed "$key" '0 0' -- qemu-img measure --output=json -O qcow2 "$IMAGE" ::: \
-		"$MAP" measure --output=qemu -O qcow2 "$IMAGE"
+	timed "$key" '0 0 0' -- qemu-img measure --output=json -O qcow2 "$IMAGE" ::: \
+		"$MAP" measure --output=qemu -O qcow2 "$IMAGE" ::: "$FLOOR" --map "$IMAGE"
 	map_row "$key" wall s "$kind measure: wall" peer 0.1 '<= 1/10 of qemu-img'
 }
 
@@ -32,10 +39,10 @@ map_measure() {
 map_snapshots() {
 	local limit
 
-	timed map-snap1t 0 -- "$MAP" snapshots "$IMAGE"
-	row 'snap1t snapshots: wall' s - "$(figure map-snap1t 1 wall)" - - 0.5 '<= 0.5 s'
+	timed map-snap1t '0 0' -- "$MAP" snapshots "$IMAGE" ::: "$FLOOR" "$IMAGE"
+	own_row map-snap1t wall s 'snap1t snapshots: wall' 0.5 '<= 0.5 s'
 	limit=$(($(fact host_clusters) * 2 / 1024 + 16384))
-	row 'snap1t snapshots: memory' KiB - "$(figure map-snap1t 1 rss)" - - "$limit" \
+	own_row map-snap1t rss KiB 'snap1t snapshots: memory' "$limit" \
 		"<= $((limit / 1024)) MiB (2 x clusters + 16)"
 }
 
@@ -54,8 +61,8 @@ map_audit() {
 	for i in {0001..0999}; do
 		cp -r "$chain" "$folder/$i"
 	done
-	timed map-audit 0 -- "$MAP" audit --output=ndjson "$folder"
-	row '10,000 images audit: CPU' s - "$(figure map-audit 1 cpu)" - - 2 '<= 2 s (5,000/s on one core)'
+	timed map-audit '0 0' -- "$MAP" audit --output=ndjson "$folder" ::: "$FLOOR" --files "$folder"
+	own_row map-audit cpu s '10,000 images audit: CPU' 2 '<= 2 s (5,000/s on one core)'
 	say 'audit: making 100,000 images'
 	for i in {1..9}; do
 		cp -r "$folder" "$DIR/many-$i"
