@@ -91,12 +91,15 @@ static enum q2_status entry_at(struct bits *s, uint64_t i,
 	return st;
 }
 
-static enum q2_status tell(const struct bits *s, uint64_t done)
+static enum q2_status tell(const struct bits *s, uint64_t done,
+			   struct q2_err *err)
 {
 	struct q2_progress p = {"bitmaps", done, s->b.table_size};
 
-	return s->scan->progress && s->scan->progress(s->scan->ctx, &p) ?
-		       Q2_E_INTERRUPTED : Q2_OK;
+	if (s->scan->progress && s->scan->progress(s->scan->ctx, &p))
+		return q2_fail(err, Q2_E_INTERRUPTED, 0, Q2_NO_OFFSET,
+			       "interrupted");
+	return Q2_OK;
 }
 
 static enum q2_status read_bits(void *ctx, uint8_t *buf, size_t len,
@@ -104,7 +107,7 @@ static enum q2_status read_bits(void *ctx, uint8_t *buf, size_t len,
 {
 	struct bits *s = ctx;
 	uint64_t cs = s->img->geom.cluster_size;
-	enum q2_status st = tell(s, off / cs);
+	enum q2_status st = tell(s, off / cs, err);
 
 	while (len && st == Q2_OK) {
 		size_t n = (size_t)q2_min(len, cs - off % cs);
@@ -131,7 +134,7 @@ static enum q2_status judge_table(struct bits *s, const char **why,
 
 	for (uint32_t i = 0; i < s->b.table_size && st == Q2_OK && !*why; i++) {
 		if (i % WINDOW == 0)
-			st = tell(s, i);
+			st = tell(s, i, err);
 		if (st == Q2_OK)
 			st = entry_at(s, i, &e, err);
 		if (st == Q2_OK && e.faults)

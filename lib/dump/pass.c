@@ -172,12 +172,14 @@ static bool behind(const struct q2_pass *s)
 	       (double)(now_ns() - s->begun) / (double)NS;
 }
 
-static enum q2_status tell(struct q2_pass *s)
+static enum q2_status tell(struct q2_pass *s, struct q2_err *err)
 {
 	struct q2_progress p = {s->phase, s->done, s->length};
 
-	return s->opts->progress && s->opts->progress(s->opts->ctx, &p) ?
-		       Q2_E_INTERRUPTED : Q2_OK;
+	if (s->opts->progress && s->opts->progress(s->opts->ctx, &p))
+		return q2_fail(err, Q2_E_INTERRUPTED, 0, Q2_NO_OFFSET,
+			       "interrupted");
+	return Q2_OK;
 }
 
 static enum q2_status retire(struct q2_pass *s, struct q2_job *job,
@@ -196,9 +198,9 @@ static enum q2_status retire(struct q2_pass *s, struct q2_job *job,
 	s->done = job->at + job->len;
 	while (st == Q2_OK && behind(s)) {
 		keep_to_rate(s);
-		st = tell(s);
+		st = tell(s, err);
 	}
-	return st == Q2_OK ? tell(s) : st;
+	return st == Q2_OK ? tell(s, err) : st;
 }
 
 static bool skip(struct q2_pass *s)
@@ -212,7 +214,7 @@ static bool skip(struct q2_pass *s)
 
 static enum q2_status loop(struct q2_pass *s, struct q2_err *err)
 {
-	enum q2_status st = tell(s);
+	enum q2_status st = tell(s, err);
 	size_t slot;
 
 	while (st == Q2_OK) {
