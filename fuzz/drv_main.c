@@ -94,13 +94,14 @@ static void run_faults(const uint8_t *data, size_t size)
 	if (buf == NULL)
 		abort();
 	memcpy(buf, in.image, in.size);
-	for (unsigned kind = 0; kind < 3; kind++)
+	for (unsigned kind = 0; kind < 4; kind++)
 		for (uint32_t k = 1; k <= FAULTS; k++) {
 			struct q2f_control ctl = in.ctl;
 
 			ctl.fail_alloc = kind == 0 ? k : 0;
 			ctl.fail_read = kind == 1 ? k : 0;
 			ctl.fail_write = kind == 2 ? k : 0;
+			ctl.stop = kind == 3 ? k : 0;
 			q2f_trailer(buf + in.size, &ctl);
 			snprintf(now + name, sizeof(now) - name,
 				 " with fault %u of kind %u", k, kind);

@@ -33,7 +33,8 @@ struct q2f_input q2f_split(const uint8_t *data, size_t size)
 				      .fail_alloc = q2_be32(t + 8),
 				      .fail_read = q2_be32(t + 12),
 				      .fail_write = q2_be32(t + 16),
-				      .hole = q2_be64(t + 20)};
+				      .hole = q2_be64(t + 20),
+				      .stop = q2_be32(t + 28)};
 	/* No file is longer than an off_t can say. */
 	if (in.ctl.hole > INT64_MAX - in.size)
 		in.ctl.hole = INT64_MAX - in.size;
@@ -65,6 +66,7 @@ void q2f_trailer(uint8_t *out, const struct q2f_control *ctl)
 	put(out + 12, 4, ctl->fail_read);
 	put(out + 16, 4, ctl->fail_write);
 	put(out + 20, 8, ctl->hole);
+	put(out + 28, 4, ctl->stop);
 }
 
 uint8_t *q2f_unconst(const uint8_t *p)

@@ -32,7 +32,7 @@ const struct q2f_target *q2f_target(const char *name);
 
 q2f_fn q2f_open, q2f_walk, q2f_check, q2f_snapshot, q2f_bitmap, q2f_compressed,
 	q2f_repair, q2f_crash_repair, q2f_plan, q2f_map, q2f_chain, q2f_dump,
-	q2f_write, q2f_rescue;
+	q2f_write, q2f_rescue, q2f_report;
 
 /* ------------------------------------------------------------------- input */
 #define Q2F_TRAILER 32u
@@ -41,11 +41,12 @@ enum q2f_flag {
 	Q2F_DATA = 1 << 0, /* inflate compressed clusters */
 	Q2F_FULL = 1 << 1, /* locate every finding */
 	Q2F_ALL = 1 << 2,  /* repair: also what is not safe */
-	Q2F_RESCUE = 1 << 3 /* repair: search the file for what is lost */
+	Q2F_RESCUE = 1 << 3, /* repair: search the file for what is lost */
+	Q2F_FREE = 1 << 4 /* repair: with Q2F_ALL, free what nothing names */
 };
 
 /* The trailer, big-endian: "Q2CT", version 1, flags, u16 pick, u32 fail_alloc,
- * u32 fail_read, u32 fail_write, u64 hole, 4 bytes 0. */
+ * u32 fail_read, u32 fail_write, u64 hole, u32 stop. */
 struct q2f_control {
 	unsigned flags;
 	unsigned pick;	     /* the target's choice, such as how many writes */
@@ -53,7 +54,14 @@ struct q2f_control {
 	uint32_t fail_read;
 	uint32_t fail_write;
 	uint64_t hole; /* so many zeros follow the image and are not stored */
+	uint32_t stop; /* this call of a progress function asks to stop */
 };
+
+/* Whether any fault is asked for. */
+static inline bool q2f_faulty(const struct q2f_control *c)
+{
+	return c->fail_alloc || c->fail_read || c->fail_write || c->stop;
+}
 
 struct q2f_input {
 	const uint8_t *image;
@@ -143,9 +151,11 @@ struct q2f_said {
 	/* Called for each finding besides; may be NULL. */
 	void (*also)(void *ctx, const struct q2_finding *f);
 	void *ctx;
+	uint32_t stop; /* the call of progress that stops the check; 0: none */
+	bool stopped;
 };
 
-/* Checks the image; q2f_said.also and ctx are the caller's, the rest is set. */
+/* Checks the image; q2f_said.also, ctx and stop are the caller's, the rest is set. */
 void q2f_run_check(struct q2_io *io, unsigned flags, struct q2f_said *said);
 
 /* Judges one check by itself (C-1: counts, fields and verdict agree). */

@@ -24,6 +24,7 @@
 struct listener {
 	struct q2f_said *said;
 	uint64_t leaks;
+	uint32_t calls; /* of progress */
 };
 
 static uint64_t digest(uint64_t seed, const struct q2_finding *f)
@@ -67,6 +68,43 @@ static void judge_message(const struct q2_finding *f)
 		q2f_violation("I-6", "a message depends on the room for it");
 }
 
+/* What users may write for an id: in small letters, with dashes. */
+static void judge_problem(const struct q2_problem *p)
+{
+	char id[64];
+	size_t n = strlen(p->id);
+
+	if (n >= sizeof(id))
+		q2f_violation("I-6", "an id of %zu bytes", n);
+	for (size_t i = 0; i <= n; i++)
+		id[i] = (char)(p->id[i] == '_' ? '-' :
+			       p->id[i] >= 'A' ? p->id[i] + 'a' - 'A' :
+						 p->id[i]);
+	if (q2_problem_by_id(id) != p || q2_problem_by_id(p->id) != p ||
+	    q2_problem_by_number(p->number) != p ||
+	    q2_problem_by_number(p->number + 1000) != NULL)
+		q2f_violation("C-1", "problem %s is not found by its name",
+			      p->id);
+	id[n - 1] = '?';
+	if (q2_problem_by_id(id) != NULL)
+		q2f_violation("C-1", "there is a problem %s", id);
+	if (q2_severity_text(p->severity)[0] == 'u' ||
+	    q2_fix_text(p->fix)[0] == 'u')
+		q2f_violation("C-1", "problem %s has an unknown class", p->id);
+}
+
+static bool on_progress(void *ctx, const struct q2_progress *p)
+{
+	struct listener *l = ctx;
+
+	if (p->phase == NULL || p->phase[0] == 0)
+		q2f_violation("C-1", "a phase without a name");
+	if (++l->calls != l->said->stop)
+		return false;
+	l->said->stopped = q2f_fault_reached = true;
+	return true;
+}
+
 static void on_found(void *ctx, const struct q2_finding *f)
 {
 	struct listener *l = ctx;
@@ -77,8 +115,12 @@ static void on_found(void *ctx, const struct q2_finding *f)
 	if ((f->fields & Q2_F_TEXT) && f->text_len > sizeof(f->text))
 		q2f_violation("I-6", "a finding's text of %u bytes",
 			      f->text_len);
-	if (q2f_thorough)
+	if (q2f_thorough) {
 		judge_message(f);
+		judge_problem(f->problem);
+		if ((f->fields & Q2_F_KIND) && !*q2_kind_text(f->kind))
+			q2f_violation("C-1", "a kind without a name");
+	}
 	s->digest = digest(s->digest, f);
 	s->findings++;
 	s->corrupt += f->problem->severity == Q2_CORRUPT;
@@ -97,15 +139,21 @@ void q2f_run_check(struct q2_io *io, unsigned flags, struct q2f_said *said)
 		.flags = (flags & Q2F_DATA ? Q2_CHECK_DATA : 0) |
 			 (flags & Q2F_FULL ? Q2_CHECK_FULL : 0),
 		.found = on_found,
+		.progress = said->stop ? on_progress : NULL,
 		.ctx = &l,
 	};
 	struct q2_err err = {0};
 
 	said->digest = said->findings = said->corrupt = said->advice = 0;
 	said->unreadable = 0;
+	said->stopped = false;
 	said->status = q2_check(io, &opts, &said->result, &err);
 	if (said->status != Q2_OK && err.code == Q2_OK)
 		q2f_violation("C-1", "status %d without a cause",
+			      (int)said->status);
+	if (q2_status_text(said->status)[0] == 0 ||
+	    (said->stopped && said->status != Q2_E_INTERRUPTED))
+		q2f_violation("C-1", "status %d after being stopped",
 			      (int)said->status);
 	if (l.leaks != said->result.leaks)
 		q2f_violation("C-1", "%llu leaks counted, %llu reported",
@@ -173,10 +221,11 @@ static void once(const struct q2f_input *in, struct q2f_said *s, bool *failed)
 /* The same input with a fault: it may not look better than without. */
 static void with_fault(const struct q2f_input *in, const struct q2f_said *sound)
 {
-	struct q2f_said s = {0};
+	struct q2f_said s = {.stop = in->ctl.stop};
 	bool failed;
 
 	once(in, &s, &failed);
+	failed |= s.stopped;
 	q2f_judge_check(&s);
 	if (!failed) {
 		if (s.digest != sound->digest)
@@ -201,7 +250,7 @@ void q2f_check_input(const struct q2f_input *in, struct q2f_said *said)
 	uint64_t before = q2_hash(in->image, in->size);
 	bool failed;
 
-	sound.ctl.fail_alloc = sound.ctl.fail_read = 0;
+	sound.ctl.fail_alloc = sound.ctl.fail_read = sound.ctl.stop = 0;
 	if (said) {
 		a.also = said->also;
 		a.ctx = said->ctx;
@@ -221,7 +270,7 @@ void q2f_check_input(const struct q2f_input *in, struct q2f_said *said)
 	}
 	if (ref)
 		q2f_refcheck_compare(ref, &a);
-	if (in->ctl.fail_alloc || in->ctl.fail_read)
+	if (in->ctl.fail_alloc || in->ctl.fail_read || in->ctl.stop)
 		with_fault(in, &a);
 	if (q2_hash(in->image, in->size) != before)
 		q2f_violation("C-3", "a check changed the image");

@@ -68,12 +68,14 @@ int q2f_compressed(const uint8_t *data, size_t size)
 	struct q2_header h;
 	struct q2_header_faults faults;
 
+	q2f_heap_watch(in.ctl.fail_alloc);
 	q2_header_parse(in.image, in.size, &h);
 	q2_header_judge(&h, io->size, &faults);
 	if (h.magic == Q2_MAGIC &&
 	    q2_geom_make(&h, &faults, io->size, &img.geom))
 		streams(&img, &in);
-	if (budget.used)
+	(void)q2f_heap_done();
+	if (budget.used || q2f_heap.blocks)
 		q2f_violation("I-7", "inflating leaves %llu bytes behind",
 			      (unsigned long long)budget.used);
 	q2_io_close(io);

@@ -14,6 +14,7 @@
 #include "base/hash.h"
 #include "dump/qcow2.h"
 #include "world.h"
+#include "../tests/support/testio.h"
 
 struct copy {
 	const struct q2f_view *want;
@@ -41,9 +42,7 @@ static enum q2_status open_guest(struct q2_guest *g, struct q2f_world *w,
 			   &policy, &g->budget, &g->chain, NULL);
 	if (st != Q2_OK)
 		return st;
-	g->keys = calloc(g->chain.n, sizeof(struct q2_key *));
-	if (g->keys == NULL)
-		abort();
+	g->keys = q2f_own(g->chain.n * sizeof(struct q2_key *));
 	g->view = g->chain;
 	g->size = q2_chain_size(&g->view);
 	for (unsigned i = 0; i < g->chain.n; i++) {
@@ -55,7 +54,7 @@ static enum q2_status open_guest(struct q2_guest *g, struct q2f_world *w,
 
 static void close_guest(struct q2_guest *g)
 {
-	free(g->keys);
+	q2f_own_free(g->keys);
 	q2_chain_close(&g->chain);
 	if (g->budget.used)
 		q2f_violation("I-7", "a guest leaves %llu bytes behind",
@@ -171,10 +170,23 @@ static void same(const struct q2_digest *a, const uint8_t *image, size_t n,
 
 /* ------------------------------------------------------------ a fresh image */
 
-static void pack(struct q2_guest *g, const struct q2_newimage_opts *n,
-		 enum q2_compress compress, struct q2_io *io)
+static bool on_progress(void *ctx, const struct q2_progress *p)
 {
-	struct q2_read_opts opts = {.threads = 1, .salvage = true};
+	uint32_t *left = ctx;
+
+	(void)p;
+	if (*left == 0 || --*left)
+		return false;
+	q2f_fault_reached = true;
+	return true;
+}
+
+static enum q2_status pack(struct q2_guest *g, const struct q2_newimage_opts *n,
+			   enum q2_compress compress, struct q2_io *io,
+			   uint32_t stop, struct q2_err *err)
+{
+	struct q2_read_opts opts = {.threads = 2, .salvage = true,
+				    .progress = on_progress, .ctx = &stop};
 	struct q2_pass s = {.opts = &opts,
 			    .guest = {g},
 			    .length = n->disk_size,
@@ -186,45 +198,55 @@ static void pack(struct q2_guest *g, const struct q2_newimage_opts *n,
 				     .cluster = s.cluster,
 				     .ext_l2 = n->ext_l2,
 				     .compress = compress};
-	struct q2_err err = {0};
 	enum q2_status st = q2_newimage_open(io, n, &g->budget, &sink.image,
-					     &err);
+					     err);
 
 	s.ctx = &sink;
 	if (st == Q2_OK && compress != Q2_COMPRESS_NONE)
-		st = q2_packer_new(compress, 0, &sink.packers[0], &err);
+		st = q2_packer_new(compress, 0, &sink.packers[0], err);
 	if (st == Q2_OK)
-		st = q2_pass_run(&s, &err);
+		st = q2_pass_run(&s, err);
 	if (st == Q2_OK)
-		st = q2_newimage_finish(sink.image, &err);
-	if (st != Q2_OK)
-		q2f_violation("M-7", "a fresh image cannot be written: %s",
-			      err.text);
+		st = q2_newimage_finish(sink.image, err);
 	q2_packer_free(sink.packers[0]);
 	q2_newimage_free(sink.image);
+	return st;
 }
 
-static void fresh(struct q2_guest *g, const struct q2f_view *view,
-		  const struct q2_digest *d, uint64_t choice)
+/* Some form of a fresh image. */
+static struct q2_newimage_opts form(uint64_t choice, uint64_t size,
+				    enum q2_compress *compress)
 {
 	struct q2_newimage_opts n = {
 		.version = choice & 1 ? 3 : 2,
 		.cluster_bits = 9 + (unsigned)(choice >> 1) % 8,
 		.ref_order = choice & 1 ? (unsigned)(choice >> 4) % 7 : 4,
-		.disk_size = view->n,
+		.disk_size = size,
 	};
-	enum q2_compress compress = (enum q2_compress)((choice >> 7) % 3);
+
+	*compress = (enum q2_compress)((choice >> 7) % 3);
+	if (n.version == 2 && *compress == Q2_COMPRESS_ZSTD)
+		*compress = Q2_COMPRESS_ZLIB;
+	n.zstd = *compress == Q2_COMPRESS_ZSTD;
+	n.ext_l2 = n.version == 3 && n.cluster_bits >= 14 && (choice >> 9) & 1;
+	return n;
+}
+
+static void fresh(struct q2_guest *g, const struct q2f_view *view,
+		  const struct q2_digest *d, uint64_t choice)
+{
+	enum q2_compress compress;
+	struct q2_newimage_opts n = form(choice, view->n, &compress);
 	struct q2_check_opts opts = {.flags = Q2_CHECK_DATA};
 	struct q2_check_result result;
+	struct q2_err err = {0};
 	struct q2_io *io;
 
-	if (n.version == 2 && compress == Q2_COMPRESS_ZSTD)
-		compress = Q2_COMPRESS_ZLIB;
-	n.zstd = compress == Q2_COMPRESS_ZSTD;
-	n.ext_l2 = n.version == 3 && n.cluster_bits >= 14 && (choice >> 9) & 1;
 	if (q2_io_memory_rw("", 0, 0, &io, NULL) != Q2_OK)
 		abort();
-	pack(g, &n, compress, io);
+	if (pack(g, &n, compress, io, 0, &err) != Q2_OK)
+		q2f_violation("M-7", "a fresh image cannot be written: %s",
+			      err.text);
 	if (q2_check(io, &opts, &result, NULL) != Q2_OK ||
 	    result.verdict != Q2_CLEAN)
 		q2f_violation("M-7", "a fresh image of version %u, %u cluster bits, refcount order %u is %s",
@@ -239,13 +261,13 @@ static void judge(struct q2_guest *g, const struct q2f_view *view,
 		  const struct q2f_input *in)
 {
 	struct copy c = {.want = view,
-			 .bytes = calloc(1, view->n + 1),
-			 .lost = calloc(1, view->n / 512 + 1)};
+			 .bytes = q2f_own(view->n + 1),
+			 .lost = q2f_own(view->n / 512 + 1)};
+	uint64_t choice = in->ctl.pick +
+			  q2_hash(in->image, q2_min(in->size, 4096));
 	struct q2_digest salvaged, strict;
 	enum q2_status st;
 
-	if (c.bytes == NULL || c.lost == NULL)
-		abort();
 	salvaged = copied(g, &c);
 	strict = digest(g, view->n, &st);
 	if ((st == Q2_OK) != (view->n_lost == 0))
@@ -254,10 +276,61 @@ static void judge(struct q2_guest *g, const struct q2f_view *view,
 	if (st == Q2_OK && memcmp(&salvaged, &strict, sizeof(strict)) != 0)
 		q2f_violation("M-7", "salvaging gives another digest");
 	same(&salvaged, view->bytes, view->n, view->n, true);
-	fresh(g, view, &salvaged,
-	      in->ctl.pick + q2_hash(in->image, q2_min(in->size, 4096)));
-	free(c.bytes);
-	free(c.lost);
+	fresh(g, view, &salvaged, choice);
+	/* Replaying, some other forms. */
+	for (unsigned i = 1; i < 4 && q2f_thorough; i++)
+		fresh(g, view, &salvaged, choice * (2 * i + 1) >> i);
+	q2f_own_free(c.bytes);
+	q2f_own_free(c.lost);
+}
+
+/* A copy during which something fails: it says so, with a cause. */
+static void with_fault(const struct q2f_input *in)
+{
+	uint64_t choice = in->ctl.pick +
+			  q2_hash(in->image, q2_min(in->size, 4096));
+	enum q2_compress compress;
+	struct q2_newimage_opts n;
+	struct q2_err err = {0};
+	struct test_io t;
+	struct q2_guest g;
+	struct q2f_world w;
+	struct q2_io *io;
+	enum q2_status st;
+
+	q2f_world_make(&w, in);
+	if (q2_io_memory_rw("", 0, 0, &io, NULL) != Q2_OK)
+		abort();
+	test_io_open(&t, io);
+	t.faults.fail_at[TEST_WRITE] = in->ctl.fail_write;
+	t.faults.fail_at[TEST_FLUSH] = in->ctl.fail_write;
+	t.faults.fail_at[TEST_RESIZE] = in->ctl.fail_write;
+	/* What writes down the operations may not fail. */
+	q2f_heap_watch(in->ctl.fail_alloc);
+	if (open_guest(&g, &w, false) == Q2_OK) {
+		n = form(choice, q2_min(g.size, Q2F_VIEW), &compress);
+		if (n.disk_size && !q2_guest_encrypted(&g)) {
+			st = pack(&g, &n, compress,
+				  in->ctl.fail_alloc ? io : &t.io,
+				  in->ctl.stop, &err);
+			if (st != Q2_OK && err.code == Q2_OK)
+				q2f_violation("C-1", "copying: status %d without a cause",
+					      (int)st);
+			for (unsigned op = 0; op < TEST_OPS; op++) {
+				bool hit = in->ctl.fail_write && op &&
+					   t.done[op] >= in->ctl.fail_write;
+
+				q2f_fault_reached |= hit;
+				if (hit && st == Q2_OK)
+					q2f_violation("M-6", "failure %u of kind %u was overlooked",
+						      in->ctl.fail_write, op);
+			}
+		}
+		close_guest(&g);
+	}
+	(void)q2f_heap_done();
+	q2_io_close(&t.io);
+	q2_io_close(io);
 }
 
 int q2f_dump(const uint8_t *data, size_t size)
@@ -268,8 +341,11 @@ int q2f_dump(const uint8_t *data, size_t size)
 	struct q2f_view view;
 	struct q2_guest g;
 
-	/* Faults of reading are not the same in two passes. */
-	in.ctl.fail_read = 0;
+	/* Faults are not the same in two passes. */
+	if (q2f_faulty(&in.ctl)) {
+		with_fault(&in);
+		return 0;
+	}
 	q2f_world_make(&w, &in);
 	if (open_guest(&g, &w, false) != Q2_OK)
 		return 0;

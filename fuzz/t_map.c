@@ -18,6 +18,24 @@
 
 #define SNAPSHOTS 6u /* of an image that are looked at */
 
+struct delta {
+	uint64_t at;
+	uint64_t end;
+};
+
+static enum q2_status on_delta(void *ctx, uint64_t guest, uint64_t length)
+{
+	struct delta *d = ctx;
+
+	if (guest < d->at || length == 0 || length > d->end ||
+	    guest > d->end - length)
+		q2f_violation("M-4", "a difference of %llu bytes at %llu",
+			      (unsigned long long)length,
+			      (unsigned long long)guest);
+	d->at = guest + length;
+	return Q2_OK;
+}
+
 /* ---------------------------------------------------------------- the disk */
 
 static void judge_disk(struct q2_disk *disk, const struct q2f_input *top)
@@ -38,6 +56,56 @@ static void judge_disk(struct q2_disk *disk, const struct q2f_input *top)
 	q2f_view_free(&view);
 }
 
+/* What each layer has adds up, and is not more than there is. */
+static void judge_layers(struct q2_disk *disk)
+{
+	struct q2_layer_cost costs[Q2F_FILES + 1];
+	size_t n = q2_min(disk->chain.n, Q2F_FILES + 1);
+	struct delta d = {0, 0};
+
+	for (size_t i = 0; i < n; i++)
+		d.end = q2_max(d.end, disk->chain.layers[i]->map.size);
+	/* Disks of nothing but entries take as long as their rows. */
+	if (d.end > Q2F_VIEW ||
+	    q2_disk_layer_costs(disk, costs, n, NULL, NULL, NULL) != Q2_OK)
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (costs[i].mapped != costs[i].visible + costs[i].shadowed ||
+		    costs[i].exclusive > costs[i].mapped ||
+		    costs[i].mapped + costs[i].zeros + costs[i].unreadable >
+			    d.end)
+			q2f_violation("M-4", "layer %zu has %llu bytes, of which %llu are seen, %llu hidden, %llu its own",
+				      i, (unsigned long long)costs[i].mapped,
+				      (unsigned long long)costs[i].visible,
+				      (unsigned long long)costs[i].shadowed,
+				      (unsigned long long)costs[i].exclusive);
+	if (n > 1)
+		(void)!q2_disk_delta(disk, 0, n - 1, on_delta, &d, NULL);
+}
+
+/* An image for the disk is not larger than one of which all is written. */
+static void judge_measure(struct q2_disk *disk, unsigned pick)
+{
+	struct q2_measure_opts opts = {
+		.raw = pick % 5 == 4,
+		.version = pick % 5 ? 3 : 2,
+		.cluster_size = UINT64_C(512) << pick % 13,
+		.refcount_bits = pick % 5 ? 1u << pick % 7 : 16,
+		.ext_l2 = pick % 5 == 1 && pick % 13 >= 5,
+		.whole = pick % 3 == 1,
+		.based = pick % 3 == 2};
+	struct q2_measure m;
+
+	if (q2_disk_bytes(disk) > Q2F_VIEW ||
+	    q2_disk_measure(disk, 0, &opts, &m, NULL) != Q2_OK)
+		return;
+	if (m.required > m.fully_allocated ||
+	    m.fully_allocated < q2_disk_bytes(disk))
+		q2f_violation("M-4", "%llu bytes are needed, %llu for all",
+			      (unsigned long long)m.required,
+			      (unsigned long long)m.fully_allocated);
+}
+
 static void judge_snapshots(struct q2_disk *disk)
 {
 	const struct q2_layer *top = disk->chain.layers[0];
@@ -56,10 +124,12 @@ static void judge_snapshots(struct q2_disk *disk)
 
 static void disk_of(const struct q2f_input *in, bool alone)
 {
-	uint64_t before = q2f_heap.blocks;
+	uint64_t before;
 	struct q2_disk disk = {0};
 	struct q2f_world w;
 
+	q2f_heap_watch(in->ctl.fail_alloc);
+	before = q2f_heap.blocks;
 	if (alone)
 		w = (struct q2f_world){.file = {*in}, .n = 1};
 	else
@@ -68,11 +138,18 @@ static void disk_of(const struct q2f_input *in, bool alone)
 	    Q2_OK) {
 		/* The reference reader does not know holes. */
 		judge_disk(&disk, alone && in->ctl.hole == 0 &&
-					  in->ctl.fail_read == 0 ? in : NULL);
+					  !q2f_faulty(&in->ctl) ? in : NULL);
+		if (q2f_sampled(in, 4)) {
+			judge_layers(&disk);
+			judge_measure(&disk, in->ctl.pick ? in->ctl.pick :
+							    (unsigned)in->size /
+								    512);
+		}
 		judge_snapshots(&disk);
 		q2_snaptable_free(&disk.snapshots, &disk.budget);
 		q2_chain_close(&disk.chain);
 	}
+	(void)q2f_heap_done();
 	if (disk.budget.used || q2f_heap.blocks != before)
 		q2f_violation("I-7", "mapping leaves %llu bytes behind",
 			      (unsigned long long)disk.budget.used);
@@ -153,24 +230,6 @@ static void judge_references(struct layout *l, unsigned pick)
 			      (unsigned long long)wants);
 }
 
-struct delta {
-	uint64_t at;
-	uint64_t end;
-};
-
-static enum q2_status on_delta(void *ctx, uint64_t guest, uint64_t length)
-{
-	struct delta *d = ctx;
-
-	if (guest < d->at || length == 0 || length > d->end ||
-	    guest > d->end - length)
-		q2f_violation("M-4", "a difference of %llu bytes at %llu",
-			      (unsigned long long)length,
-			      (unsigned long long)guest);
-	d->at = guest + length;
-	return Q2_OK;
-}
-
 static void judge_costs(struct q2_survey *s)
 {
 	struct q2_cost costs[SNAPSHOTS], active;
@@ -206,20 +265,52 @@ static void judge_costs(struct q2_survey *s)
 	(void)!q2_survey_delta(s, 0, Q2_ACTIVE_DISK, on_delta, &d, NULL);
 }
 
+/* Each finding of the check is counted where it belongs. */
+static void judge_found(const struct q2_survey *s)
+{
+	const struct q2_check_result *r = q2_survey_result(s);
+	uint64_t corrupt = 0, advice = 0;
+	const struct q2_problem *p;
+
+	for (size_t i = 0; (p = q2_problem_at(i)) != NULL; i++) {
+		corrupt += p->severity == Q2_CORRUPT ? q2_survey_found(s, i) :
+						       0;
+		advice += p->severity == Q2_ADVICE ? q2_survey_found(s, i) : 0;
+	}
+	if (corrupt != r->corruptions || advice != r->advice)
+		q2f_violation("C-1", "%llu corruptions by problem, %llu in all",
+			      (unsigned long long)corrupt,
+			      (unsigned long long)r->corruptions);
+}
+
+static bool on_progress(void *ctx, const struct q2_progress *p)
+{
+	uint32_t *left = ctx;
+
+	(void)p;
+	if (*left == 0 || --*left)
+		return false;
+	q2f_fault_reached = true;
+	return true;
+}
+
 static void layout_of(const struct q2f_input *in)
 {
-	const struct q2_survey_opts opts = {0};
+	uint32_t left = in->ctl.stop;
+	const struct q2_survey_opts opts = {.progress = on_progress,
+					    .ctx = &left};
 	struct q2_layout_opts how = {.length = UINT64_MAX, .row = on_use};
-	uint64_t before = q2f_heap.blocks;
 	struct layout l = {0};
-	struct q2f_refcheck *ref;
+	struct q2f_refcheck *ref = q2f_faulty(&in->ctl) || in->ctl.hole ?
+					   NULL : q2f_refcheck_new(in);
 	enum q2_status st;
+	uint64_t before;
 
+	q2f_heap_watch(in->ctl.fail_alloc);
+	before = q2f_heap.blocks;
 	if (q2_survey_io(q2f_io_new(in), &opts, &l.s, NULL) == Q2_OK) {
 		bool partial = l.s->partial;
 
-		ref = in->ctl.hole || in->ctl.fail_read ?
-			      NULL : q2f_refcheck_new(in);
 		if (ref && !ref->refused && !ref->guess &&
 		    !ref->guess_counts && !partial)
 			l.ref = ref;
@@ -231,14 +322,18 @@ static void layout_of(const struct q2f_input *in)
 				      (unsigned long long)l.at,
 				      (unsigned long long)q2_io_size(l.s->io));
 		judge_references(&l, in->ctl.pick / 2);
+		for (unsigned i = 1; i < 64 && q2f_thorough; i += 6)
+			judge_references(&l, in->ctl.pick / 2 + i);
+		judge_found(l.s);
 		if (in->ctl.fail_read == 0)
 			judge_costs(l.s);
 		q2_survey_close(l.s);
-		q2f_refcheck_free(ref);
 	}
+	(void)q2f_heap_done();
 	if (q2f_heap.blocks != before)
 		q2f_violation("I-7", "surveying leaves %llu blocks behind",
 			      (unsigned long long)(q2f_heap.blocks - before));
+	q2f_refcheck_free(ref);
 }
 
 int q2f_map(const uint8_t *data, size_t size)

@@ -1,5 +1,5 @@
 /*
- * t_repair.c - targets repair, crash-repair and plan.
+ * t_repair.c - targets repair and rescue.
  *
  * SPDX-License-Identifier: MIT
  *
@@ -13,30 +13,34 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "guest.h"
-#include "repair/planfile.h"
-#include "../tests/support/testio.h"
+#include "t_repair.h"
 
 /* Tables of the largest sizes that the format allows may be written anew. */
 #define GROWTH (UINT64_C(80) << 20)
-#define PREFIXES 12u /* of the writes that are tried, spread over all */
 
-struct repair {
-	const struct q2f_input *in;
-	struct q2_io *image; /* the one that is repaired, in memory */
-	struct test_io log;  /* in front of it */
-	struct q2_plan *plan;
-	struct q2_plan_result result;
-	struct q2f_guest guest; /* before */
-};
+/* Stops at the call that was asked for. */
+static bool on_progress(void *ctx, const struct q2_progress *p)
+{
+	uint32_t *left = ctx;
 
-static enum q2_status make_plan(const struct q2f_input *in, struct q2_io *io,
+	(void)p;
+	if (--*left)
+		return false;
+	q2f_fault_reached = true;
+	return true;
+}
+
+enum q2_status q2f_repair_plan(const struct q2f_input *in, struct q2_io *io,
 				struct q2_plan **plan,
 				struct q2_plan_result *result)
 {
+	uint32_t left = in->ctl.stop;
 	struct q2_plan_opts opts = {
 		.flags = (in->ctl.flags & Q2F_ALL ? Q2_PLAN_ALL : 0) |
-			 (in->ctl.flags & Q2F_RESCUE ? Q2_PLAN_RESCUE : 0),
+			 (in->ctl.flags & Q2F_RESCUE ? Q2_PLAN_RESCUE : 0) |
+			 (in->ctl.flags & Q2F_FREE ? Q2_PLAN_FREE_ORPHANS : 0),
+		.progress = in->ctl.stop ? on_progress : NULL,
+		.ctx = &left,
 	};
 	struct q2_err err = {0};
 	enum q2_status st = q2_plan_make(io, &opts, plan, result, &err);
@@ -49,14 +53,14 @@ static enum q2_status make_plan(const struct q2f_input *in, struct q2_io *io,
 	return st;
 }
 
-static bool holds(struct q2_io *io, const uint8_t *bytes, uint64_t size)
+bool q2f_repair_holds(struct q2_io *io, const uint8_t *bytes, uint64_t size)
 {
 	return q2_io_size(io) == size &&
 	       memcmp(q2_io_memory_bytes(io), bytes, size) == 0;
 }
 
 /* The bytes that the plan says there will be; to be freed. */
-static uint8_t *promised(const struct repair *r)
+uint8_t *q2f_repair_promised(const struct repair *r)
 {
 	const struct q2_plan *p = r->plan;
 	uint64_t room = p->new_size > r->in->size ? p->new_size : r->in->size;
@@ -97,7 +101,7 @@ static void judge_plan(const struct repair *r)
 }
 
 /* What the rehearsal said is what a check of the real file says. */
-static void judge_result(const struct repair *r)
+void q2f_repair_result(const struct repair *r)
 {
 	struct q2f_said s = {0};
 	const struct q2_check_result *want = &r->result.after;
@@ -120,7 +124,7 @@ static void judge_second(const struct repair *r)
 	struct q2_plan *again;
 	struct q2_plan_result res;
 
-	if (make_plan(r->in, r->image, &again, &res) != Q2_OK)
+	if (q2f_repair_plan(r->in, r->image, &again, &res) != Q2_OK)
 		q2f_violation("R-2", "a second plan cannot be made");
 	if (q2_plan_edits(again))
 		q2f_violation("R-2", "a second repair has %zu edits",
@@ -128,7 +132,7 @@ static void judge_second(const struct repair *r)
 	q2_plan_free(again);
 }
 
-static void judge_guest(const struct repair *r, struct q2_io *io,
+void q2f_repair_guest(const struct repair *r, struct q2_io *io,
 			const char *oracle)
 {
 	struct q2f_guest after;
@@ -140,16 +144,17 @@ static void judge_guest(const struct repair *r, struct q2_io *io,
 }
 
 /* False if there is nothing to do. */
-static bool start(struct repair *r, const struct q2f_input *in)
+bool q2f_repair_start(struct repair *r, const struct q2f_input *in)
 {
 	struct q2_io *plain;
 	uint64_t before = q2_hash(in->image, in->size);
 
 	*r = (struct repair){.in = in};
-	q2f_context = in->ctl.flags & Q2F_ALL ? " (all)" : " (safe)";
+	q2f_context = in->ctl.flags & Q2F_FREE ? " (free)" :
+		      in->ctl.flags & Q2F_ALL ? " (all)" : " (safe)";
 	if (q2_io_memory(in->image, in->size, &plain, NULL) != Q2_OK)
 		return false;
-	if (make_plan(in, plain, &r->plan, &r->result) != Q2_OK)
+	if (q2f_repair_plan(in, plain, &r->plan, &r->result) != Q2_OK)
 		r->plan = NULL;
 	q2_io_close(plain);
 	if (q2_hash(in->image, in->size) != before)
@@ -168,7 +173,7 @@ static bool start(struct repair *r, const struct q2f_input *in)
 	return true;
 }
 
-static void finish(struct repair *r)
+void q2f_repair_finish(struct repair *r)
 {
 	q2_io_close(&r->log.io);
 	q2_io_close(r->image);
@@ -176,26 +181,26 @@ static void finish(struct repair *r)
 	q2f_guest_free(&r->guest);
 }
 
-static void apply(struct repair *r)
+void q2f_repair_apply(struct repair *r)
 {
 	struct q2_err err = {0};
-	uint8_t *want = promised(r);
+	uint8_t *want = q2f_repair_promised(r);
 
 	if (q2_plan_apply(r->plan, &r->log.io, NULL, &err) != Q2_OK)
 		q2f_violation("R-6", "a fresh plan cannot be applied: %s",
 			      err.text);
-	if (!holds(r->image, want, r->plan->new_size))
+	if (!q2f_repair_holds(r->image, want, r->plan->new_size))
 		q2f_violation("R-6", "the file is not what the plan says");
 	free(want);
 }
 
-static void undo(struct repair *r, struct q2_io *io, const char *oracle)
+void q2f_repair_undo(struct repair *r, struct q2_io *io, const char *oracle)
 {
 	struct q2_err err = {0};
 
 	if (q2_plan_undo(r->plan, io, NULL, &err) != Q2_OK)
 		q2f_violation(oracle, "it cannot be undone: %s", err.text);
-	if (!holds(io, r->in->image, r->in->size))
+	if (!q2f_repair_holds(io, r->in->image, r->in->size))
 		q2f_violation(oracle, "undoing leaves another file");
 }
 
@@ -207,16 +212,24 @@ int q2f_repair(const uint8_t *data, size_t size)
 	/* To find the one wrong bit, hundreds of checks are made. */
 	unsigned n = in.ctl.flags & Q2F_ALL || q2f_sampled(&in, 32) ? 2 : 1;
 
+	if (q2f_faulty(&in.ctl)) {
+		q2f_repair_faults(&in);
+		return 0;
+	}
+	if (n > 1 && (q2f_thorough || in.ctl.flags & Q2F_FREE))
+		n = 3;
 	for (unsigned all = 0; all < n; all++) {
 		in.ctl.flags = all ? Q2F_ALL : 0;
-		if (!start(&r, &in))
+		in.ctl.flags |= all > 1 ? Q2F_FREE : 0;
+		if (!q2f_repair_start(&r, &in))
 			continue;
-		apply(&r);
-		judge_result(&r);
-		judge_guest(&r, r.image, "R-4");
-		judge_second(&r);
-		undo(&r, r.image, "R-6");
-		finish(&r);
+		q2f_repair_apply(&r);
+		q2f_repair_result(&r);
+		q2f_repair_guest(&r, r.image, "R-4");
+		if (q2f_sampled(&in, 4))
+			judge_second(&r);
+		q2f_repair_undo(&r, r.image, "R-6");
+		q2f_repair_finish(&r);
 	}
 	return 0;
 }
@@ -229,158 +242,15 @@ int q2f_rescue(const uint8_t *data, size_t size)
 	struct repair r;
 
 	in.ctl.flags = Q2F_ALL | Q2F_RESCUE;
-	if (!start(&r, &in))
+	if (q2f_faulty(&in.ctl)) {
+		q2f_repair_faults(&in);
 		return 0;
-	apply(&r);
-	judge_result(&r);
-	undo(&r, r.image, "R-6");
-	finish(&r);
-	return 0;
-}
-
-/* A crash after `n` events, of which the last write got through in part. */
-static void crash(struct repair *r, size_t n, size_t torn, const uint8_t *end)
-{
-	struct q2_io *io;
-	struct q2_err err = {0};
-
-	if (q2_io_memory_rw(r->in->image, r->in->size, 0, &io, NULL) != Q2_OK)
-		abort();
-	test_io_replay(&r->log, n, torn, io);
-	judge_guest(r, io, "R-7");
-	if (n % 2) {
-		undo(r, io, "R-7");
-	} else {
-		if (q2_plan_redo(r->plan, io, NULL, &err) != Q2_OK)
-			q2f_violation("R-7", "after %zu writes it cannot go on: %s",
-				      n, err.text);
-		if (!holds(io, end, r->plan->new_size))
-			q2f_violation("R-7", "going on leaves another file");
 	}
-	q2_io_close(io);
-}
-
-int q2f_crash_repair(const uint8_t *data, size_t size)
-{
-	struct q2f_input in = q2f_split(data, size);
-	struct repair r;
-	uint8_t *end;
-	size_t n, step;
-
-	in.ctl.flags |= in.size % 2 ? 0 : Q2F_ALL;
-	if (!start(&r, &in))
+	if (!q2f_repair_start(&r, &in))
 		return 0;
-	apply(&r);
-	end = promised(&r);
-	n = r.log.n_log;
-	step = n / PREFIXES + 1;
-	for (size_t i = in.ctl.pick % step; i <= n; i += step)
-		crash(&r, i, i % 3 ? 0 : 512, end);
-	free(end);
-	finish(&r);
-	return 0;
-}
-
-/* ---------------------------------------------------------------- plan files */
-
-/* A plan file with one byte changed is refused: it is read before an image is
- * touched, so nothing wrong in it may pass. */
-static void flip(const uint8_t *bytes, size_t n, size_t at)
-{
-	uint8_t *copy = malloc(n);
-	struct q2_io *io;
-	struct q2_plan *plan;
-	struct q2_plan_info info;
-
-	if (copy == NULL)
-		abort();
-	memcpy(copy, bytes, n);
-	copy[at] ^= (uint8_t)(1u << at % 8);
-	if (q2_io_memory(copy, n, &io, NULL) != Q2_OK)
-		abort();
-	if (q2_pf_read(io, 0, &plan, &info, NULL) == Q2_OK) {
-		q2_plan_free(plan);
-		q2f_violation("P-1", "a plan file with byte %zu of %zu changed is taken",
-			      at, n);
-	}
-	q2_io_close(io);
-	free(copy);
-}
-
-static void round_trip(const struct repair *r)
-{
-	struct q2_io *file, *again;
-	struct q2_plan *plan;
-	struct q2_plan_info info;
-	const uint8_t *bytes;
-	size_t n;
-
-	if (q2_io_memory_rw("", 0, 0, &file, NULL) != Q2_OK ||
-	    q2_io_memory_rw("", 0, 0, &again, NULL) != Q2_OK)
-		abort();
-	if (q2_pf_write(r->plan, Q2_PLAN_REVIEW, 0, file, NULL) != Q2_OK)
-		q2f_violation("P-1", "a plan cannot be stored");
-	if (q2_pf_read(file, 0, &plan, &info, NULL) != Q2_OK)
-		q2f_violation("P-1", "a stored plan cannot be read");
-	if (q2_pf_write(plan, Q2_PLAN_REVIEW, 0, again, NULL) != Q2_OK)
-		q2f_violation("P-1", "a plan that was read cannot be stored");
-	n = (size_t)q2_io_size(file);
-	bytes = q2_io_memory_bytes(file);
-	if (!holds(again, bytes, n))
-		q2f_violation("P-1", "a plan changes when it is stored twice");
-	for (size_t i = 0; i < 16; i++)
-		flip(bytes, n, (i * n / 16 + r->in->ctl.pick) % n);
-	q2_plan_free(plan);
-	q2_io_close(file);
-	q2_io_close(again);
-}
-
-/* A journal says how far its image is, and that is what is read. */
-static void states(const struct repair *r)
-{
-	static const enum q2_plan_state order[] = {
-		Q2_STATE_APPLYING, Q2_STATE_FINISHED, Q2_STATE_UNDOING,
-		Q2_STATE_UNDONE, Q2_STATE_APPLYING};
-	struct q2_plan_info info;
-	struct q2_plan *plan;
-	struct q2_io *file;
-
-	if (q2_io_memory_rw("", 0, 0, &file, NULL) != Q2_OK)
-		abort();
-	if (q2_pf_write(r->plan, Q2_PLAN_JOURNAL, 1, file, NULL) != Q2_OK)
-		q2f_violation("P-1", "a journal cannot be stored");
-	for (size_t i = 0; i < sizeof(order) / sizeof(*order); i++) {
-		if (q2_pf_add_state(file, order[i], i, false, NULL) != Q2_OK)
-			q2f_violation("P-1", "state %zu cannot be added", i);
-		if (q2_pf_read(file, 0, &plan, &info, NULL) != Q2_OK)
-			q2f_violation("P-1", "a journal cannot be read");
-		q2_plan_free(plan);
-		if (info.state != order[i] || info.changed != i)
-			q2f_violation("P-1", "state %d instead of %d",
-				      (int)info.state, (int)order[i]);
-	}
-	q2_io_close(file);
-}
-
-int q2f_plan(const uint8_t *data, size_t size)
-{
-	struct q2f_input in = q2f_split(data, size);
-	struct q2_io *io;
-	struct q2_plan *plan;
-	struct q2_plan_info info;
-	struct repair r;
-
-	/* As a plan file by itself. */
-	if (q2_io_memory(in.image, in.size, &io, NULL) != Q2_OK)
-		return 0;
-	if (q2_pf_read(io, 0, &plan, &info, NULL) == Q2_OK)
-		q2_plan_free(plan);
-	q2_io_close(io);
-	in.ctl.flags |= Q2F_ALL;
-	if (!start(&r, &in))
-		return 0;
-	round_trip(&r);
-	states(&r);
-	finish(&r);
+	q2f_repair_apply(&r);
+	q2f_repair_result(&r);
+	q2f_repair_undo(&r, r.image, "R-6");
+	q2f_repair_finish(&r);
 	return 0;
 }

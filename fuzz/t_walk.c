@@ -140,8 +140,10 @@ int q2f_walk(const uint8_t *data, size_t size)
 	struct q2_header_faults faults;
 	struct q2_l2refs refs = {0};
 	static struct walk w; /* large */
-	uint64_t before = q2f_heap.blocks;
+	uint64_t before;
 
+	q2f_heap_watch(in.ctl.fail_alloc);
+	before = q2f_heap.blocks;
 	memset(&w, 0, sizeof(w));
 	w.img.io = io;
 	w.img.budget = &w.budget;
@@ -157,6 +159,7 @@ int q2f_walk(const uint8_t *data, size_t size)
 	if (w.budget.used || q2f_heap.blocks != before)
 		q2f_violation("I-7", "the walk leaves %llu bytes behind",
 			      (unsigned long long)w.budget.used);
+	(void)q2f_heap_done();
 	q2_io_close(io);
 	return 0;
 }

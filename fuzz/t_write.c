@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/endian.h"
 #include "base/hash.h"
 #include "image/snaptable.h"
 #include "world.h"
@@ -92,29 +93,78 @@ static void behind(void *ctx, const struct q2_finding *f)
 	*any |= strcmp(f->problem->id, "REFCOUNT_PAST_END") == 0;
 }
 
-/* Fills in what the image holds; false if it is none to be written to. */
-static bool prepare(struct setup *s, const struct q2f_input *in)
+/* What shows through: the next file, as the chain has it; n is SIZE_MAX if it
+ * cannot be had. */
+static struct blob below_of(const struct q2f_world *w, bool raw)
 {
-	struct q2f_world w = {.file = {*in}, .n = 1};
-	bool good, counted = false;
+	struct q2f_world lower = {.n = w->n - 1};
+	struct blob b = {NULL, SIZE_MAX};
+	struct q2_disk disk = {0};
+
+	if (raw) {
+		b = (struct blob){q2f_own(w->file[1].size + 1),
+				  w->file[1].size};
+		memcpy(b.bytes, w->file[1].image, b.n);
+		return b;
+	}
+	memcpy(lower.file, w->file + 1, lower.n * sizeof(*lower.file));
+	if (q2f_world_chain(&lower, false, &disk.budget, &disk.chain, NULL) !=
+	    Q2_OK)
+		return b;
+	b = view_of(&disk);
+	q2_chain_close(&disk.chain);
+	return b;
+}
+
+/* The files of the input.  An image that names a backing file, and comes alone, gets
+ * itself: as a raw one that is as good as any. */
+static void files_of(struct q2f_world *w, const struct q2f_input *in,
+		     bool names_one)
+{
+	q2f_world_make(w, in);
+	if (w->n == 1 && names_one) {
+		w->file[1] = w->file[0];
+		w->n = 2;
+	}
+}
+
+static bool sound(const struct q2f_input *in, struct q2_check_result *result)
+{
+	bool counted = false, good;
 	struct q2_check_opts opts = {.flags = Q2_CHECK_DATA,
 				     .found = behind,
 				     .ctx = &counted};
-	struct q2_check_result result;
-	struct q2_disk disk = {0};
 	struct q2_io *io;
 
 	if (q2_io_memory(in->image, in->size, &io, NULL) != Q2_OK)
 		abort();
-	good = q2_check(io, &opts, &result, NULL) == Q2_OK &&
-	       result.verdict == Q2_CLEAN && result.version >= 2 &&
-	       result.virtual_size <= DISK_MAX &&
-	       result.virtual_size % 512 == 0 && !counted;
+	good = q2_check(io, &opts, result, NULL) == Q2_OK &&
+	       result->verdict == Q2_CLEAN && result->version >= 2 &&
+	       result->virtual_size <= DISK_MAX &&
+	       result->virtual_size % 512 == 0 && !counted;
 	q2_io_close(io);
-	if (!good || q2f_world_chain(&w, true, &disk.budget, &disk.chain,
-				     NULL) != Q2_OK)
+	return good;
+}
+
+/* Fills in what the image holds; false if it is none to be written to. */
+static bool prepare(struct setup *s, const struct q2f_input *in)
+{
+	struct q2_check_result result;
+	struct q2_disk disk = {0};
+	struct q2f_world w;
+	bool good;
+
+	files_of(&w, in, in->size > 16 && q2_be64(in->image + 8));
+	s->start = (struct blob){q2f_unconst(w.file[0].image), w.file[0].size};
+	if (!sound(&w.file[0], &result) ||
+	    q2f_world_chain(&w, w.n == 1, &disk.budget, &disk.chain, NULL) !=
+		    Q2_OK)
 		return false;
 	good = views(s, &disk);
+	if (good && disk.chain.n > 1) {
+		s->below = below_of(&w, disk.chain.layers[1]->raw);
+		good = s->below.n != SIZE_MAX && s->below.n != 0;
+	}
 	q2_snaptable_free(&disk.snapshots, &disk.budget);
 	q2_chain_close(&disk.chain);
 	return good;
@@ -177,6 +227,68 @@ static void fault_run(const struct setup *s, unsigned kind, unsigned k)
 	run_close(&r);
 }
 
+/* What the writer says that the image has is a partition of the disk, and true. */
+static void judge_looks(const struct setup *s)
+{
+	uint8_t *bytes = q2f_own(s->view.n + 1);
+	uint64_t at = 0, len = 0;
+	enum q2_holds holds;
+	struct run r;
+
+	run_open(&r, s);
+	if (run_start(&r) != Q2_OK)
+		die("it cannot be opened again");
+	for (; at < s->view.n; at += len) {
+		if (q2_write_look(r.w, at, &holds, &len, NULL) != Q2_OK ||
+		    len == 0 || len > s->view.n - at)
+			die("%llu bytes are told of at %llu of %zu",
+			    (unsigned long long)len, (unsigned long long)at,
+			    s->view.n);
+		if (holds == Q2_HOLDS_DATA ||
+		    (holds == Q2_HOLDS_NOTHING && s->below.n))
+			continue;
+		for (uint64_t i = 0; i < len; i++)
+			if (s->view.bytes[at + i])
+				die("byte %llu is no zero",
+				    (unsigned long long)(at + i));
+	}
+	if (q2_write_read(r.w, bytes, s->view.n, 0, NULL) != Q2_OK ||
+	    memcmp(bytes, s->view.bytes, s->view.n) != 0)
+		die("the writer reads something else");
+	if (q2_write_read(r.w, bytes, 1, s->view.n, NULL) == Q2_OK)
+		die("it reads past the disk's end");
+	run_close(&r);
+	q2f_own_free(bytes);
+}
+
+/* Another name for the backing file, or none: the guest's bytes stay. */
+static void judge_backing(const struct setup *s, const char *name,
+			  const char *format)
+{
+	struct q2_writer_counts counts;
+	enum q2_status tried, st;
+	struct run r;
+
+	run_open(&r, s);
+	if (run_start(&r) != Q2_OK)
+		die("it cannot be opened again");
+	tried = q2_write_backing(r.w, name, format, true, NULL);
+	for (size_t i = 0; i < r.t.n_log; i++)
+		if (r.t.log[i].op == TEST_WRITE && tried == Q2_OK)
+			die("trying writes");
+	st = q2_write_backing(r.w, name, format, false, NULL);
+	if (st != tried)
+		die("another backing file: status %d, then %d", (int)tried,
+		    (int)st);
+	q2_writer_counts(r.w, &counts);
+	if (counts.end * q2_writer_geom(r.w)->cluster_size >
+	    q2_io_size(r.mem) + q2_writer_geom(r.w)->cluster_size)
+		die("clusters behind the file's end are in use");
+	if (st == Q2_OK)
+		compare(&r, r.mem, 0, 0, true, "another backing file");
+	run_close(&r);
+}
+
 static void runs(struct setup *s, const struct q2f_input *in)
 {
 	uint64_t h = s->seed / 8;
@@ -186,7 +298,8 @@ static void runs(struct setup *s, const struct q2f_input *in)
 	else if (in->ctl.fail_read)
 		fault_run(s, TEST_READ, in->ctl.fail_read);
 	else if (in->ctl.fail_write)
-		fault_run(s, TEST_WRITE, in->ctl.fail_write);
+		for (unsigned op = TEST_WRITE; op < TEST_OPS; op++)
+			fault_run(s, op, in->ctl.fail_write);
 	else if (s->seed % 8 < 4)
 		fault_run(s, (unsigned)(h % (TEST_OPS + 1)),
 			  1 + (unsigned)(h / 8 % 48));
@@ -200,7 +313,6 @@ int q2f_write(const uint8_t *data, size_t size)
 	struct setup s = {.image = "image", .ops = OPS,
 			  .excused = excused};
 
-	s.start = (struct blob){q2f_unconst(in.image), in.size};
 	s.seed = q2_hash(in.image, in.size) + in.ctl.pick;
 	s.batch = s.seed & 64 ? 1024 : 0;
 	if (s.seed % 8 == 7)
@@ -212,6 +324,12 @@ int q2f_write(const uint8_t *data, size_t size)
 			s.flags = Q2_WRITER_STALE_BITMAPS;
 			good = accepted(&s);
 		}
+		if (good && q2f_thorough && !q2f_faulty(&in.ctl)) {
+			judge_looks(&s);
+			judge_backing(&s, "Q2-CANARY-DO-NOT-OPEN", "raw");
+			judge_backing(&s, "Q2-CANARY-DO-NOT-OPEN", NULL);
+			judge_backing(&s, NULL, NULL);
+		}
 		if (good)
 			runs(&s, &in);
 		for (unsigned i = 0; good && q2f_thorough && i < 6; i++) {
@@ -220,6 +338,8 @@ int q2f_write(const uint8_t *data, size_t size)
 			runs(&s, &in);
 		}
 	}
+	if (s.below.n != SIZE_MAX)
+		q2f_own_free(s.below.bytes);
 	if (s.view.n != SIZE_MAX)
 		q2f_own_free(s.view.bytes);
 	for (unsigned i = 0; i < s.n_snaps; i++)

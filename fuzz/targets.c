@@ -21,6 +21,7 @@ const struct q2f_target q2f_targets[] = {
 	{"map", q2f_map, "rows, layout and costs, and what they read as"},
 	{"chain", q2f_chain, "several files in one input"},
 	{"dump", q2f_dump, "digests and copies, raw and QCOW2"},
+	{"report", q2f_report, "findings, plans and maps as text, JSON and pictures"},
 	{"write", q2f_write, "the copy-on-write writer, with faults"},
 	{NULL, NULL, NULL},
 };

@@ -1,0 +1,198 @@
+/*
+ * t_plan.c - target plan: stored plans, and backups of the metadata.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * P-1 stored plans come back as they were, and no changed byte passes; P-2 a
+ * backup puts every byte of the metadata back.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "t_repair.h"
+
+/* A plan file with one byte changed is refused: it is read before an image is
+ * touched, so nothing wrong in it may pass. */
+static void flip(const uint8_t *bytes, size_t n, size_t at)
+{
+	uint8_t *copy = malloc(n);
+	struct q2_io *io;
+	struct q2_plan *plan;
+	struct q2_plan_info info;
+
+	if (copy == NULL)
+		abort();
+	memcpy(copy, bytes, n);
+	copy[at] ^= (uint8_t)(1u << at % 8);
+	if (q2_io_memory(copy, n, &io, NULL) != Q2_OK)
+		abort();
+	if (q2_pf_read(io, 0, &plan, &info, NULL) == Q2_OK) {
+		q2_plan_free(plan);
+		q2f_violation("P-1", "a plan file with byte %zu of %zu changed is taken",
+			      at, n);
+	}
+	q2_io_close(io);
+	free(copy);
+}
+
+static void round_trip(const struct repair *r)
+{
+	struct q2_io *file, *again;
+	struct q2_plan *plan;
+	struct q2_plan_info info;
+	const uint8_t *bytes;
+	size_t n;
+
+	if (q2_io_memory_rw("", 0, 0, &file, NULL) != Q2_OK ||
+	    q2_io_memory_rw("", 0, 0, &again, NULL) != Q2_OK)
+		abort();
+	if (q2_pf_write(r->plan, Q2_PLAN_REVIEW, 0, file, NULL) != Q2_OK)
+		q2f_violation("P-1", "a plan cannot be stored");
+	if (q2_pf_read(file, 0, &plan, &info, NULL) != Q2_OK)
+		q2f_violation("P-1", "a stored plan cannot be read");
+	if (q2_pf_write(plan, Q2_PLAN_REVIEW, 0, again, NULL) != Q2_OK)
+		q2f_violation("P-1", "a plan that was read cannot be stored");
+	n = (size_t)q2_io_size(file);
+	bytes = q2_io_memory_bytes(file);
+	if (!q2f_repair_holds(again, bytes, n))
+		q2f_violation("P-1", "a plan changes when it is stored twice");
+	for (size_t i = 0; i < 16; i++)
+		flip(bytes, n, (i * n / 16 + r->in->ctl.pick) % n);
+	q2_plan_free(plan);
+	q2_io_close(file);
+	q2_io_close(again);
+}
+
+/* A journal says how far its image is, and that is what is read. */
+static void states(const struct repair *r)
+{
+	static const enum q2_plan_state order[] = {
+		Q2_STATE_APPLYING, Q2_STATE_FINISHED, Q2_STATE_UNDOING,
+		Q2_STATE_UNDONE, Q2_STATE_APPLYING};
+	struct q2_plan_info info;
+	struct q2_plan *plan;
+	struct q2_io *file;
+
+	if (q2_io_memory_rw("", 0, 0, &file, NULL) != Q2_OK)
+		abort();
+	if (q2_pf_write(r->plan, Q2_PLAN_JOURNAL, 1, file, NULL) != Q2_OK)
+		q2f_violation("P-1", "a journal cannot be stored");
+	for (size_t i = 0; i < sizeof(order) / sizeof(*order); i++) {
+		if (q2_pf_add_state(file, order[i], i, false, NULL) != Q2_OK)
+			q2f_violation("P-1", "state %zu cannot be added", i);
+		if (q2_pf_read(file, 0, &plan, &info, NULL) != Q2_OK)
+			q2f_violation("P-1", "a journal cannot be read");
+		q2_plan_free(plan);
+		if (info.state != order[i] || info.changed != i)
+			q2f_violation("P-1", "state %d instead of %d",
+				      (int)info.state, (int)order[i]);
+	}
+	q2_io_close(file);
+}
+
+/* What a backup has, turned into something else. */
+static struct q2_io *damaged(const struct q2f_input *in,
+			     const struct q2_plan *backup, uint64_t cut)
+{
+	uint8_t *bytes = q2f_own(in->size);
+	struct q2_io *io;
+
+	memcpy(bytes, in->image, in->size);
+	for (size_t i = 0; i < backup->edits.n; i++) {
+		const struct q2_edit *e = &backup->edits.at[i];
+
+		if (!q2_inside(e->offset, e->len, in->size) ||
+		    memcmp(bytes + e->offset, e->after, e->len) != 0)
+			q2f_violation("P-2", "a backup holds something else");
+		for (uint32_t k = 0; k < e->len; k++)
+			bytes[e->offset + k] ^= 0x55;
+	}
+	if (q2_io_memory_rw(bytes, in->size - (size_t)cut, 0, &io, NULL) !=
+	    Q2_OK)
+		abort();
+	q2f_own_free(bytes);
+	return io;
+}
+
+static void restore(const struct q2f_input *in, const struct q2_plan *backup,
+		    uint64_t cut)
+{
+	struct q2_io *io = damaged(in, backup, cut);
+	struct q2_err err = {0};
+	struct q2_plan *plan;
+	const uint8_t *now;
+
+	if (q2_restore_make(backup, io, 0, &plan, &err) != Q2_OK)
+		q2f_violation("P-2", "it cannot be put back: %s", err.text);
+	if (q2_plan_apply(plan, io, NULL, &err) != Q2_OK)
+		q2f_violation("P-2", "it cannot be carried out: %s", err.text);
+	now = q2_io_memory_bytes(io);
+	if (q2_io_size(io) != in->size)
+		q2f_violation("P-2", "the file has another length");
+	if (cut == 0 && memcmp(now, in->image, in->size) != 0)
+		q2f_violation("P-2", "the file is another one");
+	for (size_t i = 0; i < backup->edits.n; i++) {
+		const struct q2_edit *e = &backup->edits.at[i];
+
+		if (memcmp(now + e->offset, e->after, e->len) != 0)
+			q2f_violation("P-2", "bytes at %llu are lost",
+				      (unsigned long long)e->offset);
+	}
+	q2_plan_free(plan);
+	q2_io_close(io);
+}
+
+static void backups(const struct q2f_input *in)
+{
+	const struct q2_plan_opts opts = {0};
+	struct q2_check_result found;
+	struct q2_plan *made, *backup;
+	struct q2_plan_info info;
+	struct q2_err err = {0};
+	struct q2_io *io, *file;
+
+	if (q2_io_memory(in->image, in->size, &io, NULL) != Q2_OK)
+		return;
+	if (q2_backup_make(io, Q2_BACKUP_KEYS, &opts, &made, &found, &err) ==
+	    Q2_OK) {
+		if (q2_io_memory_rw("", 0, 0, &file, NULL) != Q2_OK)
+			abort();
+		if (q2_pf_write(made, Q2_PLAN_BACKUP, 0, file, NULL) != Q2_OK ||
+		    q2_pf_read(file, 0, &backup, &info, NULL) != Q2_OK ||
+		    info.kind != Q2_PLAN_BACKUP)
+			q2f_violation("P-2", "a backup cannot be stored");
+		restore(in, backup, 0);
+		restore(in, backup, in->size / 2);
+		q2_plan_free(backup);
+		q2_plan_free(made);
+		q2_io_close(file);
+	} else if (err.code == Q2_OK) {
+		q2f_violation("C-1", "no backup, and no cause");
+	}
+	q2_io_close(io);
+}
+
+int q2f_plan(const uint8_t *data, size_t size)
+{
+	struct q2f_input in = q2f_split(data, size);
+	struct q2_io *io;
+	struct q2_plan *plan;
+	struct q2_plan_info info;
+	struct repair r;
+
+	/* As a plan file by itself. */
+	if (q2_io_memory(in.image, in.size, &io, NULL) != Q2_OK)
+		return 0;
+	if (q2_pf_read(io, 0, &plan, &info, NULL) == Q2_OK)
+		q2_plan_free(plan);
+	q2_io_close(io);
+	if (q2f_sampled(&in, 8))
+		backups(&in);
+	in.ctl.flags |= Q2F_ALL;
+	if (!q2f_repair_start(&r, &in))
+		return 0;
+	round_trip(&r);
+	states(&r);
+	q2f_repair_finish(&r);
+	return 0;
+}

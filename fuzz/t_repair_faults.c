@@ -1,0 +1,198 @@
+/*
+ * t_repair_faults.c - target crash-repair, and repairs in which something fails.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * R-7 wherever it fails, the guest's data is there, and redo and undo lead on; I-7
+ * nothing is left behind; C-4 a plan that could be made in spite of a failure is
+ * as true as any other.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "t_repair.h"
+
+#define PREFIXES 12u /* of the writes that are tried, spread over all */
+
+/* A crash after `n` events, of which the last write got through in part. */
+static void crash(struct repair *r, size_t n, size_t torn, const uint8_t *end)
+{
+	struct q2_io *io;
+	struct q2_err err = {0};
+
+	if (q2_io_memory_rw(r->in->image, r->in->size, 0, &io, NULL) != Q2_OK)
+		abort();
+	test_io_replay(&r->log, n, torn, io);
+	q2f_repair_guest(r, io, "R-7");
+	if (n % 2) {
+		q2f_repair_undo(r, io, "R-7");
+	} else {
+		if (q2_plan_redo(r->plan, io, NULL, &err) != Q2_OK)
+			q2f_violation("R-7", "after %zu writes it cannot go on: %s",
+				      n, err.text);
+		if (!q2f_repair_holds(io, end, r->plan->new_size))
+			q2f_violation("R-7", "going on leaves another file");
+	}
+	q2_io_close(io);
+}
+
+int q2f_crash_repair(const uint8_t *data, size_t size)
+{
+	struct q2f_input in = q2f_split(data, size);
+	struct repair r;
+	uint8_t *end;
+	size_t n, step;
+
+	in.ctl.flags |= in.size % 2 ? 0 : Q2F_ALL;
+	if (!q2f_repair_start(&r, &in))
+		return 0;
+	q2f_repair_apply(&r);
+	end = q2f_repair_promised(&r);
+	n = r.log.n_log;
+	step = n / PREFIXES + 1;
+	for (size_t i = in.ctl.pick % step; i <= n; i += step)
+		crash(&r, i, i % 3 ? 0 : 512, end);
+	free(end);
+	q2f_repair_finish(&r);
+	return 0;
+}
+
+/* ------------------------------------------------------------------- faults */
+
+/* A plan that something failed under: it may be another one, but not a wrong one. */
+static void judge_odd_plan(const struct q2f_input *in, struct q2_plan *plan,
+			   const struct q2_plan_result *result)
+{
+	struct repair r = {.in = in, .plan = plan, .result = *result};
+
+	if (q2_plan_edits(plan) == 0)
+		return;
+	if (q2_io_memory_rw(in->image, in->size, 0, &r.image, NULL) != Q2_OK)
+		abort();
+	test_io_open(&r.log, r.image);
+	q2f_repair_apply(&r);
+	q2f_repair_result(&r);
+	q2f_repair_undo(&r, r.image, "R-6");
+	q2_io_close(&r.log.io);
+	q2_io_close(r.image);
+}
+
+static void plan_faults(const struct q2f_input *in)
+{
+	struct q2_plan_result result;
+	struct q2_plan *plan = NULL;
+	struct test_io t;
+	struct q2_io *io;
+	enum q2_status st;
+
+	if (q2_io_memory(in->image, in->size, &io, NULL) != Q2_OK)
+		return;
+	test_io_open(&t, io);
+	t.faults.fail_at[TEST_READ] = in->ctl.fail_read;
+	q2f_heap_watch(in->ctl.fail_alloc);
+	st = q2f_repair_plan(in, &t.io, &plan, &result);
+	(void)q2f_heap_done();
+	if (in->ctl.fail_read && t.done[TEST_READ] >= in->ctl.fail_read)
+		q2f_fault_reached = true;
+	if (st == Q2_OK) {
+		judge_odd_plan(in, plan, &result);
+		q2_plan_free(plan);
+	}
+	if (q2f_heap.blocks)
+		q2f_violation("I-7", "planning leaves %llu blocks behind",
+			      (unsigned long long)q2f_heap.blocks);
+	q2_io_close(&t.io);
+	q2_io_close(io);
+}
+
+/* The k-th operation of one kind fails, and nothing after it works; then both ways
+ * out are taken. */
+static void apply_faults(struct repair *r, enum test_op op, unsigned k)
+{
+	uint8_t *end = q2f_repair_promised(r);
+	struct q2_err err = {0};
+	struct test_io t;
+	struct q2_io *io;
+	enum q2_status st;
+	bool reached;
+
+	if (q2_io_memory_rw(r->in->image, r->in->size, 0, &io, NULL) != Q2_OK)
+		abort();
+	test_io_open(&t, io);
+	t.faults.fail_at[op] = k;
+	t.faults.torn = k % 3;
+	t.faults.stay_broken = true;
+	st = q2_plan_apply(r->plan, &t.io, NULL, &err);
+	reached = t.done[op] >= k;
+	q2f_fault_reached |= reached;
+	if (st != Q2_OK && !reached)
+		q2f_violation("R-6", "it fails without a fault: %s", err.text);
+	if (st == Q2_OK && reached)
+		q2f_violation("R-7", "failure %u of kind %d was overlooked", k,
+			      (int)op);
+	q2f_repair_guest(r, io, "R-7");
+	if (k % 2) {
+		q2f_repair_undo(r, io, "R-7");
+	} else {
+		if (q2_plan_redo(r->plan, io, NULL, &err) != Q2_OK)
+			q2f_violation("R-7", "after failure %u it cannot go on: %s",
+				      k, err.text);
+		if (!q2f_repair_holds(io, end, r->plan->new_size))
+			q2f_violation("R-7", "going on leaves another file");
+	}
+	q2_io_close(&t.io);
+	q2_io_close(io);
+	free(end);
+}
+
+/* Storing the plan, and reading it again. */
+static void file_faults(const struct repair *r, enum test_op op, unsigned k)
+{
+	struct q2_io *file;
+	struct test_io t;
+	struct q2_plan *plan = NULL;
+	struct q2_plan_info info;
+	struct q2_err err = {0};
+	enum q2_status st;
+
+	if (q2_io_memory_rw("", 0, 0, &file, NULL) != Q2_OK)
+		abort();
+	test_io_open(&t, file);
+	t.faults.fail_at[op] = k;
+	t.faults.stay_broken = true;
+	st = q2_pf_write(r->plan, Q2_PLAN_JOURNAL, 1, &t.io, &err);
+	if (st == Q2_OK)
+		st = q2_pf_add_state(&t.io, Q2_STATE_APPLYING, 2, false, &err);
+	if (st == Q2_OK)
+		st = q2_pf_read(&t.io, 0, &plan, &info, &err);
+	if (t.done[op] >= k && st == Q2_OK)
+		q2f_violation("P-1", "failure %u of kind %d was overlooked", k,
+			      (int)op);
+	if (st != Q2_OK && (err.code == Q2_OK || t.done[op] < k))
+		q2f_violation("P-1", "status %d: %s", (int)st, err.text);
+	q2f_fault_reached |= t.done[op] >= k;
+	q2_plan_free(plan);
+	q2_io_close(&t.io);
+	q2_io_close(file);
+}
+
+void q2f_repair_faults(const struct q2f_input *in)
+{
+	static const enum test_op ops[] = {TEST_WRITE, TEST_FLUSH, TEST_RESIZE,
+					   TEST_READ};
+	struct q2f_input sound = *in;
+	struct repair r;
+
+	if (in->ctl.fail_alloc || in->ctl.fail_read || in->ctl.stop) {
+		plan_faults(in);
+		return;
+	}
+	sound.ctl.fail_write = 0;
+	if (!q2f_repair_start(&r, &sound))
+		return;
+	for (size_t i = 0; i < sizeof(ops) / sizeof(*ops); i++) {
+		apply_faults(&r, ops[i], in->ctl.fail_write);
+		file_faults(&r, ops[i], in->ctl.fail_write);
+	}
+	q2f_repair_finish(&r);
+}
