@@ -84,7 +84,22 @@ static void run_targets(const uint8_t *data, size_t size)
 	alarm(0);
 }
 
-/* The input with each fault in turn, until one is not reached any more. */
+enum fault { FAIL_ALLOC, FAIL_READ, FAIL_WRITE, STOP, BAD_SECTOR, FAULT_KINDS };
+
+static struct q2f_control fault(struct q2f_control ctl, unsigned kind,
+				uint32_t k)
+{
+	ctl.fail_alloc = kind == FAIL_ALLOC ? k : 0;
+	ctl.fail_read = kind == FAIL_READ || kind == BAD_SECTOR ? k : 0;
+	ctl.fail_write = kind == FAIL_WRITE ? k : 0;
+	ctl.stop = kind == STOP ? k : 0;
+	if (kind == BAD_SECTOR)
+		ctl.flags |= Q2F_SECTOR;
+	return ctl;
+}
+
+/* The input with each fault in turn, until one is not reached any more; of sectors
+ * there are as many as there are. */
 static void run_faults(const uint8_t *data, size_t size)
 {
 	struct q2f_input in = q2f_split(data, size);
@@ -94,22 +109,22 @@ static void run_faults(const uint8_t *data, size_t size)
 	if (buf == NULL)
 		abort();
 	memcpy(buf, in.image, in.size);
-	for (unsigned kind = 0; kind < 4; kind++)
-		for (uint32_t k = 1; k <= FAULTS; k++) {
-			struct q2f_control ctl = in.ctl;
+	for (unsigned kind = 0; kind < FAULT_KINDS; kind++) {
+		size_t most = kind == BAD_SECTOR ? (in.size + 511) / 512 :
+						   FAULTS;
 
-			ctl.fail_alloc = kind == 0 ? k : 0;
-			ctl.fail_read = kind == 1 ? k : 0;
-			ctl.fail_write = kind == 2 ? k : 0;
-			ctl.stop = kind == 3 ? k : 0;
+		for (uint32_t k = 1; k <= most && k <= FAULTS; k++) {
+			struct q2f_control ctl = fault(in.ctl, kind, k);
+
 			q2f_trailer(buf + in.size, &ctl);
 			snprintf(now + name, sizeof(now) - name,
 				 " with fault %u of kind %u", k, kind);
 			q2f_fault_reached = false;
 			run_targets(buf, in.size + Q2F_TRAILER);
-			if (!q2f_fault_reached)
+			if (!q2f_fault_reached && kind != BAD_SECTOR)
 				break;
 		}
+	}
 	now[name] = 0;
 	free(buf);
 }

@@ -19,6 +19,7 @@
 #define READS_A_SECTOR 256u
 #define BYTES_FREE (UINT64_C(512) << 20)
 #define BYTES_A_BYTE 256u
+#define SECTOR 512u
 
 struct q2f_io {
 	struct q2_io io;
@@ -27,6 +28,7 @@ struct q2f_io {
 	uint64_t reads;
 	uint64_t bytes;
 	uint64_t fail_read;
+	bool sector; /* fail_read is one that cannot be read */
 	bool failed;
 };
 
@@ -55,7 +57,10 @@ static enum q2_status io_pread(struct q2_io *io, void *buf, size_t len,
 		q2f_violation("I-4", "a read of %zu bytes at %llu", len,
 			      (unsigned long long)off);
 	burn(m, len);
-	if (m->reads == m->fail_read) {
+	if (m->sector ? off / SECTOR < m->fail_read &&
+				(off + len + SECTOR - 1) / SECTOR >=
+					m->fail_read :
+			m->reads == m->fail_read) {
 		m->failed = q2f_fault_reached = true;
 		return q2_fail(err, Q2_E_IO, 5, off, "a read was made to fail");
 	}
@@ -94,6 +99,7 @@ struct q2_io *q2f_io_new(const struct q2f_input *in)
 	m->io.stored = m->stored = in->size;
 	m->data = in->image;
 	m->fail_read = in->ctl.fail_read;
+	m->sector = in->ctl.flags & Q2F_SECTOR && m->fail_read;
 	return &m->io;
 }
 

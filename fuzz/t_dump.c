@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/hash.h"
 #include "dump/qcow2.h"
+#include "t_fresh.h"
 #include "world.h"
 #include "../tests/support/testio.h"
 
@@ -278,8 +279,13 @@ static void judge(struct q2_guest *g, const struct q2f_view *view,
 	same(&salvaged, view->bytes, view->n, view->n, true);
 	fresh(g, view, &salvaged, choice);
 	/* Replaying, some other forms. */
-	for (unsigned i = 1; i < 4 && q2f_thorough; i++)
+	for (unsigned i = 1; i < 4 && q2f_thorough; i++) {
+		enum q2_compress compress;
+
 		fresh(g, view, &salvaged, choice * (2 * i + 1) >> i);
+		q2f_fresh_by_hand(view, form(choice >> i, view->n, &compress),
+				  choice >> 3);
+	}
 	q2f_own_free(c.bytes);
 	q2f_own_free(c.lost);
 }
