@@ -36,7 +36,7 @@ struct q2f_input q2f_split(const uint8_t *data, size_t size)
 				      .hole = q2_be64(t + 20),
 				      .stop = q2_be32(t + 28)};
 	/* No file is longer than an off_t can say. */
-	if (in.ctl.hole > INT64_MAX - in.size)
+	if (in.ctl.hole > (uint64_t)INT64_MAX - in.size)
 		in.ctl.hole = INT64_MAX - in.size;
 	return in;
 }

@@ -36,9 +36,9 @@ static bool alone(const struct reader *d, uint64_t off)
 
 static uint64_t digest_of(const uint8_t *p, uint64_t n, uint64_t bitmap)
 {
-	if (bitmap == 0 && p[0] == 0 && memcmp(p, p + 1, n - 1) == 0)
+	if (bitmap == 0 && p[0] == 0 && memcmp(p, p + 1, (size_t)n - 1) == 0)
 		return ZEROS;
-	return q2_hash(p, n) ^ bitmap << 3;
+	return q2_hash(p, (size_t)n) ^ bitmap << 3;
 }
 
 static uint64_t digest(const struct reader *d, uint64_t from, uint64_t bitmap)
@@ -49,10 +49,10 @@ static uint64_t digest(const struct reader *d, uint64_t from, uint64_t bitmap)
 	if (from + cs <= d->size)
 		return digest_of(d->image + from, cs, bitmap);
 	/* The end of the last cluster is not there: zeros. */
-	copy = calloc(1, cs);
+	copy = calloc(1, (size_t)cs);
 	if (copy == NULL)
 		abort();
-	memcpy(copy, d->image + from, d->size - from);
+	memcpy(copy, d->image + from, (size_t)(d->size - from));
 	h = digest_of(copy, cs, bitmap);
 	free(copy);
 	return h;
@@ -61,7 +61,7 @@ static uint64_t digest(const struct reader *d, uint64_t from, uint64_t bitmap)
 /* 0 if it does not yield a cluster. */
 static uint64_t inflated(const struct reader *d, uint64_t from, uint64_t end)
 {
-	uint8_t *out = malloc(d->r->cs);
+	uint8_t *out = malloc((size_t)d->r->cs);
 	z_stream z = {.next_out = out, .avail_out = (uInt)d->r->cs};
 	uint64_t h = 0;
 
@@ -159,7 +159,7 @@ void q2f_guest_read(struct q2f_guest *g, const uint8_t *image, size_t size,
 	n = r->disk / r->cs + (r->disk % r->cs != 0);
 	if (n > CLUSTERS)
 		goto out;
-	g->digest = calloc(n ? n : 1, sizeof(*g->digest));
+	g->digest = calloc((size_t)(n ? n : 1), sizeof(*g->digest));
 	if (g->digest == NULL)
 		abort();
 	g->n = (size_t)n;

@@ -225,7 +225,7 @@ static void walk_l1(struct q2f_refcheck *r, unsigned tree,
 
 void rc_trees(struct q2f_refcheck *r)
 {
-	struct table *tables = calloc(r->clusters, sizeof(*tables));
+	struct table *tables = calloc((size_t)r->clusters, sizeof(*tables));
 	unsigned n = 0;
 
 	if (tables == NULL)
@@ -416,10 +416,10 @@ struct q2f_refcheck *q2f_refcheck_new(const struct q2f_input *in)
 	rc_header(r);
 	if (r->refused)
 		return r;
-	r->stored = calloc(r->clusters, sizeof(*r->stored));
-	r->known = calloc(r->clusters, 1);
-	r->counted = calloc(r->clusters, sizeof(*r->counted));
-	r->told = calloc(r->clusters, 1);
+	r->stored = calloc((size_t)r->clusters, sizeof(*r->stored));
+	r->known = calloc((size_t)r->clusters, 1);
+	r->counted = calloc((size_t)r->clusters, sizeof(*r->counted));
+	r->told = calloc((size_t)r->clusters, 1);
 	if (!r->stored || !r->counted || !r->told ||
 	    !r->known)
 		abort();

@@ -265,7 +265,8 @@ static void judge(struct q2_guest *g, const struct q2f_view *view,
 			 .bytes = q2f_own(view->n + 1),
 			 .lost = q2f_own(view->n / 512 + 1)};
 	uint64_t choice = in->ctl.pick +
-			  q2_hash(in->image, q2_min(in->size, 4096));
+			  q2_hash(in->image,
+				  (size_t)q2_min(in->size, 4096));
 	struct q2_digest salvaged, strict;
 	enum q2_status st;
 

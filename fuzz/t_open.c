@@ -63,7 +63,7 @@ static void judge_extensions(const struct q2_header *h,
 
 	if (first == NULL)
 		return;
-	memcpy(first, in->image, q2_min(cs, in->size));
+	memcpy(first, in->image, (size_t)q2_min(cs, in->size));
 	if (q2_ext_area(h, cs, &area)) {
 		enum q2_ext_step step;
 
@@ -92,7 +92,7 @@ static void judge_luks(const struct q2f_input *in)
 	uint8_t bytes[Q2_LUKS_HEADER] = {0};
 	struct q2_luks luks;
 
-	memcpy(bytes, in->image, q2_min(sizeof(bytes), in->size));
+	memcpy(bytes, in->image, (size_t)q2_min(sizeof(bytes), in->size));
 	(void)q2_luks_parse(bytes, &luks);
 }
 

@@ -56,7 +56,7 @@ enum q2_status q2f_repair_plan(const struct q2f_input *in, struct q2_io *io,
 bool q2f_repair_holds(struct q2_io *io, const uint8_t *bytes, uint64_t size)
 {
 	return q2_io_size(io) == size &&
-	       memcmp(q2_io_memory_bytes(io), bytes, size) == 0;
+	       memcmp(q2_io_memory_bytes(io), bytes, (size_t)size) == 0;
 }
 
 /* The bytes that the plan says there will be; to be freed. */
@@ -64,7 +64,7 @@ uint8_t *q2f_repair_promised(const struct repair *r)
 {
 	const struct q2_plan *p = r->plan;
 	uint64_t room = p->new_size > r->in->size ? p->new_size : r->in->size;
-	uint8_t *want = calloc(1, room ? room : 1);
+	uint8_t *want = calloc(1, (size_t)(room ? room : 1));
 
 	if (want == NULL)
 		abort();

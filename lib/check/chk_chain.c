@@ -36,7 +36,7 @@ struct chain {
 
 static void copy_name(char *to, size_t room, const char *from, size_t n)
 {
-	size_t len = from ? strnlen(from, q2_min(n, room - 1)) : 0;
+	size_t len = from ? strnlen(from, (size_t)q2_min(n, room - 1)) : 0;
 
 	if (len)
 		memcpy(to, from, len);

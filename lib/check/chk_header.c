@@ -100,7 +100,7 @@ static void name_feature(struct q2_checker *c, struct q2_finding *f)
 				q2_finding_text(f, s, strnlen(s, 46));
 				return;
 			}
-		at += (len + UINT64_C(7)) & ~UINT64_C(7);
+		at += (size_t)((len + UINT64_C(7)) & ~UINT64_C(7));
 	}
 }
 

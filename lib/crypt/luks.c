@@ -77,7 +77,7 @@ static bool diffuse(const EVP_MD *hash, uint8_t *block, size_t len)
 	uint8_t in[4 + EVP_MAX_MD_SIZE], out[EVP_MAX_MD_SIZE];
 
 	for (size_t i = 0; i * step < len; i++) {
-		size_t n = q2_min(step, len - i * step);
+		size_t n = (size_t)q2_min(step, len - i * step);
 
 		in[0] = (uint8_t)(i >> 24);
 		in[1] = (uint8_t)(i >> 16);

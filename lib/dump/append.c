@@ -139,7 +139,7 @@ static enum q2_status put_zeros(struct q2_append *a, size_t len,
 
 static enum q2_status align(struct q2_append *a, struct q2_err *err)
 {
-	size_t over = a->end & (cluster_size(a) - 1);
+	size_t over = (size_t)(a->end & (cluster_size(a) - 1));
 	return over ? put_zeros(a, (size_t)cluster_size(a) - over, err) :
 		      Q2_OK;
 }

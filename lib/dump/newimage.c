@@ -378,7 +378,7 @@ static enum q2_status finish_tables(struct q2_newimage *w, uint64_t *l1,
 				    struct q2_err *err)
 {
 	unsigned bits = w->opts.cluster_bits;
-	struct q2_append_piece pieces[2] = {{w->l1, w->l1_entries * 8}};
+	struct q2_append_piece pieces[2] = {{w->l1, (size_t)w->l1_entries * 8}};
 	uint8_t *ext = w->header + header_length(&w->opts) + Q2_EXT_HEAD;
 	uint8_t *tail = NULL;
 	uint64_t len = 0;

@@ -177,8 +177,8 @@ static void one(struct q2_qcow2_sink *sink, unsigned thread,
 	make_valid(job, at, sink->cluster);
 	cell->kind = CELL_DATA;
 	if (sink->compress != Q2_COMPRESS_NONE) {
-		room = q2_min(sink->cluster - 1, sink->scan->job_size -
-							 p->used);
+		room = (size_t)q2_min(sink->cluster - 1,
+				      sink->scan->job_size - p->used);
 		cell->len = q2_pack(sink->packers[thread], part->bytes + at,
 				    sink->cluster, p->store + p->used, room);
 		cell->at = p->used;

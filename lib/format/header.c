@@ -55,7 +55,7 @@ void q2_header_parse(const uint8_t *bytes, size_t n, struct q2_header *h)
 {
 	uint8_t b[Q2_HEADER_READ] = {0};
 
-	memcpy(b, bytes, q2_min(n, sizeof(b)));
+	memcpy(b, bytes, (size_t)q2_min(n, sizeof(b)));
 	memset(h, 0, sizeof(*h));
 	h->magic = q2_be32(b + AT_MAGIC);
 	h->version = q2_be32(b + AT_VERSION);

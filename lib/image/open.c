@@ -68,7 +68,7 @@ static void find_active(struct q2_opened *o)
 
 static void copy_text(char *to, size_t room, const uint8_t *from, size_t n)
 {
-	size_t len = strnlen((const char *)from, q2_min(n, room - 1));
+	size_t len = strnlen((const char *)from, (size_t)q2_min(n, room - 1));
 
 	memcpy(to, from, len);
 	to[len] = '\0';

@@ -110,7 +110,7 @@ static bool safe_step(struct plan *p, const uint8_t *from, const uint8_t *to,
 		sectors[n++] = i;
 	}
 	for (uint32_t set = 0; set < UINT32_C(1) << n; set++) {
-		memcpy(p->work, from, p->size);
+		memcpy(p->work, from, (size_t)p->size);
 		for (size_t i = 0; i < n; i++)
 			if (set >> i & 1)
 				memcpy(p->work + sectors[i] * Q2_W_SECTOR,
@@ -130,9 +130,9 @@ static bool safe(struct plan *p)
 
 	if (!means(p->next, p->size, &p->after))
 		return false;
-	memcpy(p->first, p->next, p->size);
+	memcpy(p->first, p->next, (size_t)p->size);
 	if (at)
-		memcpy(p->first + at, p->old + at, len);
+		memcpy(p->first + at, p->old + at, (size_t)len);
 	memcpy(p->first, p->old, Q2_W_SECTOR);
 	if (!safe_step(p, p->old, p->first, &p->before))
 		return false;
@@ -195,7 +195,7 @@ static bool packed(struct plan *p, const struct q2_header *h,
 {
 	uint64_t end;
 
-	memcpy(p->next, p->old, p->size);
+	memcpy(p->next, p->old, (size_t)p->size);
 	end = pack_extensions(p, h, format);
 	if (end == 0)
 		return false;
@@ -208,7 +208,7 @@ static bool unnamed(struct plan *p)
 {
 	uint64_t at = q2_be64(p->old + AT_BACKING_OFFSET);
 
-	memcpy(p->next, p->old, p->size);
+	memcpy(p->next, p->old, (size_t)p->size);
 	memset(p->next + at, 0, strlen(p->before.name));
 	return put_name(p, 0, NULL) && safe(p);
 }
@@ -221,7 +221,7 @@ static bool renamed(struct plan *p, const char *name, uint64_t name_at)
 	if (name == NULL || strcmp(p->before.format, p->after.format) != 0 ||
 	    p->before.name[0] == '\0')
 		return false;
-	memcpy(p->next, p->old, p->size);
+	memcpy(p->next, p->old, (size_t)p->size);
 	memset(p->next + at, 0, strlen(p->before.name));
 	return put_name(p, name_at, name) && safe(p);
 }
@@ -281,7 +281,8 @@ static enum q2_status plan(struct q2_writer *w, struct plan *p,
 			   const char *name, const char *format,
 			   struct q2_err *err)
 {
-	enum q2_status st = q2_pread_zero(w->img.io, p->old, p->size, 0, err);
+	enum q2_status st = q2_pread_zero(w->img.io, p->old, (size_t)p->size, 0,
+					  err);
 
 	if (st != Q2_OK)
 		return st;

@@ -86,7 +86,7 @@ enum q2_status q2_w_get(struct q2_writer *w, uint64_t clu, enum q2_wkind kind,
 		st = add(w, clu, kind, &b, err);
 		if (st != Q2_OK)
 			return st;
-		st = q2_pread_zero(w->img.io, b->bytes, g->cluster_size,
+		st = q2_pread_zero(w->img.io, b->bytes, (size_t)g->cluster_size,
 				   clu << g->cluster_bits, err);
 		if (st != Q2_OK) {
 			q2_w_forget(w, clu);

@@ -42,7 +42,7 @@ static enum q2_status find_directory(struct q2_writer *w, struct directory *d,
 	st = q2_get(w->img.budget, cs, &block, err);
 	if (st != Q2_OK)
 		return st;
-	st = q2_pread_zero(w->img.io, block, cs, 0, err);
+	st = q2_pread_zero(w->img.io, block, (size_t)cs, 0, err);
 	if (st == Q2_OK && q2_ext_find(block, area, Q2_EXT_BITMAPS, &e)) {
 		if (e.data == NULL || e.len < Q2_EXT_BITMAPS_LEN) {
 			st = q2_fail(err, Q2_E_FORMAT, 0, e.at,
@@ -72,7 +72,7 @@ static enum q2_status read_directory(struct q2_writer *w, struct directory *d,
 	if (st != Q2_OK)
 		return st;
 	d->bytes = block;
-	return q2_pread_zero(w->img.io, block, d->size, d->offset, err);
+	return q2_pread_zero(w->img.io, block, (size_t)d->size, d->offset, err);
 }
 
 static void free_directory(struct q2_writer *w, struct directory *d)

@@ -176,7 +176,7 @@ enum q2_status q2_w_l2_own(struct q2_writer *w, uint64_t slot, bool copy,
 	if (old) {
 		struct q2_range host = {old->clu << g->cluster_bits, 1};
 
-		memcpy(b->bytes, old->bytes, g->cluster_size);
+		memcpy(b->bytes, old->bytes, (size_t)g->cluster_size);
 		st = q2_w_drop(w, host, err);
 	}
 	*out = b;

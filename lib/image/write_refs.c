@@ -40,7 +40,7 @@ enum q2_status q2_w_refs_load(struct q2_writer *w, struct q2_err *err)
 	r->table = block;
 	r->entries = g->reftable_bytes / 8;
 	bytes = block;
-	st = q2_pread_zero(w->img.io, bytes, g->reftable_bytes,
+	st = q2_pread_zero(w->img.io, bytes, (size_t)g->reftable_bytes,
 			   g->reftable_offset, err);
 	if (st != Q2_OK)
 		return st;
@@ -443,7 +443,7 @@ enum q2_status q2_w_refs_table_put(struct q2_writer *w, struct q2_err *err)
 
 		for (uint64_t j = 0; j < per; j++)
 			q2_put_be64(bytes + 8 * j, r->table[i + j]);
-		st = q2_w_put(w, bytes, cs, r->clu * cs + 8 * i, err);
+		st = q2_w_put(w, bytes, (size_t)cs, r->clu * cs + 8 * i, err);
 	}
 	q2_put(w->img.budget, block, cs);
 	return st;

@@ -86,7 +86,7 @@ static enum q2_status target_pwrite(struct q2_io *io, const void *buf,
 	if (t->remote)
 		return q2_pwrite(t->remote, buf, len, off, err);
 	while (len) {
-		ssize_t done = pwrite(t->fd, at, q2_min(len, WRITE_MAX),
+		ssize_t done = pwrite(t->fd, at, (size_t)q2_min(len, WRITE_MAX),
 				      (off_t)off);
 
 		if (done < 0 && errno == EINTR)

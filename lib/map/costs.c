@@ -156,7 +156,7 @@ enum q2_status q2_survey_costs(struct q2_survey *survey,
 {
 	struct summing c = {.s = survey,
 			    .costs = costs,
-			    .n = q2_min(n, survey->snapshots.snaps.n),
+			    .n = (size_t)q2_min(n, survey->snapshots.snaps.n),
 			    .active = active,
 			    .cs = q2_survey_geom(survey)->cluster_size,
 			    .err = err};

@@ -65,7 +65,7 @@ enum q2_status q2_disk_layer_costs(struct q2_disk *disk,
 						    const struct q2_progress *p),
 				   void *ctx, struct q2_err *err)
 {
-	struct layers l = {disk, costs, q2_min(n, disk->chain.n)};
+	struct layers l = {disk, costs, (size_t)q2_min(n, disk->chain.n)};
 	struct q2_extent e[Q2_CHAIN_MAX + 1];
 	uint64_t size = 0, len;
 	uint32_t steps = 0;

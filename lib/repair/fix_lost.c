@@ -189,8 +189,9 @@ static bool is_lost(struct seek *s, uint64_t off, uint64_t bytes)
 		if (q2_refmap_get(&s->r->c->map, clu).count ||
 		    !read_at(s, clu << g->cluster_bits, s->l1,
 			     (size_t)g->cluster_size) ||
-		    (!counted && (s->l1[0] || memcmp(s->l1, s->l1 + 1,
-						     g->cluster_size - 1))))
+		    (!counted &&
+		     (s->l1[0] || memcmp(s->l1, s->l1 + 1,
+					 (size_t)g->cluster_size - 1))))
 			return false;
 	}
 	return any;

@@ -77,7 +77,7 @@ static bool is_torn(const uint8_t *b, unsigned number, uint64_t digest)
 		n--;
 	return n < USED && only_zeros(b + USED, Q2_PF_SLOT - USED) &&
 	       q2_be32(b + STATE) <= Q2_STATE_UNDONE &&
-	       memcmp(b, whole, q2_min(n, SUM)) == 0;
+	       memcmp(b, whole, (size_t)q2_min(n, SUM)) == 0;
 }
 
 enum q2_status q2_pf_read_states(struct q2_io *io, uint64_t length,

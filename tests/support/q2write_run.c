@@ -391,7 +391,7 @@ static void compare_bitmaps(struct run *r, struct q2_io *io,
 	st = q2_writer_open(io, &budget, &opts, &w, NULL);
 	q2_writer_close(w);
 	if (st != Q2_OK && (size != r->s->view.n ||
-			    memcmp(view, r->s->view.bytes, size) != 0))
+			    memcmp(view, r->s->view.bytes, (size_t)size) != 0))
 		die("%s: %s: an enabled bitmap is stale", r->s->image, what);
 }
 
@@ -415,7 +415,7 @@ void compare(struct run *r, struct q2_io *io, unsigned from, unsigned to,
 	    q2_write_read(w, got, (size_t)size, 0, NULL) != Q2_OK)
 		die("%s: %s: cannot be read", r->s->image, what);
 	if (!(r->history[to].n == size &&
-	      memcmp(got, r->history[to].bytes, size) == 0))
+	      memcmp(got, r->history[to].bytes, (size_t)size) == 0))
 		for (uint64_t at = 0; at < size; at += SECTOR) {
 			size_t n = (size_t)q2_min(SECTOR, size - at);
 

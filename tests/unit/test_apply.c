@@ -21,7 +21,7 @@ static void both_ways(const struct test_case *c, struct q2_io *crashed)
 	struct q2_io *io;
 
 	ck_assert_uint_le(here.size, TEST_MAX);
-	memcpy(here.bytes, q2_io_memory_bytes(crashed), here.size);
+	memcpy(here.bytes, q2_io_memory_bytes(crashed), (size_t)here.size);
 	io = test_open(&here);
 	ck_assert_int_eq(q2_plan_undo(c->plan, io, NULL, NULL), Q2_OK);
 	ck_assert(test_holds(io, &c->before));

@@ -257,7 +257,7 @@ static enum q2_status header_pread(struct q2_io *io, void *buf, size_t len,
 	memset(buf, 0, len);
 	if (off >= CS)
 		return Q2_OK;
-	return q2_pread(f->below, buf, q2_min(len, CS - off), off, err);
+	return q2_pread(f->below, buf, (size_t)q2_min(len, CS - off), off, err);
 }
 
 static const struct q2_io_ops hole_ops = {.pread = header_pread,

@@ -293,7 +293,7 @@ START_TEST(test_deflate_flips)
 		ck_assert_int_eq(q2_inflate(b.work,
 					    (struct q2_range){0, sectors(n)},
 					    &bytes, &got, &whole, NULL), Q2_OK);
-		want = reference(packed, sectors(n), out);
+		want = reference(packed, (size_t)sectors(n), out);
 		ck_assert_uint_eq(got, want);
 		ck_assert_int_eq(whole, want == cluster);
 		ck_assert_mem_eq(bytes, out, want);
