@@ -17,7 +17,6 @@
 
 #include "dump.h"
 
-#define HEX_LEN 32u
 #define HEAD "qcow2-dump digests 1"
 
 static void put_hex(struct q2_buf *b, const struct q2_digest *d)
@@ -36,23 +35,34 @@ static void on_chunk(void *ctx, uint64_t guest, uint64_t length,
 
 	q2_buf_format(&b, "%" PRIu64 " %" PRIu64 " ", guest, length);
 	put_hex(&b, digest);
+	dump_known_add(dump, b.at, b.n);
 	q2_buf_char(&b, '\n');
 	(void)q2_cli_output_add(&dump->ranges, b.at, b.n);
 	q2_buf_free(&b);
 }
 
-static int open_ranges(struct dump *dump, const struct q2_guest *guest)
+static int make_ranges(const struct dump *dump, int *fd)
 {
 	const char *path = dump->options->ranges;
-	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC |
-			    (dump->options->force ? O_TRUNC : O_EXCL), 0666);
+
+	*fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC |
+			 (dump->options->force ? O_TRUNC : O_EXCL), 0666);
+	if (*fd >= 0)
+		return 0;
+	q2_cli_complain(dump->tool, path, strerror(errno));
+	return Q2_EXIT_FAILED;
+}
+
+/* A run that can be continued makes its file when all is known. */
+static int open_ranges(struct dump *dump, const struct q2_guest *guest)
+{
+	int fd = -1, status = dump->options->resume ? 0 :
+						    make_ranges(dump, &fd);
 	char text[80];
 	int n;
 
-	if (fd < 0) {
-		q2_cli_complain(dump->tool, path, strerror(errno));
-		return Q2_EXIT_FAILED;
-	}
+	if (status != 0)
+		return status;
 	q2_cli_output_open(&dump->ranges, fd);
 	n = snprintf(text, sizeof(text), HEAD "\nsize %" PRIu64 "\n",
 		     q2_guest_size(guest));
@@ -68,6 +78,12 @@ static int close_ranges(struct dump *dump, const struct q2_digest *digest,
 	struct q2_buf b = {0};
 	int error;
 
+	if (dump->ranges.fd < 0 && status == 0)
+		status = make_ranges(dump, &dump->ranges.fd);
+	if (dump->ranges.fd < 0) {
+		q2_cli_output_drop(&dump->ranges);
+		return status;
+	}
 	if (status == 0) {
 		q2_buf_text(&b, "disk ");
 		put_hex(&b, digest);
@@ -126,19 +142,25 @@ static int say_lost(struct dump *dump, const char *image)
 static int digest(struct dump *dump, struct q2_guest *guest, const char *image)
 {
 	struct q2_read_opts scan = scan_for_digest(dump);
+	struct q2_digest_known known = {0};
 	struct q2_digest d = {{0}};
 	struct q2_err err = {0};
 	struct q2_buf b = {0};
 	enum q2_status st;
-	int status = 0;
+	int status = dump_known_load(dump, guest, image);
 
+	if (status != 0)
+		return status;
+	if (dump->options->resume)
+		known = dump_known(dump);
 	if (dump->options->ranges != NULL) {
 		status = open_ranges(dump, guest);
 		if (status != 0)
 			return status;
 		scan.chunk = on_chunk;
 	}
-	st = q2_guest_digest(guest, &scan, &d, &err);
+	st = q2_guest_digest_on(guest, &scan, known.recall ? &known : NULL, &d,
+				&err);
 	q2_cli_progress_clear(&dump->progress);
 	if (st != Q2_OK)
 		status = dump_failed(dump, image, st, &err);
@@ -158,14 +180,17 @@ static int digest(struct dump *dump, struct q2_guest *guest, const char *image)
 int dump_digest(struct dump *dump, const char *image)
 {
 	struct q2_guest *guest;
-	int status;
+	int status = dump_known_open(dump);
 
-	dump_close_sandbox(dump, image, NULL, NULL);
-	status = dump_open(dump, image, dump->options->format, &guest);
+	if (status == 0) {
+		dump_close_sandbox(dump, image, NULL, NULL);
+		status = dump_open(dump, image, dump->options->format, &guest);
+	}
 	if (status == 0) {
 		status = digest(dump, guest, image);
 		q2_guest_close(guest);
 	}
+	q2_cli_state_close(&dump->state, status == 0);
 	return status;
 }
 
@@ -177,28 +202,27 @@ struct expected {
 	bool more; /* the members below are a chunk's line */
 	bool bad;  /* the file is not what it should be */
 	uint64_t size;
-	uint64_t guest;
-	uint64_t length;
-	char hex[HEX_LEN + 1];
+	struct digest_line line;
 };
 
 static void next_line(struct expected *e)
 {
 	char line[160];
-	int end = 0;
+	size_t n;
 
 	e->more = false;
 	if (fgets(line, sizeof(line), e->file) == NULL) {
 		e->bad = true; /* the last line is missing */
 		return;
 	}
+	n = strcspn(line, "\n");
 	if (strncmp(line, "disk ", 5) == 0) {
-		e->bad = strlen(line) != 5 + HEX_LEN + 1;
+		e->bad = n != 5 + DIGEST_HEX || line[n] != '\n';
 		return;
 	}
-	e->more = sscanf(line, "%" SCNu64 " %" SCNu64 " %32[0-9a-f]%n",
-			 &e->guest, &e->length, e->hex, &end) == 3 &&
-		  line[end] == '\n' && strlen(e->hex) == HEX_LEN;
+	e->more = line[n] == '\n';
+	line[n] = '\0';
+	e->more = e->more && dump_parse_range(line, &e->line);
 	e->bad = !e->more;
 }
 
@@ -235,8 +259,8 @@ static void differs(struct dump *dump, uint64_t guest, uint64_t length,
 /* Chunks of the file before this one are all zeros in the image. */
 static void catch_up(struct dump *dump, struct expected *e, uint64_t guest)
 {
-	while (e->more && !e->bad && e->guest < guest) {
-		differs(dump, e->guest, e->length, "now zeros");
+	while (e->more && !e->bad && e->line.guest < guest) {
+		differs(dump, e->line.guest, e->line.length, "now zeros");
 		next_line(e);
 	}
 }
@@ -249,13 +273,13 @@ static void on_found(void *ctx, uint64_t guest, uint64_t length,
 	struct q2_buf b = {0};
 
 	catch_up(dump, e, guest);
-	if (!e->more || e->guest != guest) {
+	if (!e->more || e->line.guest != guest) {
 		differs(dump, guest, length, "was zeros");
 		return;
 	}
 	put_hex(&b, digest);
-	if (b.failed || e->length != length ||
-	    memcmp(b.at, e->hex, HEX_LEN) != 0)
+	if (b.failed || e->line.length != length ||
+	    memcmp(b.at, e->line.hex, DIGEST_HEX) != 0)
 		differs(dump, guest, length, "changed");
 	q2_buf_free(&b);
 	next_line(e);

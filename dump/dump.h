@@ -85,6 +85,7 @@ struct dump {
 	struct expected *expected;   /* of --check-digest */
 	bool different;		     /* and what came out */
 	uint64_t lost;		     /* bytes that a digest is not of */
+	struct q2_cli_state state;   /* of --digest --resume */
 };
 
 /* Gives up what this run has no use for: 0 or an exit status.  Then, before images
@@ -110,6 +111,26 @@ int dump_export(struct dump *dump, const char *image, const char *out);
 int dump_digest(struct dump *dump, const char *image);
 int dump_check_digest(struct dump *dump, const char *image);
 int dump_compare(struct dump *dump, const char *a, const char *b);
+
+/* A line of --ranges. */
+#define DIGEST_HEX 32u
+struct digest_line {
+	uint64_t guest;
+	uint64_t length;
+	char hex[DIGEST_HEX + 1];
+};
+/* False if the line, without its newline, is none. */
+bool dump_parse_range(const char *line, struct digest_line *out);
+
+/* --digest --resume: opens the state before the sandbox closes; checks that it is
+ * of this disk; both return an exit status.  What it knows; then what is new: a
+ * line, and how far the disk is done. */
+int dump_known_open(struct dump *dump);
+int dump_known_load(struct dump *dump, const struct q2_guest *guest,
+		    const char *image);
+struct q2_digest_known dump_known(struct dump *dump);
+void dump_known_add(struct dump *dump, const char *line, size_t n);
+void dump_known_tell(struct dump *dump, const struct q2_progress *now);
 
 /* "START+LENGTH", two sizes, or "START"; false if it is none. */
 bool dump_range(const char *text, uint64_t *start, uint64_t *length);

@@ -72,7 +72,7 @@ static const struct q2_cli_option option_table[] = {
 	 1},
 	{"resume", 0, NULL,
 	 "continue an interrupted run, and keep what is done if\n"
-	 "this one is interrupted",
+	 "this one is interrupted; also with --digest --ranges",
 	 Q2_CLI_SET, AT(resume), 1},
 	{"no-sync", 0, NULL, "do not wait until all is on the disk",
 	 Q2_CLI_SET, AT(no_sync), 1},
@@ -162,6 +162,7 @@ static bool on_progress(void *ctx, const struct q2_progress *now)
 {
 	struct dump *dump = ctx;
 
+	dump_known_tell(dump, now);
 	return q2_cli_progress_tick(&dump->progress, now);
 }
 
@@ -211,6 +212,9 @@ static const char *contradiction(const struct options *o)
 		       "--commit exclude each other";
 	if (o->ranges != NULL && !o->digest)
 		return "--ranges goes with --digest";
+	if (o->digest && o->resume && (o->ranges == NULL || o->salvage))
+		return "--digest --resume takes --ranges, beside which it keeps "
+		       "what is done, and no --salvage";
 	if (o->range != NULL && verbs > 0)
 		return "--range is for what is written";
 	if (o->map != NULL && (!o->salvage || verbs > 0))

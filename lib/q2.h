@@ -632,6 +632,32 @@ Q2_PUBLIC enum q2_status q2_guest_digest(struct q2_guest *guest,
 					 struct q2_digest *digest,
 					 struct q2_err *err) Q2_MUST_CHECK;
 
+/* A number that stands for the files of the chain as they are now, by device,
+ * inode, size and times: another one if any of them was changed or replaced since,
+ * or is read in another way.  False if that cannot be told: a layer is a device,
+ * on a server, or encrypted in the way of QEMU's "aes", where a wrong password is
+ * not noticed.  To be asked after q2_guest_open(). */
+Q2_PUBLIC bool q2_guest_state(const struct q2_guest *guest, uint64_t *state);
+
+/* What an earlier run has found out of a disk's beginning. */
+#define Q2_DIGEST_GRAIN UINT64_C(2097152)
+struct q2_digest_known {
+	uint64_t bytes; /* of it: a multiple of the grain, or the disk's size */
+	/* The offset and digest of the next chunk in there that is not all
+	 * zeros, in rising order; false behind the last one. */
+	bool (*recall)(void *ctx, uint64_t *guest, struct q2_digest *digest);
+	void *ctx;
+};
+
+/* As q2_guest_digest(), but what is known is not read; chunks in there are not
+ * told to opts->chunk.  That the disk is still the same is for the caller to make
+ * sure: see q2_guest_state().  `known` may be NULL: nothing is. */
+Q2_PUBLIC enum q2_status
+q2_guest_digest_on(struct q2_guest *guest, const struct q2_read_opts *opts,
+		   const struct q2_digest_known *known,
+		   struct q2_digest *digest, struct q2_err *err) Q2_MUST_CHECK;
+
+
 /* Compares two guests' disks; a shorter one reads as zeros past its end.  Calls
  * `differ` for each range of bytes that are not the same, in units of sectors, in
  * rising order, until it returns true.  *same says whether there were none. */

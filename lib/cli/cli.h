@@ -15,6 +15,7 @@
 
 #include "base/buf.h"
 #include "cli/sandbox.h"
+#include "cli/state.h"
 #include "q2.h"
 
 /* Exit status after fsck(8): a sum of these. */
@@ -133,6 +134,9 @@ int q2_cli_output_add(void *out, const char *bytes, size_t n);
 
 /* Writes what was collected; 0 or -1. */
 int q2_cli_output_commit(struct q2_cli_output *out);
+
+/* Drops what was not committed, where there is no `fd` yet. */
+void q2_cli_output_drop(struct q2_cli_output *out);
 
 /* Drops what was not committed and closes `fd`.  Returns the errno of the
  * first failure there ever was. */

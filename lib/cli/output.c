@@ -150,15 +150,20 @@ int q2_cli_output_commit(struct q2_cli_output *out)
 	return 0;
 }
 
-int q2_cli_output_close(struct q2_cli_output *out)
+void q2_cli_output_drop(struct q2_cli_output *out)
 {
-	/* Some file systems tell only now that the bytes found no room. */
-	if (close(out->fd) != 0 && errno != EINTR)
-		(void)fail(out, errno);
 	if (out->spill >= 0)
 		close(out->spill);
 	if (out->reserve >= 0)
 		close(out->reserve);
 	q2_buf_free(&out->buf);
+}
+
+int q2_cli_output_close(struct q2_cli_output *out)
+{
+	/* Some file systems tell only now that the bytes found no room. */
+	if (close(out->fd) != 0 && errno != EINTR)
+		(void)fail(out, errno);
+	q2_cli_output_drop(out);
 	return out->error;
 }

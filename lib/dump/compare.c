@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "base/err.h"
 #include "base/num.h"
 #include "dump/pass.h"
 
@@ -20,20 +21,74 @@ struct differ {
 
 static const struct q2_sink_ops digest_ops = {.transient = true};
 
-enum q2_status q2_guest_digest(struct q2_guest *guest,
-			       const struct q2_read_opts *scan,
-			       struct q2_digest *digest, struct q2_err *err)
+/* What an earlier run has found out. */
+struct earlier {
+	const struct q2_digest_known *known;
+	uint64_t next;  /* the lowest number that the next chunk may have */
+	bool wrong;
+};
+
+static uint64_t skip_known(void *ctx, uint64_t at)
 {
+	const struct earlier *e = ctx;
+
+	return e->known->bytes > at ? e->known->bytes - at : 0;
+}
+
+static bool recall(void *ctx, uint64_t *number, struct q2_digest *digest)
+{
+	struct earlier *e = ctx;
+	uint64_t guest;
+
+	if (!e->known->recall(e->known->ctx, &guest, digest))
+		return false;
+	*number = guest >> Q2_CHUNK_BITS;
+	e->wrong = guest % Q2_CHUNK_SIZE != 0 || *number < e->next ||
+		   guest >= e->known->bytes;
+	e->next = *number + 1;
+	return !e->wrong;
+}
+
+enum q2_status q2_guest_digest_on(struct q2_guest *guest,
+				  const struct q2_read_opts *scan,
+				  const struct q2_digest_known *known,
+				  struct q2_digest *digest, struct q2_err *err)
+{
+	struct earlier e = {.known = known};
 	struct q2_pass s = {.opts = scan,
 			    .guest = {guest},
 			    .length = guest->size,
 			    .phase = "digest",
 			    .digest = true,
-			    .sink = &digest_ops};
-	enum q2_status st = q2_pass_run(&s, err);
+			    .sink = &digest_ops,
+			    .ctx = &e};
+	enum q2_status st;
 
-	*digest = s.result;
+	*digest = (struct q2_digest){{0}};
+	if (known) {
+		if (known->bytes > guest->size ||
+		    (known->bytes % Q2_DIGEST_GRAIN != 0 &&
+		     known->bytes != guest->size))
+			return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
+				       "nothing can be known of such a part "
+				       "of the disk");
+		s.skip = skip_known;
+		s.recall = recall;
+	}
+	st = q2_pass_run(&s, err);
+	if (st == Q2_OK && e.wrong)
+		st = q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
+			     "the digests of an earlier run make no sense");
+	if (st == Q2_OK)
+		*digest = s.result;
 	return st;
+}
+
+enum q2_status q2_guest_digest(struct q2_guest *guest,
+			       const struct q2_read_opts *scan,
+			       struct q2_digest *digest, struct q2_err *err)
+{
+	return q2_guest_digest_on(guest, scan, NULL, digest, err);
 }
 
 static void hand_on(struct differ *d)

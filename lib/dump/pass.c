@@ -236,6 +236,17 @@ static enum q2_status loop(struct q2_pass *s, struct q2_err *err)
 	return st;
 }
 
+static enum q2_status start_digest(struct q2_pass *s, struct q2_err *err)
+{
+	enum q2_status st = q2_digest_start(&s->disk, s->length, err);
+	struct q2_digest d;
+	uint64_t number;
+
+	while (st == Q2_OK && s->recall && s->recall(s->ctx, &number, &d))
+		q2_digest_add(&s->disk, number, &d);
+	return st;
+}
+
 enum q2_status q2_pass_run(struct q2_pass *s, struct q2_err *err)
 {
 	unsigned threads = q2_pass_threads(s);
@@ -245,7 +256,7 @@ enum q2_status q2_pass_run(struct q2_pass *s, struct q2_err *err)
 	s->begun = now_ns();
 	st = prepare(s, threads, err);
 	if (st == Q2_OK && s->digest)
-		st = q2_digest_start(&s->disk, s->length, err);
+		st = start_digest(s, err);
 	if (st == Q2_OK) {
 		q2_crew_start(&s->crew, threads, s->n_jobs, work, s);
 		st = loop(s, err);

@@ -99,6 +99,9 @@ struct q2_pass {
 	uint64_t gap_max; /* longest gap at a time; 0: no limit */
 	/* Asked before a job: how many bytes from `at` on are done already. */
 	uint64_t (*skip)(void *ctx, uint64_t at);
+	/* With `digest`: the chunks of what is skipped, one at a call, in rising
+	 * order; false behind the last one.  May be NULL. */
+	bool (*recall)(void *ctx, uint64_t *number, struct q2_digest *digest);
 	const struct q2_sink_ops *sink;
 	void *ctx;
 

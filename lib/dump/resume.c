@@ -52,24 +52,50 @@ static uint64_t form_of(const struct q2_dump_run *d, size_t cluster)
 	return q2_hash(form, sizeof(form));
 }
 
-/* The same files in the same state.  *told is false if that cannot be known. */
+/* The same files in the same state.  False if that cannot be known. */
+static bool files_of(const struct q2_guest *g, uint64_t *hash)
+{
+	const struct q2_chain *view = &g->view;
+	bool told = true;
+
+	for (unsigned i = 0; i < view->n; i++) {
+		const struct q2_layer *l = view->layers[i];
+		uint64_t tree[2] = {*hash, l->map.tree.l1_offset};
+
+		*hash = q2_hash(tree, sizeof(tree));
+		told = facts_of(l->io, *hash, hash) && told;
+		if (l->data)
+			told = facts_of(l->data, *hash, hash) && told;
+	}
+	return told;
+}
+
 static struct q2_journal_key key_of(const struct q2_dump_run *d,
 				    size_t cluster, bool *told)
 {
-	const struct q2_chain *view = &d->guest->view;
 	uint64_t hash = form_of(d, cluster);
 
-	*told = true;
-	for (unsigned i = 0; i < view->n; i++) {
-		const struct q2_layer *l = view->layers[i];
-		uint64_t tree[2] = {hash, l->map.tree.l1_offset};
-
-		hash = q2_hash(tree, sizeof(tree));
-		*told = facts_of(l->io, hash, &hash) && *told;
-		if (l->data)
-			*told = facts_of(l->data, hash, &hash) && *told;
-	}
+	*told = files_of(d->guest, &hash);
 	return (struct q2_journal_key){hash, d->length};
+}
+
+bool q2_guest_state(const struct q2_guest *guest, uint64_t *state)
+{
+	uint64_t hash = q2_hash(Q2_VERSION, sizeof(Q2_VERSION));
+	bool told = true;
+
+	for (unsigned i = 0; i < guest->view.n; i++) {
+		const struct q2_layer *l = guest->view.layers[i];
+		const struct q2_key *key = q2_guest_key(guest, i);
+		const uint64_t form[3] = {hash, l->raw, l->map.size};
+
+		hash = q2_hash(form, sizeof(form));
+		/* Of these images no password can be told to be wrong. */
+		told = told && (key == NULL || q2_key_by_host(key));
+	}
+	told = files_of(guest, &hash) && told;
+	*state = hash;
+	return told;
 }
 
 enum q2_status q2_resume_open(struct q2_dump_run *d, size_t cluster,

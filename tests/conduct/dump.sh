@@ -33,7 +33,7 @@ refused() {
 	rm -f new.raw new.raw.part
 }
 
-for part in targets policy names bitmaps digests range resume nbd; do
+for part in targets policy names bitmaps digests known range resume nbd; do
 	# shellcheck source=/dev/null
 	. "$support/dump-$part.sh"
 done
@@ -263,6 +263,7 @@ test_bitmaps
 test_bitmaps_in_place
 test_salvage
 test_digests
+test_known
 test_compare
 test_range
 test_signals
