@@ -91,7 +91,8 @@ static bool colours(void)
 {
 	const char *no = getenv("NO_COLOR");
 
-	return (no == NULL || *no == '\0') && isatty(STDOUT_FILENO) == 1;
+	return (no == NULL || *no == '\0') && isatty(STDOUT_FILENO) == 1 &&
+	       !q2_cli_dumb();
 }
 
 static enum q2_status write_report(struct run *run)

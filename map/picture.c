@@ -13,14 +13,6 @@
 /* Columns that the addresses take. */
 #define MARGIN 16u
 
-/* A terminal that can do no more than print. */
-static bool is_dumb(void)
-{
-	const char *term = getenv("TERM");
-
-	return term == NULL || *term == '\0' || strcmp(term, "dumb") == 0;
-}
-
 /* What the locale is called says it, and needs none of its files: a program that
  * is confined cannot read them. */
 static bool is_utf8(void)
@@ -58,9 +50,9 @@ struct q2_picture_opts map_picture(const struct map *map,
 
 	if (map->options->hilbert)
 		o.flags |= Q2_PICTURE_HILBERT;
-	if (is_utf8() && !(terminal && is_dumb()))
+	if (is_utf8() && !(terminal && q2_cli_dumb()))
 		o.flags |= Q2_PICTURE_UNICODE;
-	if (terminal && !is_dumb() && (no_colour == NULL || *no_colour == '\0'))
+	if (terminal && !q2_cli_dumb() && (no_colour == NULL || *no_colour == '\0'))
 		o.flags |= Q2_PICTURE_COLOUR;
 	/* Whole eights make addresses that people can read. */
 	if (terminal)

@@ -152,6 +152,9 @@ void q2_cli_start(void);
 /* The signal that asked for an end; 0 if none did. */
 int q2_cli_interrupted(void);
 
+/* Whether the terminal, by its name, can do no more than print. */
+bool q2_cli_dumb(void);
+
 struct q2_cli_progress {
 	const struct q2_cli_tool *tool;
 	const char *about; /* the file that is worked on */

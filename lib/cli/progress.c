@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
@@ -77,11 +78,18 @@ static uint64_t now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
+bool q2_cli_dumb(void)
+{
+	const char *term = getenv("TERM");
+
+	return term == NULL || *term == '\0' || strcmp(term, "dumb") == 0;
+}
+
 void q2_cli_progress_open(struct q2_cli_progress *p,
 			  const struct q2_cli_tool *tool, int fd, bool quiet)
 {
 	*p = (struct q2_cli_progress){.tool = tool, .fd = fd};
-	p->terminal = !quiet && isatty(STDERR_FILENO) == 1;
+	p->terminal = !quiet && isatty(STDERR_FILENO) == 1 && !q2_cli_dumb();
 	p->begun = now_ms();
 	p->terminal_next = p->begun + PATIENCE_MS;
 }

@@ -330,10 +330,10 @@ test_signals() {
 test_terminal() {
 	local command
 	command=$(printf '%q corrupt.qcow2' "$fsck")
-	script -qec "$command" /dev/null >out 2>err </dev/null
+	TERM=xterm script -qec "$command" /dev/null >out 2>err </dev/null
 	check 'terminal: exit' test $? -eq 4
 	check 'terminal: colours' grep -qP '\x1b\[1' out
-	script -qec "NO_COLOR=1 $command" /dev/null >out 2>err </dev/null
+	TERM=xterm script -qec "NO_COLOR=1 $command" /dev/null >out 2>err </dev/null
 	check 'NO_COLOR' test -z "$(grep -P '\x1b' out)"
 	run corrupt.qcow2
 	check 'no terminal: no colours' test -z "$(grep -P '\x1b' out)"

@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# surroundings.sh - a machine that lacks what is mostly there: a folder for temporary
+# files, a terminal that knows more than to print, names that are text.
+#
+# SPDX-License-Identifier: MIT
+#
+# usage: surroundings.sh BUILD_DIR      prints "surroundings: N passed, N failed"
+#
+# What else may be missing is tried elsewhere: the kernel's means to confine programs
+# in sandbox.sh, libnbd in dump-nbd.sh, room for a journal in repair.sh, for what an
+# interrupted run leaves in dump-targets.sh and dump-known.sh, a stdout in fsck.sh,
+# map.sh and dump-targets.sh.
+set -u
+PATH=$PATH:/usr/sbin:/sbin
+
+build=$(readlink -f "${1:?usage: surroundings.sh BUILD_DIR}")
+tool=$build/bin/qcow2-fsck
+# shellcheck source=tests/support/conduct.sh
+. "$(dirname "$0")/../support/conduct.sh"
+mounted=
+let_go() { [[ -z $mounted ]] || umount "$mounted"; }
+
+make_images() {
+	qemu-img create -q -f qcow2 -o preallocation=metadata many.qcow2 1G
+	qemu-img create -q -f qcow2 -o preallocation=metadata,cluster_size=4k pieces.qcow2 256M
+	# A reserved bit in each entry of each L2 table; every other cluster of zeros.
+	python3 - many.qcow2 4 4 pieces.qcow2 1 0 <<'END'
+import struct, sys
+for name, even, odd in zip(*[iter(sys.argv[1:])] * 3):
+    with open(name, "r+b") as f:
+        head = f.read(104)
+        bits, = struct.unpack(">I", head[20:24])
+        size, offset = struct.unpack(">IQ", head[36:48])
+        f.seek(offset)
+        for table in struct.unpack(">%dQ" % size, f.read(8 * size)):
+            f.seek(table & 0x00fffffffffffe00)
+            entries = list(struct.unpack(">%dQ" % (1 << bits - 3), f.read(1 << bits)))
+            entries[::2] = [e | int(even) for e in entries[::2]]
+            entries[1::2] = [e | int(odd) for e in entries[1::2]]
+            f.seek(-(1 << bits), 1)
+            f.write(struct.pack(">%dQ" % len(entries), *entries))
+END
+	qemu-img create -q -f qcow2 data.qcow2 2M
+	qemu-io -c 'write -P 1 0 2M' data.qcow2 >/dev/null
+	qemu-img convert -O raw data.qcow2 data.raw
+	sha256sum many.qcow2 pieces.qcow2 data.qcow2 >hashes
+}
+
+# same_without NAME PROGRAM ARGUMENT...: a long document, where no temporary file can be
+# made: by its name, or as the whole system is read-only.
+same_without() {
+	local name=$1 want
+	shift
+	"$build/bin/$1" "${@:2}" >want 2>want.err
+	want=$?
+	check "$name: long enough" test "$(stat -c %s want)" -gt $((4 << 20))
+	for place in /proc/self /nowhere "$work/read-only"; do
+		TMPDIR=$place "$build/bin/$1" "${@:2}" >out 2>err
+		check "$name, TMPDIR=$place: the status" test $? -eq $want
+		check "$name, TMPDIR=$place: the same" cmp want out
+		check "$name, TMPDIR=$place: as quiet" cmp want.err err
+	done
+}
+
+test_temporary() {
+	mkdir read-only
+	if mount -t tmpfs -o ro,size=64k none read-only 2>/dev/null; then
+		mounted=$work/read-only
+		check 'the folder is read-only' test ! -w read-only
+	else
+		chmod 555 read-only
+	fi
+	same_without 'fsck' qcow2-fsck --output=json --all-findings many.qcow2
+	same_without 'map' qcow2-map extents --output=json pieces.qcow2
+	[[ -z $mounted ]] || umount "$mounted"
+	mounted=
+	rmdir read-only
+	rm want want.err
+}
+
+# on_terminal TERM COMMAND...: leaves in out what the terminal got.
+on_terminal() {
+	local term=$1 command
+	shift
+	printf -v command '%q ' "$@"
+	if [[ $term ]]; then
+		TERM=$term script -qec "$command" /dev/null >out 2>err </dev/null
+	else
+		env -u TERM script -qec "$command" /dev/null >out 2>err </dev/null
+	fi
+	status=$?
+}
+
+escapes() { grep -q $'\e' out; }
+
+test_terminals() {
+	local term
+	for term in xterm dumb ''; do
+		on_terminal "$term" "$build/bin/qcow2-fsck" many.qcow2
+		check "fsck on '$term': status" test "$status" -eq 4
+		check "fsck on '$term': the report" out_has 'L2_RESERVED'
+		if [[ $term = xterm ]]; then
+			check "fsck on '$term': escapes" escapes
+		else
+			check "fsck on '$term': no escapes" test -z "$(grep $'\e' out)"
+		fi
+		on_terminal "$term" "$build/bin/qcow2-dump" --rate=1M data.qcow2 new.raw
+		check "dump on '$term': status" test "$status" -eq 0
+		check "dump on '$term': the bytes" cmp data.raw new.raw
+		rm -f new.raw
+		if [[ $term = xterm ]]; then
+			check "dump on '$term': progress" out_has 'MiB/s'
+		else
+			check "dump on '$term': nothing" test ! -s out
+		fi
+		on_terminal "$term" env LC_ALL=C.UTF-8 "$build/bin/qcow2-map" layout --output=blocks data.qcow2
+		check "map on '$term': status" test "$status" -eq 0
+		if [[ $term = xterm ]]; then
+			check "map on '$term': escapes" escapes
+		else
+			check "map on '$term': printable alone" test -z "$(tr -d '[:print:]\r\n\t' <out)"
+		fi
+	done
+	# Nobody there at all: no session, no terminal.
+	setsid "$build/bin/qcow2-fsck" many.qcow2 </dev/null >out 2>err
+	check 'no terminal: status' test $? -eq 4
+	check 'no terminal: nothing on stderr' test ! -s err
+	setsid "$build/bin/qcow2-fsck" -i many.qcow2 </dev/null >out 2>err
+	check 'no terminal, -i: asks nobody' test $? -ne 0
+	check 'no terminal, -i: said' test -s err
+}
+
+test_names() {
+	local name=$'caf\xe9\xff.qcow2' other=$'o\xfev.qcow2'
+	cp data.qcow2 "$name"
+	qemu-img create -q -f qcow2 -b "$name" -F qcow2 "$other"
+	exits 0 "$name"
+	check 'fsck: an escaped name' out_has 'caf\xe9\xff.qcow2'
+	"$build/bin/qcow2-dump" "$other" $'n\xfd.raw' >out 2>err
+	check 'dump: status' test $? -eq 0
+	check 'dump: the bytes' cmp data.raw $'n\xfd.raw'
+	"$build/bin/qcow2-dump" --digest "$other" >out 2>err
+	check 'dump: an escaped name' out_has 'o\xfev.qcow2'
+	"$build/bin/qcow2-map" extents --chain --output=json "$other" >out 2>err
+	check 'map: status' test $? -eq 0
+	check 'map: JSON' jq -e .layers out >/dev/null
+	"$build/bin/qcow2-fsck" $'\xff-missing' >out 2>err
+	check 'missing: status' test $? -eq 8
+	check 'missing: printable' test -z "$(tr -d '[:print:]\n' <err)"
+	rm -f "$name" "$other" $'n\xfd.raw'
+}
+
+make_images
+test_temporary
+test_terminals
+test_names
+check 'no input was written to' sha256sum --quiet -c hashes
+sum_up surroundings
