@@ -12,6 +12,7 @@
 VARIANT ?= release
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 PKG_CONFIG ?= pkg-config
 AR ?= ar
 B := build/$(VARIANT)
@@ -45,7 +46,7 @@ TEST_DEPS_DEBIAN := $(BUILD_DEPS_DEBIAN) clang check qemu-utils e2fsprogs jq \
 	xfsprogs mount libnbd-dev libnbd-bin nbdkit curl prometheus \
 	prometheus-node-exporter \
 	dosfstools mtools fdisk xxd python3 libqcow-utils libqcow-dev chromium \
-	fonts-dejavu-core file
+	fonts-dejavu-core file systemd
 # For check-portable.
 FOREIGN_DEPS_DEBIAN := qemu-user-static gcc-s390x-linux-gnu \
 	libc6-dev-s390x-cross gcc-i686-linux-gnu libc6-dev-i386-cross \
@@ -160,12 +161,12 @@ TOOLS += $(B)/tests/faultalloc.so $(B)/tests/intruder.so
 TOOLS += $(shell $(PKG_CONFIG) --exists libqcow 2>/dev/null && echo $(B)/tests/qcowread)
 BENCH := $(B)/tests/mkbig $(B)/tests/floor $(B)/tests/timeit
 
-.PHONY: FORCE all deps lib man tools bench-programs test-programs check check-all check-sanitized demo bench lint clean \
+.PHONY: FORCE all deps lib man pool tools bench-programs test-programs check check-all check-sanitized demo bench lint clean \
 	install uninstall installcheck missing
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: missing $(PROGRAMS) lib man
+all: missing $(PROGRAMS) lib man pool
 	@[ -n "$(SECCOMP)" ] || echo "make: without libseccomp: the programs can only" \
 		"confine which files they open, not which system calls they make"
 
@@ -178,6 +179,8 @@ missing:
 
 lib: $(B)/libq2.a $(B)/$(SONAME) $(B)/q2.pc
 man: $(B)/man/q2problems.7 $(B)/man/q2.3
+# What checks a pool from time to time, with the place where it will lie.
+pool: $(addprefix $(B)/pool/,qcow2-pool.service nagios.cfg)
 tools: $(TOOLS)
 	@:
 bench-programs: $(BENCH)
@@ -217,6 +220,9 @@ $(B)/$(SONAME): $(call obj,$(CORE_SRC)) lib/q2.map
 $(B)/q2.pc: lib/q2.pc.in lib/q2.h $(B)/dirs
 	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
 		-e 's|@VERSION@|$(VERSION)|' -e 's|@NBD@|$(if $(NBD), -ldl)|' $< > $@
+$(B)/pool/%: fsck/pool/%.in $(B)/dirs
+	@mkdir -p $(@D)
+	@sed 's|@PREFIX@|$(PREFIX)|g' $< > $@
 $(B)/dirs: FORCE
 	@mkdir -p $(@D)
 	@echo '$(PREFIX) $(LIBDIR)' | cmp -s - $@ || echo '$(PREFIX) $(LIBDIR)' > $@
@@ -394,11 +400,11 @@ fuzz-triage:
 
 # --- installing -------------------------------------------------------------------
 install: all
-	@sh tests/support/install.sh install '$(B)' '$(DESTDIR)' '$(PREFIX)' '$(LIBDIR)'
+	@sh tests/support/install.sh install '$(B)' '$(DESTDIR)' '$(PREFIX)' '$(LIBDIR)' '$(UNITDIR)'
 uninstall:
-	@sh tests/support/install.sh uninstall '$(B)' '$(DESTDIR)' '$(PREFIX)' '$(LIBDIR)'
+	@sh tests/support/install.sh uninstall '$(B)' '$(DESTDIR)' '$(PREFIX)' '$(LIBDIR)' '$(UNITDIR)'
 installcheck: all
-	@sh tests/support/install.sh check '$(B)' '' '$(PREFIX)' '$(LIBDIR)'
+	@sh tests/support/install.sh check '$(B)' '' '$(PREFIX)' '$(LIBDIR)' '$(UNITDIR)'
 
 clean:
 	rm -rf build

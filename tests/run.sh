@@ -12,7 +12,7 @@ parts=(unit builder cases conduct faults diff
 	repair orphans repair-cases hostile bitflip rescue
 	conduct-dump dump write writer inplace
 	map-conduct map-images map-survey map-fleet
-	map-lint map-faults docs sandbox map-shard map-pictures map-forecast map-readers map-damage surroundings fuzz)
+	map-lint map-faults docs sandbox map-shard map-pictures map-forecast map-readers map-damage pool surroundings fuzz)
 [ $# -gt 0 ] || set -- "${parts[@]}"
 here=$(cd "$(dirname "$0")" && pwd)
 log=$(mktemp)
@@ -71,6 +71,7 @@ part() { # name; each prints its own "NAME: N passed, N failed"
 	map-damage) bash "$here/map/damage.sh" "$build" ;;
 	map-faults) bash "$here/map/faults.sh" "$build" ;;
 	surroundings) bash "$here/conduct/surroundings.sh" "$build" ;;
+	pool) bash "$here/conduct/pool.sh" "$build" ;;
 	*) echo "run.sh: no part '$1'" >&2 && return 2 ;;
 	esac
 }

@@ -3,7 +3,7 @@
 #
 # SPDX-License-Identifier: MIT
 #
-# usage: install.sh install|uninstall|check BUILD_DIR DESTDIR PREFIX LIBDIR
+# usage: install.sh install|uninstall|check BUILD_DIR DESTDIR PREFIX LIBDIR UNITDIR
 set -eu
 umask 022
 
@@ -11,8 +11,10 @@ verb=$1
 build=$2
 root=$3$4
 libdir=$3$5
+unitdir=$3$6
 
-# mode:source:destination below PREFIX, or below LIBDIR if that begins with "lib/"
+# mode:source:destination below PREFIX; below LIBDIR if that begins with "lib/", and
+# below UNITDIR if with "unit/"
 manifest="
 755:$build/bin/qcow2-fsck:sbin/qcow2-fsck
 755:$build/bin/qcow2-map:bin/qcow2-map
@@ -33,11 +35,16 @@ manifest="
 644:dump/qcow2-dump.1:share/man/man1/qcow2-dump.1
 644:lib/cli/completion.bash:share/bash-completion/completions/qcow2-dump
 644:lib/cli/completion.bash:share/bash-completion/completions/qcow2-fsck
+755:fsck/pool/pool-check.sh:libexec/qcow2-progs/pool-check
+644:$build/pool/qcow2-pool.service:unit/qcow2-pool.service
+644:fsck/pool/qcow2-pool.timer:unit/qcow2-pool.timer
+644:$build/pool/nagios.cfg:share/doc/qcow2-progs/examples/nagios.cfg
 "
 
 place() {
 	case $1 in
 	lib/*) echo "$libdir/${1#lib/}" ;;
+	unit/*) echo "$unitdir/${1#unit/}" ;;
 	*) echo "$root/$1" ;;
 	esac
 }
@@ -67,7 +74,7 @@ try() {
 	# Not in /tmp: a system may run no programs from there.
 	stage=$(mktemp -d "$(pwd)/$build/stage.XXXXXX")
 	trap 'rm -rf "$stage"' EXIT
-	sh "$0" install "$build" "$stage" "$root" "$libdir"
+	sh "$0" install "$build" "$stage" "$root" "$libdir" "$unitdir"
 	examples=$stage$root/share/doc/libq2-dev/examples
 	export PKG_CONFIG_PATH="$stage$libdir/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$stage"
 	export PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_ALLOW_SYSTEM_LIBS=1
@@ -85,7 +92,7 @@ try() {
 	done
 	(cd "$stage/try" && exercise)
 	rm -rf "$stage/try"
-	sh "$0" uninstall "$build" "$stage" "$root" "$libdir"
+	sh "$0" uninstall "$build" "$stage" "$root" "$libdir" "$unitdir"
 	left=$(find "$stage" ! -type d)
 	[ -z "$left" ] || {
 		echo "installcheck: left behind: $left" >&2

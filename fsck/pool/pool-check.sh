@@ -1,0 +1,159 @@
+#!/bin/sh
+# pool-check - checks the images of a pool; for Prometheus, or for Nagios.
+#
+# SPDX-License-Identifier: MIT
+#
+# usage: pool-check --metrics FOLDER PATH...
+#        pool-check --nagios PATH...
+#
+# --metrics   writes FOLDER/qcow2-fsck.prom and FOLDER/qcow2-map.prom for the
+#             textfile collector of the node exporter; each is replaced at once
+# --nagios    prints one line, and exits with 0, 1 (leaks), 2 (corrupt) or 3
+#
+# Of each PATH, a file or a folder, files called *.qcow2 are checked, on its own file
+# system.  Nothing is repaired.  An image that a virtual machine writes to is counted
+# but not judged: what is read of it may never have been there at one time.
+set -u
+LC_ALL=C
+export LC_ALL
+
+name=${0##*/}
+usage() {
+	echo "usage: $name --metrics FOLDER PATH... | --nagios PATH..." >&2
+	exit 16
+}
+
+case ${1-} in
+--metrics)
+	[ $# -ge 3 ] || usage
+	form=metrics
+	folder=$2
+	shift 2
+	;;
+--nagios)
+	[ $# -ge 2 ] || usage
+	form=nagios
+	shift
+	;;
+*) usage ;;
+esac
+
+command -v qcow2-fsck >/dev/null || {
+	echo "$name: qcow2-fsck is not to be found" >&2
+	exit 8
+}
+for path; do
+	# What begins with a dash would be an option of find.
+	case $path in
+	-*) path=./$path ;;
+	esac
+	set -- "$@" "$path"
+	shift
+done
+
+# One line of JSON for each image; and one if not all of them can be found.
+summaries() {
+	{
+		find "$@" -xdev -type f -name '*.qcow2' -print0 3>&- || echo incomplete >&3
+	} | xargs -0 -r qcow2-fsck -n --output=ndjson 2>/dev/null 3>&- |
+		grep '^{"summary": ' 3>&-
+}
+
+# shellcheck disable=SC2016  # these are variables of awk
+program='
+function number(key) {
+	if (!match($0, "\"" key "\": [0-9]+"))
+		return 0
+	return substr($0, RSTART + length(key) + 4, RLENGTH - length(key) - 4)
+}
+# A string of JSON as one of a label, where there are three escapes.
+function label(text,    out, c) {
+	for (out = ""; text != ""; text = substr(text, length(c) + 1)) {
+		c = substr(text, 1, 1)
+		if (c == "\\")
+			c = substr(text, 1, 2)
+		out = out (c ~ /^\\[^"\\n]/ ? "\\" c : c)
+	}
+	return out
+}
+function put(metric, help, values,    i) {
+	print "# HELP " metric " " help
+	print "# TYPE " metric " gauge"
+	for (i = 1; i <= n; i++)
+		if (i in values)
+			print metric "{path=\"" paths[i] "\"" copy[i] "} " values[i]
+}
+$0 == "incomplete" {
+	incomplete = 1
+	next
+}
+{
+	if (!match($0, /"filename": "([^"\\]|\\.)*"/))
+		next
+	n++
+	paths[n] = label(substr($0, RSTART + 13, RLENGTH - 14))
+	# Names that are not UTF-8 may have become alike.
+	if (seen[paths[n]]++)
+		copy[n] = ",copy=\"" seen[paths[n]] "\""
+	busy[n] = $0 ~ /"used-by": "writer"/
+	failed[n] = $0 ~ /"error": "/ || $0 !~ /"verdict": "(clean|leaks|corrupt)"/
+	if (busy[n])
+		used++
+	else if (failed[n])
+		unread++
+	if (busy[n] || failed[n])
+		next
+	corruptions[n] = number("corruptions")
+	leaks[n] = number("leaks")
+	corrupt += corruptions[n] > 0
+	leaky += corruptions[n] == 0 && leaks[n] > 0
+	if (corruptions[n] > 0 && example == "")
+		example = paths[n]
+}
+'
+metrics='
+END {
+	put("qcow2_fsck_corruptions", "Corruptions that a check found.", corruptions)
+	put("qcow2_fsck_leaked_clusters", "Clusters that nothing refers to.", leaks)
+	put("qcow2_fsck_in_use", "1: a virtual machine writes to it, so it was not judged.", busy)
+	put("qcow2_fsck_failed", "1: it could not be checked.", failed)
+	print "# HELP qcow2_fsck_images Images that were found."
+	print "# TYPE qcow2_fsck_images gauge"
+	print "qcow2_fsck_images " n + 0
+	print "# HELP qcow2_fsck_incomplete 1: not all folders could be read."
+	print "# TYPE qcow2_fsck_incomplete gauge"
+	print "qcow2_fsck_incomplete " incomplete + 0
+	print "# HELP qcow2_fsck_time_seconds When the check ended, since 1970."
+	print "# TYPE qcow2_fsck_time_seconds gauge"
+	print "qcow2_fsck_time_seconds " now
+}
+'
+nagios='
+END {
+	status = corrupt ? 2 : unread || incomplete ? 3 : leaky ? 1 : 0
+	split("OK WARNING CRITICAL UNKNOWN", words, " ")
+	printf "QCOW2 %s: %d images, %d corrupt, %d leaky, %d in use, %d not readable", \
+		words[status + 1], n, corrupt, leaky, used, unread
+	if (incomplete)
+		printf ", not all folders"
+	if (example != "")
+		printf "; %s", example
+	printf "|images=%d corrupt=%d leaky=%d in_use=%d failed=%d\n", \
+		n, corrupt, leaky, used, unread
+	exit status
+}
+'
+
+if [ $form = nagios ]; then
+	summaries "$@" 3>&1 | awk "$program$nagios"
+	exit $?
+fi
+
+# The other half writes its own file in the same way.
+status=0
+qcow2-map audit -q --output=prom --to="$folder/qcow2-map.prom" "$@" || [ $? -lt 8 ] || status=8
+new=$(mktemp "$folder/.qcow2-fsck.XXXXXX") || exit 8
+trap 'rm -f "$new"' EXIT
+summaries "$@" 3>&1 | awk -v now="$(date +%s)" "$program$metrics" >"$new" &&
+	chmod 644 "$new" && mv "$new" "$folder/qcow2-fsck.prom" || status=8
+exit $status

@@ -1,0 +1,196 @@
+#!/usr/bin/env bash
+# pool.sh - what an administrator's machine runs from time to time: the check of a
+# pool, its metrics in a real node exporter, the units of systemd, Nagios's lines.
+#
+# SPDX-License-Identifier: MIT
+#
+# usage: pool.sh BUILD_DIR              prints "pool: N passed, N failed"
+set -u
+PATH=$PATH:/usr/sbin:/sbin
+
+build=$(readlink -f "${1:?usage: pool.sh BUILD_DIR}")
+source=$(readlink -f "$(dirname "$0")/../..")
+tool=$source/fsck/pool/pool-check.sh
+# shellcheck source=tests/support/conduct.sh
+. "$(dirname "$0")/../support/conduct.sh"
+exporter=
+writer=
+let_go() {
+	[[ -z $exporter ]] || kill "$exporter"
+	[[ -z $writer ]] || kill "$writer"
+}
+
+# run ARGUMENT...: the script, with the programs of this build.
+run() {
+	PATH=$build/bin:$PATH sh "$tool" "$@" >out 2>err </dev/null
+	status=$?
+}
+
+metric() { # NAME PATH VALUE
+	grep -qxF "$1{path=\"$2\"} $3" metrics/qcow2-fsck.prom
+}
+
+make_pool() {
+	mkdir -p pool/deep metrics
+	qemu-img create -q -f qcow2 pool/clean.qcow2 1M
+	qemu-io -c 'write -P 1 0 128k' pool/clean.qcow2 >/dev/null
+	"$build/tests/q2mk" - pool/deep/leak.qcow2 <<'END'
+size 64K
+write 0 2K
+set l2[0][1] = 0
+END
+	"$build/tests/q2mk" - pool/corrupt.qcow2 <<'END'
+size 64K
+write 0 2K
+set refcount[@data[0]/cs] = 0
+END
+	cp pool/clean.qcow2 'pool/ "odd\'$'\n''name.qcow2'
+	cp pool/clean.qcow2 $'pool/\xfe.qcow2'
+	cp pool/clean.qcow2 $'pool/\xff.qcow2'
+	cp pool/clean.qcow2 pool/-n.qcow2
+	head -c 4096 /dev/zero >pool/nothing.qcow2
+	head -c 4096 /dev/zero >pool/other
+	find pool -type f -exec sha256sum {} + >hashes
+}
+
+test_usage() {
+	exits 16
+	exits 16 --metrics metrics
+	exits 16 --nagios
+	exits 16 --nonsense pool
+	exits 8 --metrics nowhere pool
+	check 'no folder for metrics: said' test -s err
+	PATH=/usr/bin:/bin sh "$tool" --nagios pool >out 2>err
+	check 'without the programs: fails' test $? -eq 8
+}
+
+test_metrics() {
+	exits 0 --metrics metrics pool
+	check 'clean' metric qcow2_fsck_corruptions pool/clean.qcow2 0
+	check 'corrupt' metric qcow2_fsck_corruptions pool/corrupt.qcow2 1
+	check 'leaks' metric qcow2_fsck_leaked_clusters pool/deep/leak.qcow2 1
+	check 'a name that looks like an option' metric qcow2_fsck_corruptions pool/-n.qcow2 0
+	check 'quotes and newlines in a name' metric qcow2_fsck_corruptions 'pool/ \"odd\\\nname.qcow2' 0
+	check 'no image: failed' metric qcow2_fsck_failed pool/nothing.qcow2 1
+	check 'no image: not judged' test "$(grep -c '^qcow2_fsck_corruptions{path="pool/nothing' metrics/qcow2-fsck.prom)" = 0
+	check 'all images' grep -qx 'qcow2_fsck_images 8' metrics/qcow2-fsck.prom
+	check 'all folders' grep -qx 'qcow2_fsck_incomplete 0' metrics/qcow2-fsck.prom
+	check 'the other half' grep -q '^qcow2_commitment_bytes{path="pool/clean.qcow2"' metrics/qcow2-map.prom
+	check 'nothing else is left' test "$(ls -A metrics)" = $'qcow2-fsck.prom\nqcow2-map.prom'
+	check 'readable for all' test "$(stat -c %a metrics/qcow2-fsck.prom)" = 644
+	check 'promtool finds nothing wrong' promtool check metrics <metrics/qcow2-fsck.prom
+	exits 8 --metrics metrics pool nowhere
+	check 'a folder that is not there' grep -qx 'qcow2_fsck_incomplete 1' metrics/qcow2-fsck.prom
+	check 'the rest is there' metric qcow2_fsck_corruptions pool/clean.qcow2 0
+}
+
+# While a virtual machine writes to it an image is not judged.
+test_in_use() {
+	mkfifo go
+	qemu-io pool/corrupt.qcow2 <go >/dev/null 2>&1 &
+	writer=$!
+	exec 5>go
+	for ((i = 0; i < 100; i++)); do
+		run --metrics metrics pool
+		metric qcow2_fsck_in_use pool/corrupt.qcow2 1 && break
+		sleep 0.1
+	done
+	check 'in use: said' metric qcow2_fsck_in_use pool/corrupt.qcow2 1
+	check 'in use: not judged' test "$(grep -c '^qcow2_fsck_corruptions{path="pool/corrupt' metrics/qcow2-fsck.prom)" = 0
+	exec 5>&-
+	wait "$writer"
+	writer=
+	run --metrics metrics pool
+	check 'in use no more' metric qcow2_fsck_in_use pool/corrupt.qcow2 0
+}
+
+test_exporter() {
+	prometheus-node-exporter --web.listen-address=127.0.0.1:19737 --collector.disable-defaults \
+		--collector.textfile --collector.textfile.directory="$work/metrics" >exporter.log 2>&1 &
+	exporter=$!
+	for ((i = 0; i < 100; i++)); do
+		curl -s http://127.0.0.1:19737/metrics >scraped 2>/dev/null && [[ -s scraped ]] && break
+		sleep 0.1
+	done
+	kill "$exporter"
+	wait "$exporter" 2>/dev/null
+	exporter=
+	check 'a node exporter finds no error' grep -q '^node_textfile_scrape_error 0' scraped
+	check 'it passes on the findings' grep -q '^qcow2_fsck_corruptions{.*path="pool/corrupt.qcow2"} 1$' scraped
+	check 'two names that look alike' test "$(grep -c '^qcow2_fsck_corruptions{copy="2",path="pool/' scraped)" -eq 1
+	check 'and the other half' grep -q '^qcow2_commitment_bytes{.*path="pool/clean.qcow2"' scraped
+}
+
+test_nagios() {
+	exits 2 --nagios pool
+	check 'nagios: corrupt' grep -qx \
+		'QCOW2 CRITICAL: 8 images, 1 corrupt, 1 leaky, 0 in use, 1 not readable; pool/corrupt.qcow2|images=8 corrupt=1 leaky=1 in_use=0 failed=1' out
+	exits 1 --nagios pool/deep
+	check 'nagios: leaks' grep -q '^QCOW2 WARNING: 1 images, 0 corrupt, 1 leaky' out
+	exits 0 --nagios pool/clean.qcow2
+	check 'nagios: clean' grep -q '^QCOW2 OK: 1 images' out
+	exits 3 --nagios pool/nothing.qcow2
+	exits 3 --nagios nowhere
+	check 'nagios: a folder that is not there' grep -q '^QCOW2 UNKNOWN: 0 images.*not all folders' out
+	mkdir none
+	exits 0 --nagios none
+	# As the example has it.
+	sed "s|@PREFIX@/libexec/qcow2-progs/pool-check|sh $tool|; s|@PREFIX@/bin|$build/bin|" \
+		"$source/fsck/pool/nagios.cfg.in" >nagios.cfg
+	sed -n 's/^\tcommand_line\t//p' nagios.cfg >commands
+	check 'nagios.cfg: two commands' lines commands 2
+	while read -r line; do
+		line=${line//'$ARG1$'/pool/clean.qcow2}
+		line=${line//'$ARG2$'/1000}
+		line=${line//'$ARG3$'/2000}
+		PATH=$build/bin:$PATH sh -c "$line" >out 2>err
+		check "nagios.cfg: $line" test $? -eq 0
+		check "nagios.cfg: $line: its line" grep -q '^QCOW2 OK: ' out
+	done <commands
+}
+
+# The units, with the programs where they are installed.
+test_units() {
+	(cd "$source" && sh tests/support/install.sh install "$build" '' "$work/stage" \
+		"$work/stage/lib" "$work/stage/units") >out 2>&1
+	check 'installed' grep -q '^ExecStart=/.*/libexec/qcow2-progs/pool-check' stage/units/qcow2-pool.service
+	sed "s|@PREFIX@|$work/stage|" "$source/fsck/pool/qcow2-pool.service.in" >stage/units/qcow2-pool.service
+	systemd-analyze --man=no verify "$work"/stage/units/qcow2-pool.{service,timer} >out 2>&1
+	check 'systemd-analyze verify: status' test $? -eq 0
+	check 'systemd-analyze verify: says nothing' test ! -s out
+	check 'systemd-analyze security' systemd-analyze security --offline=true --threshold=25 \
+		stage/units/qcow2-pool.service >out 2>&1
+	sed -n 's/^ExecStart=//p' stage/units/qcow2-pool.service >started
+	check 'ExecStart is there' test -x "$(cut -d" " -f1 started)"
+}
+
+# What the unit leaves to the program: one capability, no network, nothing but the
+# folder of metrics to be written to; and all that our own sandbox needs.
+test_confined() {
+	local capabilities
+	[[ $(id -u) = 0 ]] || return
+	capabilities=$(sed -n 's/^CapabilityBoundingSet=CAP_//p' stage/units/qcow2-pool.service |
+		tr '[:upper:]' '[:lower:]')
+	chmod 600 pool/clean.qcow2
+	chown 12345 pool/clean.qcow2
+	rm metrics/*
+	# shellcheck disable=SC2016
+	PATH=$work/stage/sbin:$work/stage/bin:$PATH unshare -mn sh -c '
+		mount --bind metrics metrics && mount -o remount,bind,ro / || exit 99
+		exec setpriv --no-new-privs --inh-caps=-all --bounding-set="-all,+$0" "$@"' \
+		"$capabilities" "$work/stage/libexec/qcow2-progs/pool-check" --metrics "$work/metrics" "$work/pool" >out 2>err
+	check 'confined: status' test $? -eq 0
+	check 'confined: the metrics' grep -q 'corruptions{path=".*/pool/clean.qcow2"} 0' metrics/qcow2-fsck.prom
+}
+
+make_pool
+test_usage
+test_metrics
+test_in_use
+test_metrics
+test_exporter
+test_nagios
+test_units
+test_confined
+check 'nothing was written to' sha256sum --quiet -c hashes
+sum_up pool
