@@ -33,7 +33,9 @@ static enum q2_status emit(struct finish *f, enum q2_phase phase,
 			   size_t n)
 {
 	struct q2_plan *p = f->r->plan;
-	uint64_t there = off < p->old_size ? p->old_size - off : 0;
+	/* Behind the old end the first phase finds nothing, later ones do. */
+	uint64_t size = phase > Q2_PH_NEW ? p->new_size : p->old_size;
+	uint64_t there = off < size ? size - off : 0;
 	struct q2_edit e = {
 		.phase = phase,
 		.action = action,
@@ -98,6 +100,55 @@ static enum q2_status refcounts(struct finish *f, const struct q2_touch *t,
 		st = differences(f, Q2_PH_LOWER, t->action, off, f->mid,
 				 f->will, n);
 	return st;
+}
+
+/* The refcount block of the repaired image that lies there, or NULL. */
+static const struct q2_meta *block_at(const struct q2_repair *r, uint64_t off)
+{
+	const struct q2_checker *c = r->c;
+	uint64_t clu = off >> c->img.geom.cluster_bits;
+
+	for (size_t i = 0; i < c->metas.n; i++)
+		if (c->metas.at[i].kind == Q2_K_REFBLOCK &&
+		    clu - c->metas.at[i].first < c->metas.at[i].n)
+			return &c->metas.at[i];
+	return NULL;
+}
+
+/* A new block counts what the repair gives up for as long as that is named. */
+static void keep_counts(struct finish *f, uint64_t off, uint8_t *bytes, size_t n)
+{
+	struct q2_repair *r = f->r;
+	const struct q2_geom *g = &r->c->img.geom;
+	const struct q2_meta *m = block_at(r, off);
+	uint64_t first;
+
+	if (m == NULL)
+		return;
+	first = ((uint64_t)m->index << g->block_bits) +
+		((off & (g->cluster_size - 1)) * 8 >> f->ref_order);
+	for (uint64_t i = 0; i < (uint64_t)n * 8 >> f->ref_order; i++)
+		if (q2_refcount(bytes, f->ref_order, i) == 0 &&
+		    q2_runs_have(&r->released, first + i))
+			q2_refcount_set(bytes, f->ref_order, i, 1);
+}
+
+static enum q2_status fresh(struct finish *f, const struct q2_touch *t,
+			    uint64_t off, size_t n)
+{
+	uint64_t cs = f->r->c->img.geom.cluster_size;
+	enum q2_status st;
+
+	memcpy(f->mid, f->will, n);
+	for (size_t at = 0; at < n && f->r->released.n;) {
+		size_t part = (size_t)q2_min(n - at, cs - (off + at) % cs);
+
+		keep_counts(f, off + at, f->mid + at, part);
+		at += part;
+	}
+	st = differences(f, Q2_PH_NEW, t->action, off, f->was, f->mid, n);
+	return st == Q2_OK ? differences(f, Q2_PH_LOWER, t->action, off, f->mid,
+					 f->will, n) : st;
 }
 
 /* Whether the entry at f->will + i names nothing.  Extended ones are two words, that
@@ -200,8 +251,7 @@ static enum q2_status segment(struct finish *f, const struct q2_touch *t)
 			break;
 		switch (t->class) {
 		case Q2_C_FRESH:
-			st = differences(f, Q2_PH_NEW, t->action, off, f->was,
-					 f->will, n);
+			st = fresh(f, t, off, n);
 			break;
 		case Q2_C_ENTRY:
 			st = entries(f, t, off, n);
@@ -397,6 +447,7 @@ enum q2_status q2_finish(struct q2_repair *r)
 	f.mid = f.was + CHUNK;
 	f.will = f.mid + CHUNK;
 	p->new_size = r->io->size;
+	q2_runs_tidy(&r->released);
 	st = all_segments(&f);
 	if (st == Q2_OK)
 		st = mark_image(&f);

@@ -14,7 +14,7 @@
 #include "base/endian.h"
 #include "check/owners.h"
 #include "image/inflate.h"
-#include "repair/repair.h"
+#include "repair/refcounts.h"
 
 /* Bytes of copies: some, or twice what the file stores.  If more are needed none is
  * made: a part would leave the next repair something to do, and so on. */
@@ -214,6 +214,9 @@ static enum q2_status one_cluster(struct shared *s, const struct q2_owner *o,
 	uint64_t start = UINT64_MAX;
 	enum q2_status st = Q2_OK;
 
+	/* Their owner keeps it: nothing of it may be written over. */
+	if (meta && q2_counts_astray(s->r, o->clu))
+		return Q2_OK;
 	for (size_t i = 0; i < n; i++) {
 		streams |= o[i].compressed;
 		table |= o[i].l2 == Q2_OWNER_IS_TABLE;

@@ -22,4 +22,9 @@ void q2_reftable_put(struct q2_repair *r, uint64_t *table, uint64_t entries);
  * be tidy. */
 bool q2_may_free(const struct q2_repair *r, uint64_t clu);
 
+/* Whether none of the structures that lie in the cluster is what it is taken for, but
+ * all are a refcount table or block: these are made anew elsewhere.  The cluster
+ * must be one that something is said to lie in. */
+bool q2_counts_astray(const struct q2_repair *r, uint64_t clu);
+
 #endif
