@@ -14,31 +14,9 @@
 
 #include "base/endian.h"
 #include "check/l2shape.h"
-#include "repair/ledger.h"
+#include "repair/l1fix.h"
 
-#define PROBE 512u
-
-struct l1 {
-	struct q2_repair *r;
-	struct q2_ledger ledger;
-	struct q2_runs missed; /* tables counted more often than named: the
-				* cluster, and the slot of those who name it */
-	const struct q2_tree *tree;
-	uint8_t *entries; /* of the tree's table, or the part that is there */
-	uint8_t *table;	  /* room for an L2 table */
-	bool sure;	  /* only what needs no other explanation */
-	bool doubts;	  /* more than one slot of the active table is another's */
-	uint32_t slot;
-	uint64_t raw;
-	struct q2_l1_entry e;
-};
-
-static uint64_t raw_at(const struct l1 *l, uint32_t slot)
-{
-	return q2_be64(l->entries + UINT64_C(8) * slot);
-}
-
-static struct q2_range table_range(const struct l1 *l, uint64_t raw)
+static struct q2_range table_range(const struct q2_l1fix *l, uint64_t raw)
 {
 	struct q2_l1_entry e = q2_l1_decode(&l->r->c->img.geom, raw);
 
@@ -46,7 +24,7 @@ static struct q2_range table_range(const struct l1 *l, uint64_t raw)
 				 e.used ? l->r->c->img.geom.cluster_size : 0};
 }
 
-static struct q2_finding located(const struct l1 *l)
+static struct q2_finding located(const struct q2_l1fix *l)
 {
 	const struct q2_geom *g = &l->r->c->img.geom;
 
@@ -61,7 +39,7 @@ static struct q2_finding located(const struct l1 *l)
 	};
 }
 
-static enum q2_status replace(struct l1 *l, enum q2_problem_id why,
+static enum q2_status replace(struct q2_l1fix *l, enum q2_problem_id why,
 			      enum q2_effect effect, uint64_t raw,
 			      const char *text)
 {
@@ -83,7 +61,7 @@ static enum q2_status replace(struct l1 *l, enum q2_problem_id why,
 }
 
 /* Whether an L2 table that is missed lies there, for this slot. */
-static bool is_missed_table(struct l1 *l, uint64_t raw)
+static bool is_missed_table(struct q2_l1fix *l, uint64_t raw)
 {
 	const struct q2_checker *c = l->r->c;
 	struct q2_l1_entry e = q2_l1_decode(&c->img.geom, raw);
@@ -101,7 +79,7 @@ static bool is_missed_table(struct l1 *l, uint64_t raw)
 }
 
 /* The table that was here, if there is exactly one that could be. */
-static uint64_t missed_table(struct l1 *l)
+static uint64_t missed_table(struct q2_l1fix *l)
 {
 	const struct q2_checker *c = l->r->c;
 	uint64_t found = 0;
@@ -129,165 +107,52 @@ static uint64_t missed_table(struct l1 *l)
 
 /* Whether the offset lies between those of the nearest slots in use: most images
  * grow from their start to their end. */
-static bool in_order(const struct l1 *l, uint64_t off)
+static bool in_order(const struct q2_l1fix *l, uint64_t off)
 {
 	uint32_t n = l->tree->l1_entries;
 	uint64_t before = 0, after = 0;
 
 	for (uint32_t i = l->slot; i-- > 0 && !before;)
-		before = raw_at(l, i) & Q2_ENTRY_OFFSET;
+		before = q2_l1fix_raw(l, i) & Q2_ENTRY_OFFSET;
 	for (uint32_t i = l->slot + 1; i < n && !after; i++)
-		after = raw_at(l, i) & Q2_ENTRY_OFFSET;
+		after = q2_l1fix_raw(l, i) & Q2_ENTRY_OFFSET;
 	return (!before || before < off) && (!after || off < after);
 }
 
-/* How the bytes of the table that the entry leads to read as entries. */
-static void tally(struct l1 *l, uint64_t *good, uint64_t *bad)
-{
-	const struct q2_geom *g = &l->r->c->img.geom;
-
-	*good = *bad = 0;
-	if (q2_pread_zero(l->r->io, l->table, (size_t)g->cluster_size,
-			  q2_offset(g, l->e.table), NULL) != Q2_OK)
-		return;
-	for (uint32_t i = 0; i < 1u << g->l2_bits; i++) {
-		const uint8_t *p = l->table + ((size_t)i << g->entry_bits);
-		uint64_t raw = q2_be64(p);
-		uint64_t map = g->ext_l2 ? q2_be64(p + 8) : 0;
-		struct q2_l2_entry e = q2_l2_decode(g, raw, map,
-						    q2_guest(g, l->slot, i));
-		uint64_t clu = e.host.start >> g->cluster_bits;
-
-		*bad += e.faults != 0;
-		*good += (raw | map) && !e.faults &&
-			 !(e.refers &&
-			   (q2_surplus(&l->ledger, clu) < 0 ||
-			    (q2_suspected(&l->ledger, clu) &
-			     (Q2_S_META | Q2_S_SHARED))));
-	}
-}
-
 /* The slot leads to what is no L2 table: mostly nonsense stands there. */
-static bool leads_to_nonsense(struct l1 *l)
+static bool leads_to_nonsense(struct q2_l1fix *l)
 {
 	uint64_t good, bad;
 
-	tally(l, &good, &bad);
+	q2_l1_tally(l, &good, &bad);
 	return bad >= 4 && good == 0;
 }
 
-/* Whether the entry names what is surely another's: a structure that is no L2 table,
- * or a table that is counted for others only. */
-static bool is_anothers(const struct l1 *l, uint64_t raw)
+/* What the entry names is the guest's data by the table that belongs here. */
+static enum q2_status names_data(struct q2_l1fix *l)
 {
-	const struct q2_checker *c = l->r->c;
-	struct q2_l1_entry e = q2_l1_decode(&c->img.geom, raw);
-	uint64_t named = 0;
+	uint64_t missed = q2_l1_sole_orphan(l);
 
-	if (!e.used)
-		return false;
-	for (size_t i = 0; i < c->metas.n; i++)
-		if (e.table.n - c->metas.at[i].first < c->metas.at[i].n)
-			return true;
-	if (q2_surplus(&l->ledger, e.table.n) >= 0)
-		return false;
-	for (size_t i = 0; i < c->refs.tables.n; i++)
-		if (c->refs.tables.at[i].clu == e.table.n)
-			named += c->refs.tables.at[i].weight;
-	return named > 1;
-}
-
-/* Whether most of what the table names is missed, or is named by the one that the
- * slot has now, in the same entries: a copy that was written to since. */
-static bool explains(struct l1 *l, uint64_t off)
-{
-	const struct q2_geom *g = &l->r->c->img.geom;
-	uint64_t now = q2_offset(g, l->e.table), missed = 0, other = 0;
-	uint8_t a[PROBE], b[PROBE];
-
-	for (uint64_t at = 0; at < g->cluster_size; at += PROBE) {
-		if (q2_pread_zero(l->r->io, a, PROBE, off + at, NULL) != Q2_OK ||
-		    q2_pread_zero(l->r->io, b, PROBE, now + at, NULL) != Q2_OK)
-			return false;
-		for (unsigned i = 0; i < PROBE; i += 1u << g->entry_bits) {
-			uint64_t raw = q2_be64(a + i);
-			struct q2_l2_entry e = q2_l2_decode(g, raw, 0, 0);
-
-			if (!e.refers)
-				continue;
-			if (q2_surplus(&l->ledger, e.host.start >>
-						   g->cluster_bits) > 0)
-				missed++;
-			else if ((raw ^ q2_be64(b + i)) & ~Q2_COPIED)
-				other++;
-		}
-	}
-	return missed > other;
-}
-
-/* Whether a leaked L2 table lies there that was the active disk's: a snapshot's has
- * no COPIED flags. */
-static bool is_active_orphan(struct l1 *l, uint64_t clu)
-{
-	const struct q2_checker *c = l->r->c;
-	const struct q2_geom *g = &c->img.geom;
-	struct q2_l2_shape shape;
-	uint64_t off = clu << g->cluster_bits;
-
-	return q2_pread_zero(l->r->io, l->table, PROBE, off, NULL) == Q2_OK &&
-	       q2_l2_shaped(c, l->table, PROBE >> g->entry_bits, &shape) &&
-	       explains(l, off) &&
-	       q2_pread_zero(l->r->io, l->table, (size_t)g->cluster_size, off,
-			     NULL) == Q2_OK &&
-	       q2_l2_shaped(c, l->table, 1u << g->l2_bits, &shape) &&
-	       shape.entries && (c->trees.n == 1 || shape.marked) &&
-	       ((uint64_t)l->slot << g->l2_bits) + shape.last <
-		       g->disk_clusters &&
-	       /* An L1 table is shaped alike, but names L2 tables. */
-	       !(q2_pread_zero(l->r->io, l->table, PROBE, shape.first, NULL) ==
-			 Q2_OK &&
-		 q2_l2_shaped(c, l->table, PROBE >> g->entry_bits, &shape) &&
-		 q2_count_missed(&l->ledger, l->table,
-				 PROBE >> g->entry_bits));
-}
-
-/* The only table that is missed, if this is the only slot that can miss it. */
-static uint64_t sole_table(struct l1 *l)
-{
-	const struct q2_leaks *leaks = &l->r->c->leaks;
-	uint64_t found = 0;
-	uint32_t doubts = 0;
-
-	/* That the other's data is named twice makes many counts look wrong. */
-	if (l->doubts || l->tree->id != Q2_TREE_ACTIVE || !q2_all(l->r) ||
-	    l->r->c->img.geom.data_file || !is_anothers(l, l->raw))
-		return 0;
-	for (uint32_t i = 0; i < l->tree->l1_entries && doubts < 2; i++)
-		doubts += is_anothers(l, raw_at(l, i));
-	l->doubts = doubts > 1;
-	for (size_t i = 0; i < leaks->n && doubts == 1; i++)
-		for (uint64_t k = 0; k < leaks->at[i].n; k++) {
-			if (!is_active_orphan(l, leaks->at[i].first + k))
-				continue;
-			if (found)
-				return 0;
-			found = leaks->at[i].first + k;
-		}
-	return found << l->r->c->img.geom.cluster_bits;
+	if (missed == 0 || !q2_want(l->r, Q2_P_ORPHAN_L2))
+		return Q2_OK;
+	return replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_GAIN, missed,
+		       "gets back the only L2 table that is missed: what it "
+		       "names is that one's data");
 }
 
 /* An entry that the format allows, with a table that others use as well, or that
  * is not counted at all. */
-static enum q2_status doubtful(struct l1 *l)
+static enum q2_status doubtful(struct q2_l1fix *l)
 {
 	unsigned why = q2_suspected(&l->ledger, l->e.table.n);
 	bool starved = q2_surplus(&l->ledger, l->e.table.n) < 0;
 	bool meta = why & (Q2_S_META | Q2_S_SHARED);
 	uint64_t missed, good, bad;
+	bool foreign;
 	enum q2_status st;
 
 	if (!(starved || meta) && !leads_to_nonsense(l))
-		return Q2_OK;
+		return l->sure ? Q2_OK : names_data(l);
 	missed = l->ledger.any ? missed_table(l) : 0;
 	if (missed && (!q2_found_any(l->r, Q2_P_L1_ALIAS) ||
 		       in_order(l, missed) >
@@ -298,7 +163,7 @@ static enum q2_status doubtful(struct l1 *l)
 			       "away");
 	if (l->sure)
 		return Q2_OK;
-	missed = sole_table(l);
+	missed = q2_l1_sole_table(l);
 	if (missed && q2_want(l->r, Q2_P_ORPHAN_L2)) {
 		/* This very table may be what the entry names. */
 		l->r->parting = true;
@@ -309,16 +174,21 @@ static enum q2_status doubtful(struct l1 *l)
 		return st;
 	}
 	/* Then what is missed here must not fill a slot that is empty by right. */
-	l->r->aliased |= l->tree->id == Q2_TREE_ACTIVE && q2_all(l->r) &&
-			 is_anothers(l, l->raw);
-	tally(l, &good, &bad);
-	if (bad >= 4 && good == 0 && q2_want(l->r, Q2_P_L1_ENTRY_OUTSIDE))
+	foreign = l->tree->id == Q2_TREE_ACTIVE && q2_all(l->r) &&
+		   q2_l1_is_anothers(l, l->raw);
+	l->r->aliased |= foreign;
+	st = names_data(l);
+	if (st != Q2_OK || q2_l1fix_raw(l, l->slot) != l->raw)
+		return st;
+	q2_l1_tally(l, &good, &bad);
+	if (bad >= 4 && bad > good && (foreign || good == 0) &&
+	    q2_want(l->r, Q2_P_L1_ENTRY_OUTSIDE))
 		return replace(l, Q2_P_L1_ENTRY_OUTSIDE, Q2_EFFECT_LOSS, 0,
 			       "is emptied: what it leads to is no L2 table");
 	return Q2_OK;
 }
 
-static enum q2_status faulty(struct l1 *l)
+static enum q2_status faulty(struct q2_l1fix *l)
 {
 	uint64_t missed = l->ledger.any ? missed_table(l) : 0;
 	enum q2_problem_id why = l->e.faults & Q2_EF_UNALIGNED ?
@@ -346,7 +216,7 @@ static enum q2_status faulty(struct l1 *l)
 }
 
 /* A slot that only another tree still fills: there the table is counted twice. */
-static enum q2_status empty(struct l1 *l)
+static enum q2_status empty(struct q2_l1fix *l)
 {
 	uint64_t missed = 0;
 
@@ -370,7 +240,7 @@ static enum q2_status empty(struct l1 *l)
 			Q2_OK;
 }
 
-static enum q2_status walk_tree(struct l1 *l)
+static enum q2_status walk_tree(struct q2_l1fix *l)
 {
 	struct q2_repair *r = l->r;
 	uint64_t bytes = UINT64_C(8) * l->tree->l1_entries;
@@ -399,7 +269,7 @@ static enum q2_status walk_tree(struct l1 *l)
 		memset(l->entries, 0, (size_t)bytes);
 	for (l->slot = 0; l->slot < l->tree->l1_entries && st == Q2_OK;
 	     l->slot++) {
-		l->raw = raw_at(l, l->slot);
+		l->raw = q2_l1fix_raw(l, l->slot);
 		l->e = q2_l1_decode(&r->c->img.geom, l->raw);
 		if (l->raw == 0)
 			st = empty(l);
@@ -412,7 +282,7 @@ static enum q2_status walk_tree(struct l1 *l)
 	return st;
 }
 
-static enum q2_status list_missed(struct l1 *l)
+static enum q2_status list_missed(struct q2_l1fix *l)
 {
 	const struct q2_l2ref_vec *t = &l->r->c->refs.tables;
 	enum q2_status st = Q2_OK;
@@ -444,7 +314,7 @@ static bool needed(const struct q2_repair *r)
 
 static enum q2_status fix(struct q2_repair *r, bool sure)
 {
-	struct l1 l = {.r = r, .sure = sure};
+	struct q2_l1fix l = {.r = r, .sure = sure};
 	void *block;
 	enum q2_status st;
 
@@ -468,7 +338,8 @@ static enum q2_status fix(struct q2_repair *r, bool sure)
 
 enum q2_status q2_fix_l1_surely(struct q2_repair *r)
 {
-	return q2_all(r) && r->c->img.geom.cluster_size ? fix(r, true) : Q2_OK;
+	return q2_all(r) && r->c->img.geom.cluster_size && !q2_misread(r) ?
+		       fix(r, true) : Q2_OK;
 }
 
 enum q2_status q2_fix_l1(struct q2_repair *r)

@@ -1,0 +1,47 @@
+/*
+ * l1fix.h - what mending the entries of one L1 table needs to know.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef Q2_REPAIR_L1FIX_H
+#define Q2_REPAIR_L1FIX_H
+
+#include "base/endian.h"
+#include "repair/ledger.h"
+
+struct q2_l1fix {
+	struct q2_repair *r;
+	struct q2_ledger ledger;
+	struct q2_runs missed; /* tables counted more often than named: the
+				* cluster, and the slot of those who name it */
+	const struct q2_tree *tree;
+	uint8_t *entries; /* of the tree's table, or the part that is there */
+	uint8_t *table;	  /* room for an L2 table */
+	bool sure;	  /* only what needs no other explanation */
+	bool doubts;	  /* more than one slot of the active table is another's */
+	bool orphan_known;
+	uint64_t orphan;  /* the only leaked L2 table, by its shape; 0: none */
+	uint32_t orphan_last; /* index of its last entry */
+	uint32_t slot;
+	uint64_t raw;
+	struct q2_l1_entry e;
+};
+
+static inline uint64_t q2_l1fix_raw(const struct q2_l1fix *l, uint32_t slot)
+{
+	return q2_be64(l->entries + UINT64_C(8) * slot);
+}
+
+/* How the bytes of the table that the entry leads to read as entries. */
+void q2_l1_tally(struct q2_l1fix *l, uint64_t *good, uint64_t *bad);
+
+/* Whether the entry names what is surely another's: a structure that is no L2 table,
+ * a table that is counted for others only, or a guest's data. */
+bool q2_l1_is_anothers(struct q2_l1fix *l, uint64_t raw);
+
+/* The only table that is missed, if this is the only slot that can miss it; or the
+ * only orphan, if what this slot names is its data.  0: neither. */
+uint64_t q2_l1_sole_table(struct q2_l1fix *l);
+uint64_t q2_l1_sole_orphan(struct q2_l1fix *l);
+
+#endif
