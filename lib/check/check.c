@@ -78,8 +78,8 @@ static enum q2_status check_structures(struct q2_checker *c)
 		read_first_cluster, add_active_tree, q2_chk_extensions,
 		q2_chk_snapshots,   q2_chk_bitmaps,  q2_chk_l1_size,
 		q2_chk_l1,	    q2_chk_l2,	     q2_chk_refcounts,
-		q2_chk_roots,	    q2_chk_owners,   q2_chk_leaks,
-		q2_chk_chain,
+		q2_chk_roots,	    q2_chk_l1_place, q2_chk_owners,
+		q2_chk_leaks,	    q2_chk_chain,
 	};
 
 	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++) {

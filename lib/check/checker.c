@@ -30,7 +30,7 @@ void q2_found(struct q2_checker *c, enum q2_problem_id id,
 	}
 	/* A wrong root makes the whole walk a guess. */
 	c->result->partial |= id >= Q2_P_ROOT_CLUSTER_BITS &&
-			      id <= Q2_P_ROOT_EXTENDED_L2;
+			      id <= Q2_P_ROOT_L1_OFFSET;
 	c->bitmaps_hurt |= own.problem->number / 100 == 6 ||
 			   id == Q2_P_EXT_BITMAPS_BAD ||
 			   id == Q2_P_BITMAPS_STALE ||

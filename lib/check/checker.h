@@ -194,6 +194,7 @@ enum q2_status q2_chk_l1(struct q2_checker *c);
 enum q2_status q2_chk_l2(struct q2_checker *c);
 enum q2_status q2_chk_refcounts(struct q2_checker *c);
 enum q2_status q2_chk_roots(struct q2_checker *c);
+enum q2_status q2_chk_l1_place(struct q2_checker *c);
 enum q2_status q2_chk_owners(struct q2_checker *c);
 enum q2_status q2_chk_leaks(struct q2_checker *c);
 enum q2_status q2_chk_chain(struct q2_checker *c);

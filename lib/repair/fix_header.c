@@ -273,9 +273,35 @@ static enum q2_status try_values(struct q2_repair *r, enum q2_problem_id why,
 	return apply(r, &t.best, why, text);
 }
 
+/* The L1 table that the check found among the leaks: all must be as sound as it
+ * promises. */
+static enum q2_status try_l1_place(struct q2_repair *r)
+{
+	struct q2_trial t;
+	enum q2_status st = Q2_OK;
+
+	if (!q2_found_any(r, Q2_P_ROOT_L1_OFFSET) ||
+	    !q2_want(r, Q2_P_ROOT_L1_OFFSET))
+		return Q2_OK;
+	q2_trial_start(&t, r);
+	for (size_t i = 0; i < r->findings.n && st == Q2_OK; i++) {
+		struct q2_patch p = {.off = 40, .n = 8};
+
+		if (r->findings.at[i].problem->number != Q2_P_ROOT_L1_OFFSET)
+			continue;
+		q2_put_be64(p.bytes, r->findings.at[i].expected);
+		st = q2_trial_patch(&t, &p);
+	}
+	if (st != Q2_OK || !q2_trial_won(&t))
+		return st;
+	return apply(r, &t.best, Q2_P_ROOT_L1_OFFSET,
+		     "the header names the L1 table again");
+}
+
 bool q2_misread(const struct q2_repair *r)
 {
 	return q2_found_any(r, Q2_P_ROOT_CLUSTER_BITS) ||
+	       q2_found_any(r, Q2_P_ROOT_L1_OFFSET) ||
 	       (q2_found_any(r, Q2_P_ROOT_REFCOUNT_ORDER) && !q2_all(r)) ||
 	       q2_found_any(r, Q2_P_ROOT_EXTENDED_L2) || reads_as_v3(r);
 }
@@ -290,6 +316,8 @@ enum q2_status q2_fix_header(struct q2_repair *r)
 			st = try_values(r, Q2_P_ROOT_CLUSTER_BITS, 20, 9, 21, 1,
 					"cluster_bits becomes what fits the "
 					"tables");
+		if (st == Q2_OK)
+			st = try_l1_place(r);
 		if (st == Q2_OK)
 			st = try_flips(r);
 		if (st == Q2_OK)

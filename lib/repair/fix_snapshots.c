@@ -239,6 +239,39 @@ static enum q2_status own_table(struct fix *x, struct q2_snaprec *rec,
 	return st;
 }
 
+/* Whether a disk of this size fits the snapshot's L1 table; VM state may have made
+ * that longer. */
+static bool fits_l1(const struct fix *x, const struct q2_snaprec *rec,
+		    uint64_t size)
+{
+	const struct q2_geom *g = &x->r->c->img.geom;
+	uint64_t n = q2_l1_needed(size, g->cluster_bits, 1u << g->entry_bits);
+
+	return rec->s.vm_state ? n <= rec->s.l1_size : n == rec->s.l1_size;
+}
+
+/* A size that cannot be: the disk's own if that fits, another snapshot's, or all that
+ * the L1 table reaches. */
+static void set_disk_size(struct fix *x, struct q2_snaprec *rec)
+{
+	const struct q2_geom *g = &x->r->c->img.geom;
+	uint64_t most = (uint64_t)Q2_L1_MAX << (g->l2_bits + g->cluster_bits);
+	uint64_t size = q2_min((uint64_t)rec->s.l1_size
+				       << (g->l2_bits + g->cluster_bits), most);
+
+	for (size_t i = x->t.recs.n; i-- > 0;) {
+		const struct q2_snapshot *s = &x->t.recs.at[i].s;
+
+		if (s->has_disk_size && s->disk_size <= most &&
+		    fits_l1(x, rec, s->disk_size))
+			size = s->disk_size;
+	}
+	if (fits_l1(x, rec, g->disk_size))
+		size = g->disk_size;
+	q2_put_be64(rec->bytes + Q2_SNAPSHOT_AT_DISK_SIZE, size);
+	rec->s.disk_size = size;
+}
+
 static void set_l1_size(struct q2_snaprec *rec, uint64_t n)
 {
 	rec->gone = n == 0;
@@ -275,6 +308,10 @@ static enum q2_status mend(struct fix *x, const struct q2_finding *f)
 	case Q2_P_SNAPSHOT_NAME:
 		if (ask(x, id, Q2_EFFECT_NONE))
 			return new_id(x, rec);
+		break;
+	case Q2_P_SNAPSHOT_DISK_SIZE:
+		if (ask(x, id, Q2_EFFECT_SUSPECT))
+			set_disk_size(x, rec);
 		break;
 	case Q2_P_SNAPSHOT_L1_UNALIGNED:
 		if (ask(x, id, Q2_EFFECT_LOSS))

@@ -36,9 +36,10 @@ put64() { # file offset value
 put8() { # file offset value
 	printf '%02x' "$3" | xxd -r -p | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
-repair() { # option; of d.qcow2 into r.qcow2, or what is left of that
+repair() { # options; of d.qcow2 into r.qcow2, or what is left of that
 	cp d.qcow2 r.qcow2
-	${WRAP:-} "$fsck" "$1" --no-journal r.qcow2
+	# shellcheck disable=SC2086
+	${WRAP:-} "$fsck" $1 --no-journal r.qcow2
 	[ $? -lt 8 ]
 }
 same_disk() { # the snapshot too, if there is one
@@ -48,7 +49,9 @@ untouched() {
 	cmp d.qcow2 r.qcow2
 }
 entry() { # L2 entry of the active disk: its offset in the file
-	echo $(($(u64 o.qcow2 "$(u64 o.qcow2 40)") & 0xfffffffffffe00 | 8 * $1))
+	local size=$((8 << ($(u64 o.qcow2 72) >> 4 & 1)))
+	[ "$(xxd -p -s 4 -l 4 o.qcow2)" = 00000003 ] || size=8
+	echo $((($(u64 o.qcow2 "$(u64 o.qcow2 40)") & 0xfffffffffffe00) + size * $1))
 }
 host() { # guest cluster
 	echo $(($(u64 o.qcow2 "$(entry "$1")") & 0xfffffffffffe00))
@@ -196,6 +199,65 @@ put64 d.qcow2 "$l1" $((l1 | 1 << 63))
 check "a table that may be another's, -y" repair -y
 check "a table that may be another's, -y: the empty slot stays empty" \
 	qemu-io -r -f qcow2 -c 'read -P 0 6M 2M' r.qcow2
+
+# An L1 entry that names a guest's data: of the very table that is missed, or of another
+# one; the data is nonsense as a table, or reads as a sound one.
+qemu-img create -q -f qcow2 -o cluster_size=4k o.qcow2 16M
+qemu-io -f qcow2 -c 'write -P 1 0 1M' -c 'write -P 2 2M 256k' -c 'write -P 3 9M 64k' o.qcow2 >io
+head -c 4096 /dev/zero >like-a-table
+for at in 0 8 2048 4088; do put64 like-a-table $at 1; done
+qemu-io -f qcow2 -c 'write -s like-a-table 40k 4k' -c 'write -s like-a-table 2088k 4k' o.qcow2 >io
+cp o.qcow2 bare.qcow2
+qemu-img snapshot -c one o.qcow2
+qemu-io -f qcow2 -c 'write -P 4 0 16k' -c 'write -P 5 2M 16k' -c 'write -P 6 9M 4k' o.qcow2 >io
+cp o.qcow2 shared.qcow2
+for base in bare shared; do
+	cp $base.qcow2 o.qcow2
+	l1=$(u64 o.qcow2 40)
+	second=$(($(u64 o.qcow2 $((l1 + 8))) & 0xfffffffffffe00))
+	for data in "$(host 12)" "$(host 10)" $(($(u64 o.qcow2 $((second + 96))) & 0xfffffffffffe00)) \
+		$(($(u64 o.qcow2 $((second + 80))) & 0xfffffffffffe00)); do
+		for slot in 0 1; do
+			cp o.qcow2 d.qcow2
+			put64 d.qcow2 $((l1 + 8 * slot)) $((data | 1 << 63))
+			check "$base, L1[$slot] names data at $data, -p" repair -p
+			check "$base, L1[$slot] names data at $data, -p: not written to" \
+				cmp -n 4096 -i "$data" o.qcow2 r.qcow2
+			check "$base, L1[$slot] names data at $data, -y" repair -y
+			check "$base, L1[$slot] names data at $data, -y: the disk is back" same_disk o
+			check "$base, L1[$slot] names data at $data, -y: qemu-img agrees" qemu-img check r.qcow2
+		done
+	done
+done
+
+# The header leads to what is no L1 table: the true one is found among the leaks.
+for options in cluster_size=4k cluster_size=64k extended_l2=on,cluster_size=16k compat=0.10 \
+	refcount_bits=1,cluster_size=4k refcount_bits=64,cluster_size=512; do
+	qemu-img create -q -f qcow2 -o $options o.qcow2 16M
+	qemu-io -f qcow2 -c 'write -P 1 0 1M' -c 'write -P 2 5M 256k' -c 'write -P 3 9M 64k' o.qcow2 >io
+	case $options in refcount_bits=1,*) ;; *)
+		qemu-img snapshot -c one o.qcow2
+		qemu-io -f qcow2 -c 'write -P 4 0 64k' -c 'write -P 5 5M 16k' o.qcow2 >io
+		;;
+	esac
+	l1=$(u64 o.qcow2 40)
+	for at in $(($(u64 o.qcow2 "$l1") & 0xfffffffffffe00)) "$(host 3)" "$(u64 o.qcow2 "$(u64 o.qcow2 48)")" \
+		0 99999744 $((l1 + 512)); do
+		# What overlaps the table itself is another matter.
+		[ "$at" -le $((l1 - 4096)) ] || [ "$at" -ge $((l1 + 4096)) ] ||
+			[[ $options != *=512 ]] || continue
+		cp o.qcow2 d.qcow2
+		put64 d.qcow2 40 "$at"
+		check "$options, L1 table at $at: said so" \
+			test "$("$fsck" --output=json d.qcow2 | jq -r '.images[0].findings[] | select(.id == "ROOT_L1_OFFSET").expected')" = "$(printf %#x "$l1")"
+		check "$options, L1 table at $at, -p" repair -p
+		check "$options, L1 table at $at, -p: untouched" untouched
+		for how in -y '-y --rescue'; do
+			check "$options, L1 table at $at, $how" repair "$how"
+			check "$options, L1 table at $at, $how: as it was" cmp o.qcow2 r.qcow2
+		done
+	done
+done
 
 # Nonsense past the end of the disk does not make the disk smaller.
 qemu-img create -q -f qcow2 o.qcow2 64M

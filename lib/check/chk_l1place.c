@@ -1,0 +1,165 @@
+/*
+ * chk_l1place.c - does the header lead to the L1 table at all?
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Tests:    l1_table_offset, where nothing that it leads to is an L2 table,
+ *           against the one leaked table that is.
+ * Gathers:  nothing.
+ * Disables: that anything is believed to be unused: the check becomes partial.
+ */
+#include "base/endian.h"
+#include "check/l2shape.h"
+
+#define SAMPLES 64u
+#define PROBE 512u
+#define PROBES_MAX 16384u /* leaked clusters looked at */
+
+struct place {
+	struct q2_checker *c;
+	uint8_t *table; /* a cluster */
+	uint64_t entries;
+	uint64_t left;
+};
+
+/* How entries read as those of an L1 table. */
+struct tally {
+	uint64_t used;
+	uint64_t bad;
+	uint64_t full;	 /* name an L2 table that holds entries */
+	uint64_t copied; /* have COPIED set */
+};
+
+static bool read_at(struct place *p, uint64_t off, uint8_t *to, size_t n)
+{
+	return q2_pread_zero(p->c->img.io, to, n, off, NULL) == Q2_OK;
+}
+
+/* What an entry names: 0 no L2 table, 1 an empty one, 2 one that holds entries. */
+static unsigned judge_table(struct place *p, uint64_t off)
+{
+	const struct q2_geom *g = &p->c->img.geom;
+	struct q2_l2_shape shape;
+
+	if (!read_at(p, off, p->table, (size_t)g->cluster_size) ||
+	    !q2_l2_shaped(p->c, p->table, 1u << g->l2_bits, &shape))
+		return 0;
+	return shape.entries ? 2 : 1;
+}
+
+/* Adds some entries that follow one another. */
+static void add(struct place *p, struct tally *t, const uint8_t *bytes,
+		size_t n)
+{
+	const struct q2_geom *g = &p->c->img.geom;
+
+	for (size_t i = 0; i < n; i += 8) {
+		uint64_t raw = q2_be64(bytes + i);
+		struct q2_l1_entry e = q2_l1_decode(g, raw);
+		unsigned is;
+
+		if (raw == 0)
+			continue;
+		t->copied += e.copied;
+		if (t->used++ >= SAMPLES && e.faults == 0)
+			continue;
+		is = e.faults ? 0 : judge_table(p, q2_offset(g, e.table));
+		t->bad += is == 0;
+		t->full += is == 2;
+	}
+}
+
+/* The entries of a table that starts there; false if it cannot be read. */
+static bool tally(struct place *p, uint64_t off, bool strict, struct tally *t)
+{
+	uint8_t bytes[PROBE];
+
+	*t = (struct tally){0};
+	for (uint64_t at = 0; at < 8 * p->entries; at += PROBE) {
+		size_t n = (size_t)q2_min(PROBE, 8 * p->entries - at);
+
+		if (!read_at(p, off + at, bytes, n))
+			return false;
+		add(p, t, bytes, n);
+		if (strict && t->bad)
+			return true;
+	}
+	return true;
+}
+
+/* Whether the cluster is free by its refcount, though the header names it. */
+static bool is_free(const struct q2_checker *c, uint64_t clu)
+{
+	for (size_t i = 0; i < c->suspects.n; i++)
+		if (c->suspects.at[i].clu == clu)
+			return (c->suspects.at[i].why & Q2_S_REFCOUNT) &&
+			       c->suspects.at[i].found == 0;
+	return false;
+}
+
+/* Whether what the header leads to is no L1 table.  An empty one may be right. */
+static bool is_astray(struct place *p)
+{
+	const struct q2_geom *g = &p->c->img.geom;
+	struct tally t;
+
+	if (g->l1_entries == 0)
+		return true;
+	if (!tally(p, g->l1_offset, false, &t) || t.full)
+		return false;
+	return t.bad || is_free(p->c, g->l1_offset >> g->cluster_bits);
+}
+
+/* The one table among the leaks; those of lost snapshots have no COPIED flags.
+ * 0: there is none, or more than one. */
+static uint64_t find(struct place *p)
+{
+	const struct q2_geom *g = &p->c->img.geom;
+	const struct q2_leaks *leaks = &p->c->leaks;
+	uint64_t span = q2_div_up(8 * p->entries, g->cluster_size);
+	uint64_t found = 0;
+
+	for (size_t i = 0; i < leaks->n; i++)
+		for (uint64_t k = 0; k + span <= leaks->at[i].n; k++) {
+			uint64_t off = (leaks->at[i].first + k)
+				       << g->cluster_bits;
+			struct tally t;
+
+			if (p->left-- == 0)
+				return 0;
+			if (!tally(p, off, true, &t) || t.bad || !t.full ||
+			    !t.copied)
+				continue;
+			if (found)
+				return 0;
+			found = off;
+		}
+	return found;
+}
+
+enum q2_status q2_chk_l1_place(struct q2_checker *c)
+{
+	const struct q2_geom *g = &c->img.geom;
+	struct place p = {.c = c, .left = PROBES_MAX};
+	struct q2_finding f = {.fields = Q2_F_FOUND | Q2_F_EXPECTED,
+			       .found = c->header.l1_offset};
+	void *block;
+	enum q2_status st;
+
+	p.entries = g->l1_entries ? q2_min(g->l1_entries, g->l1_needed) :
+				    g->l1_needed;
+	if (c->leaks.n == 0 || p.entries == 0 || g->data_file)
+		return Q2_OK;
+	if (c->opts->flags & Q2_CHECK_FULL)
+		p.left = UINT64_MAX;
+	st = q2_get(&c->budget, g->cluster_size, &block, c->err);
+	if (st != Q2_OK)
+		return st;
+	p.table = block;
+	if (is_astray(&p))
+		f.expected = find(&p);
+	if (f.expected)
+		q2_found(c, Q2_P_ROOT_L1_OFFSET, &f);
+	q2_put(&c->budget, block, g->cluster_size);
+	return Q2_OK;
+}
