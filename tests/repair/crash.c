@@ -9,7 +9,7 @@
  * of -y and of -p: the file as it was, the file made longer, and then every beginning
  * of the writes, the last one torn at each sector.  None is left out, but states that
  * are equal byte by byte are looked at once, and of a plan with more than STOPS (3000)
- * places only every nth is, evenly.  Of each of them
+ * different ones only every nth is, evenly.  Of each of them
  *  - redo leads to the repaired image, byte by byte, and undo to the old one;
  *  - each guest cluster reads as in one of the two;
  *  - no cluster in use has a refcount below its references that had not before, if
@@ -165,6 +165,7 @@ struct trial {
 	struct q2_io *done; /* repaired */
 	struct look before, after, now;
 	struct seen seen;
+	bool counting; /* how many states there are */
 	size_t step, place;
 };
 
@@ -234,13 +235,14 @@ static void stop(struct trial *t, struct q2_io *io, uint64_t digest, size_t edit
 {
 	char where[80];
 
-	if (t->place++ % t->step) {
-		passed_over++;
-		return;
-	}
-	stops++;
+	if (!t->counting)
+		stops++;
 	if (!add(&t->seen, q2_hash_on(digest, &io->size, sizeof(io->size))))
 		return;
+	if (t->counting || t->place++ % t->step) {
+		passed_over += !t->counting;
+		return;
+	}
 	states++;
 	snprintf(where, sizeof(where), "after %zu writes and %zu bytes", edit,
 		 torn);
@@ -248,22 +250,19 @@ static void stop(struct trial *t, struct q2_io *io, uint64_t digest, size_t edit
 	recover(t, io, where);
 }
 
-static void stop_everywhere(struct trial *t)
+static void walk(struct trial *t)
 {
 	const struct q2_plan *p = t->plan;
 	struct q2_budget budget = {0};
 	struct q2_io *io = above(t->base, &budget);
 	uint64_t digest = 0;
-	size_t places = 2;
 
-	for (size_t i = 0; i < p->edits.n; i++)
-		places += 1 + p->edits.at[i].len / SECTOR;
-	t->step = places / stops_max + 1;
 	stop(t, io, digest, 0, 0);
 	if (p->new_size > p->old_size &&
 	    q2_resize(io, p->new_size, NULL) != Q2_OK)
 		die("cannot grow");
-	note_grown(t, io);
+	if (!t->counting)
+		note_grown(t, io);
 	stop(t, io, digest, 0, 0);
 	for (size_t i = 0; i < p->edits.n && held; i++) {
 		const struct q2_edit *e = &p->edits.at[i];
@@ -286,6 +285,17 @@ static void stop_everywhere(struct trial *t)
 	if (held && !plan_same(p, io, t->done))
 		complain("all writes lead elsewhere", "");
 	q2_io_close(io);
+}
+
+static void stop_everywhere(struct trial *t)
+{
+	t->counting = true;
+	walk(t);
+	t->counting = false;
+	t->step = t->seen.n / stops_max + 1;
+	free(t->seen.at);
+	t->seen = (struct seen){0};
+	walk(t);
 }
 
 /* ------------------------------------------------------------------- its journal */
