@@ -135,19 +135,29 @@ static void save_plan(struct repair *r)
 			  q2_plan_text(r->plan, NULL, Q2_TEXT_BRIEF, &sink));
 }
 
+static const char *why_nothing(const struct repair *r)
+{
+	const struct repair_options *o = &r->run.fsck->options->repair;
+
+	if (r->result.after.verdict == Q2_UNREADABLE && !o->rescue)
+		return "what is left of the header leads nowhere; -y --rescue "
+		       "searches the file for its tables, and --rescue "
+		       "--plan=FILE tells what that would do; nothing was "
+		       "written";
+	if (o->preen)
+		return "-p does only what cannot lose anything, which is "
+		       "nothing here; --plan=FILE tells what -y would do; "
+		       "nothing was written";
+	return "nothing of this can be repaired this way; nothing was written";
+}
+
 /* What a plan without writes has to say is why. */
 static void end_with_notes(struct repair *r, bool problems)
 {
 	struct fsck *fsck = r->run.fsck;
 	struct q2_sink sink = fsck_sink(fsck);
 
-	end_without(r, !problems ? NULL
-		    : fsck->options->repair.preen
-			    ? "-p does only what cannot lose anything, which is "
-			      "nothing here; --plan=FILE tells what -y would do; "
-			      "nothing was written"
-			    : "nothing of this can be repaired this way; nothing "
-			      "was written", 0);
+	end_without(r, problems ? why_nothing(r) : NULL, 0);
 	if (fsck->options->output == OUTPUT_TEXT)
 		fsck_told(fsck, r->run.path,
 			  q2_plan_text(r->plan, NULL, Q2_TEXT_BRIEF, &sink));

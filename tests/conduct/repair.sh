@@ -325,6 +325,71 @@ test_failures() {
 	done
 }
 
+# The same while a repair is undone or redone: what was done by then counts, and either
+# way stays open.
+test_failures_back() {
+	local n last what way
+	for way in undo redo; do
+		prepare() {
+			fresh
+			run -y image.qcow2
+			[ $way = undo ] || run --undo image.qcow2.q2undo image.qcow2
+		}
+		prepare
+		faulty image.qcow2 0:none --$way image.qcow2.q2undo image.qcow2
+		last=$(cat count)
+		check "$way: operations were counted ($last)" test "$last" -gt 6
+		for what in EIO ENOSPC INT TERM; do
+			for ((n = 1; n <= last; n++)); do
+				prepare
+				faulty image.qcow2 $n:$what --$way image.qcow2.q2undo image.qcow2
+				# A signal that comes with the last write, or while it is flushed, is late.
+				case $what in
+				E*) check "$way, $what at $n: status $status" test $((status & 8)) = 8 -a $status -lt 16 ;;
+				*) check "$way, $what at $n: status $status" test $((status & 32)) = 32 -o $n -ge $((last - 1)) ;;
+				esac
+				cp -p image.qcow2 stopped
+				cp -p image.qcow2.q2undo stopped.q2undo
+				run --redo image.qcow2.q2undo image.qcow2
+				check "$way, $what at $n: redone" same image.qcow2 repaired.qcow2
+				cp -p stopped image.qcow2
+				cp -p stopped.q2undo image.qcow2.q2undo
+				run --undo image.qcow2.q2undo image.qcow2
+				check "$way, $what at $n: undone" same image.qcow2 damaged.qcow2
+			done
+		done
+	done
+	# A journal of another image, of the same size.
+	prepare
+	cp clean.qcow2 image.qcow2
+	truncate -s "$(stat -c %s repaired.qcow2)" image.qcow2
+	cp image.qcow2 now
+	for way in undo redo; do
+		exits 8 --$way image.qcow2.q2undo image.qcow2
+		check "$way of another image's journal: nothing written" same image.qcow2 now
+	done
+}
+
+# A header that is gone: what to do about it is said, and nothing written.
+test_headless() {
+	local mode
+	cp clean.qcow2 headless.qcow2
+	dd if=/dev/zero of=headless.qcow2 bs=512 count=1 conv=notrunc status=none
+	for mode in -p -y; do
+		rm -f image.qcow2*
+		cp headless.qcow2 image.qcow2
+		run $mode image.qcow2
+		check "headless, $mode: status $status" test $status = 12
+		check "headless, $mode: --rescue is named" err_has '-y --rescue'
+		check "headless, $mode: nothing written" same image.qcow2 headless.qcow2
+	done
+	exits 1 -y --rescue image.qcow2
+	check 'headless: that brings the disk back' qemu-img compare -q -F qcow2 -f qcow2 image.qcow2 clean.qcow2
+	printf 'not an image' >image.qcow2
+	run -y image.qcow2
+	check 'no image: nobody is sent to search it' test "$(grep -c rescue err)" = 0
+}
+
 # A signal while the journal is written: nothing has begun yet.
 test_signals_early() {
 	local n what
@@ -789,7 +854,7 @@ test_device() {
 }
 
 for part in test_clean test_repair test_preen test_plan test_bad_plans test_changed \
-	test_crashes test_failures test_allocations test_signals_early test_in_use test_two test_questions \
+	test_crashes test_failures test_failures_back test_headless test_allocations test_signals_early test_in_use test_two test_questions \
 	test_read_only test_journals test_usage test_backup test_discard test_media test_device; do
 	$part
 done
