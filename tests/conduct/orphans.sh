@@ -262,6 +262,32 @@ check 'a crash: saved before' index_holds image.qcow2.q2orphans damaged.qcow2 1
 exits 1 --redo=image.qcow2.q2undo image.qcow2
 check 'a crash: redone, and still there' index_holds image.qcow2.q2orphans damaged.qcow2 1
 
+# A device that ends where the image does has no room for a snapshot's tables.
+qemu-img create -q -f qcow2 damaged.qcow2 1M
+qemu-io -f qcow2 -c 'write -P 1 0 256k' damaged.qcow2 >/dev/null
+truncate -s %64K damaged.qcow2
+qemu-img convert -O raw damaged.qcow2 guest.raw
+leak damaged.qcow2 65536 cluster
+fresh
+device=$(losetup --show -f image.qcow2 2>out)
+if [ -n "$device" ]; then
+	run -y --no-journal "$device"
+	sync "$device"
+	check "device: status $status" test $((status & 8)) = 8
+	check 'device: told that the file has to be named' grep -q -- '--export-orphans' err
+	check 'device: nothing is freed' same damaged.qcow2 image.qcow2
+	rm -f device.saved
+	exits 1 -y --journal=device.journal --export-orphans=device.saved "$device"
+	check 'device: the orphan is saved' index_holds device.saved damaged.qcow2 1
+	check 'device: it is the one' same piece cluster
+	exits 0 "$device"
+	check 'device: the guest reads as before' qemu-img compare -q -f qcow2 -F raw "$device" guest.raw
+	exits 0 --undo=device.journal "$device"
+	sync "$device"
+	losetup -d "$device"
+	check 'device: undone' same damaged.qcow2 image.qcow2
+fi
+
 check 'data file: never touched' sha256sum --quiet -c data.sum
 
 # A plan whose list is altered is refused whole.
