@@ -33,6 +33,7 @@
 #define SECTOR 512u
 #define LOWS 65536u
 #define CUTS 4000u /* of a journal; a shorter one is cut at each byte */
+#define CUT_BYTES (UINT64_C(4) << 30) /* all of them together, more or less */
 
 static const char *name;
 static const char *policy;
@@ -325,8 +326,8 @@ static void cut(const uint8_t *all, size_t n)
 
 	if (part == NULL)
 		die("no memory");
-	step = end / CUTS + 1;
-	for (size_t i = 0; i < n; i += i + 2 * SECTOR < n ? step : 1)
+	step = end / (size_t)q2_min(CUTS, CUT_BYTES / n + 1) + 1;
+	for (size_t i = 0; i < n; i += i + 2 * SECTOR < n ? step : step / 4096 + 1)
 		if (read_back(all, i, &state) == Q2_OK) {
 			complain("a journal that was cut is accepted", "");
 			break;
