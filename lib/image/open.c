@@ -98,6 +98,11 @@ static void find_extensions(struct q2_opened *o, const uint8_t *first)
 	    q2_ext_find(first, area, Q2_EXT_BITMAPS, &e) && e.data &&
 	    e.len == Q2_EXT_BITMAPS_LEN)
 		o->bitmaps = q2_bitmaps_ext_parse(e.data);
+	if (h->crypt_method == 2 &&
+	    q2_ext_find(first, area, Q2_EXT_LUKS, &e) && e.data &&
+	    e.len == Q2_EXT_LUKS_LEN)
+		o->luks = (struct q2_range){q2_be64(e.data),
+					    q2_be64(e.data + 8)};
 	if (o->img.geom.data_file &&
 	    q2_ext_find(first, area, Q2_EXT_DATA_FILE, &e) && e.data)
 		copy_text(names->data_file, sizeof(names->data_file), e.data,

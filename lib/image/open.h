@@ -29,6 +29,7 @@ struct q2_opened {
 	struct q2_tree active; /* l1_entries: 0 if the table is unusable */
 	struct q2_names names;
 	struct q2_bitmaps_ext bitmaps; /* all zero if there are none to trust */
+	struct q2_range luks; /* where the header is said to be that has the keys */
 };
 
 /* Fills *out from the first cluster of `io`; both pointers are borrowed as long

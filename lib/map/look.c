@@ -8,16 +8,84 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "image/bitmapdir.h"
 #include "map/scan.h"
 #include "map/sizes.h"
 
-static uint64_t commitment_of(const struct q2_opened *o, uint64_t length)
+/* What bitmaps come to take once every bit of them is set. */
+struct bits {
+	const struct q2_geom *g;
+	uint64_t clusters;
+};
+
+static void add_bitmap(void *ctx, const struct q2_bitmap *b, const char *name)
+{
+	struct bits *bits = ctx;
+	uint64_t cs = bits->g->cluster_size;
+	uint64_t n = q2_div_up(q2_bitmap_bytes(bits->g->disk_size, b->gran), cs);
+
+	(void)name;
+	n += q2_div_up(n * 8, cs);
+	bits->clusters = q2_add_sat(bits->clusters, n);
+}
+
+/* Clusters that are neither the disk's nor its tables'. */
+static enum q2_status others_of(const struct q2_opened *o, uint64_t *clusters,
+				struct q2_err *err)
+{
+	const struct q2_geom *g = &o->img.geom;
+	struct bits bits = {.g = g};
+	enum q2_status st;
+	bool whole;
+
+	*clusters = 0;
+	if (q2_inside(o->luks.start, o->luks.len,
+		      g->file_clusters << g->cluster_bits))
+		*clusters = q2_div_up(o->luks.len, g->cluster_size);
+	if (o->bitmaps.bitmaps == 0)
+		return Q2_OK;
+	st = q2_bitmapdir_walk(o, add_bitmap, &bits, &whole, err);
+	bits.clusters = q2_add_sat(bits.clusters,
+				   q2_div_up(q2_min(o->bitmaps.dir_size,
+						    g->file_size),
+					     g->cluster_size));
+	/* Writers store them anew before they free what was there. */
+	bits.clusters = q2_add_sat(bits.clusters, bits.clusters);
+	*clusters = q2_add_sat(*clusters, bits.clusters);
+	return st == Q2_E_NOMEM || st == Q2_E_BUDGET ? st : Q2_OK;
+}
+
+/* A refcount table that is too small is made half as large again, elsewhere, and
+ * behind a gap of up to what one refcount block covers; the old one is freed.  So
+ * clusters remain free. */
+static uint64_t left_by_tables(const struct q2_geom *g, uint64_t clusters)
+{
+	uint64_t per_block = UINT64_C(1) << g->block_bits;
+	uint64_t blocks = q2_div_up(clusters, per_block);
+	uint64_t need = q2_div_up(blocks, g->cluster_size / 8);
+	uint64_t have = q2_max(g->reftable_bytes >> g->cluster_bits, 1);
+	uint64_t last = need + need / 2 + 1, gaps = 0;
+
+	if (need <= have)
+		return 0;
+	for (; have < last; have += have / 2 + 1)
+		gaps += per_block;
+	return 3 * last + gaps;
+}
+
+static uint64_t commitment_of(const struct q2_opened *o, uint64_t length,
+			      uint64_t others)
 {
 	const struct q2_geom *g = &o->img.geom;
 	struct q2_shape shape = {.cluster_size = g->cluster_size,
 				 .ref_order = g->ref_order,
-				 .entry_bytes = 1u << g->entry_bits};
+				 .entry_bytes = 1u << g->entry_bits,
+				 .more = others};
 	uint64_t most = q2_full_size(&shape, g->disk_size);
+
+	shape.more = q2_add_sat(others,
+				left_by_tables(g, most >> g->cluster_bits));
+	most = q2_full_size(&shape, g->disk_size);
 
 	/* The data are in another file. */
 	if (g->data_file && most != UINT64_MAX)
@@ -39,11 +107,14 @@ static bool copy(const char *from, const char **to)
 static bool describe(struct q2_scan_node *n, const struct q2_opened *o)
 {
 	const char *data;
+	uint64_t others;
 
+	if (others_of(o, &others, NULL) != Q2_OK)
+		return false;
 	n->f.kind = Q2_FILE_QCOW2;
 	n->f.capacity = q2_shown_size(o->img.geom.disk_size);
 	n->f.snapshots = o->img.geom.snapshots;
-	n->f.alone = commitment_of(o, n->f.length);
+	n->f.alone = commitment_of(o, n->f.length, others);
 	if (!copy(o->names.backing, &n->f.backing) ||
 	    !copy(o->names.format, &n->f.format) ||
 	    !copy(o->names.data_file, &data))

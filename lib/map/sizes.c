@@ -29,6 +29,9 @@ uint64_t q2_full_size(const struct q2_shape *s, uint64_t size)
 	uint64_t l1 = q2_div_up(tables, cs / 8);
 	uint64_t n = 1 + data + tables + l1, bytes;
 
+	n = q2_add_sat(n, s->more);
+	if (n > UINT64_MAX / cs)
+		return UINT64_MAX;
 	n += q2_refcount_clusters(s, n);
 	return q2_mul(n, cs, &bytes) ? bytes : UINT64_MAX;
 }

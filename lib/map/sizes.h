@@ -13,6 +13,7 @@ struct q2_shape {
 	uint64_t cluster_size;
 	unsigned ref_order;   /* log2 of a refcount's bits */
 	unsigned entry_bytes; /* of an L2 entry */
+	uint64_t more;	      /* clusters besides those of a disk and its tables */
 };
 
 /* Clusters of refcount blocks and table for `clusters` others. */

@@ -95,8 +95,12 @@ fleet() {
 worst_case() {
 	local o size after
 	for o in cluster_size=512 cluster_size=4k cluster_size=64k extended_l2=on,cluster_size=16k \
-		cluster_size=4k,refcount_bits=64; do
+		cluster_size=4k,refcount_bits=64 grown,cluster_size=512 \
+		grown,cluster_size=512,refcount_bits=64; do
 		size=6291456
+		# So much that the refcount table has to grow, again and again.
+		[ "${o#grown,}" = "$o" ] || size=33554432
+		o=${o#grown,}
 		qemu-img create -q -f qcow2 -o "$o" full.qcow2 $size
 		run audit --output=json full.qcow2
 		cp out before.json
@@ -109,6 +113,34 @@ worst_case() {
 		# What it takes is counted in blocks of the file system.
 		check "worst case of $o: the same when full" test "$(jq '.files[0].commitment' out)" -le \
 			"$(jq '.files[0].commitment + 4096' before.json)"
+	done
+	# What is neither data nor a table of them: bitmaps, and the LUKS header.
+	for o in cluster_size=512 cluster_size=64k; do
+		qemu-img create -q -f qcow2 -o "$o" full.qcow2 $size
+		for _ in 1 2 3; do
+			qemu-img bitmap --add -g 512 full.qcow2 "b$_"
+		done
+		run audit --output=json full.qcow2
+		cp out before.json
+		qemu-io -t unsafe -c "write -P 7 0 $size" full.qcow2 >/dev/null
+		after=$(stat -c %s full.qcow2)
+		check "worst case of $o with bitmaps: $after bytes" test "$after" -le "$(jq '.files[0].commitment' before.json)"
+		check "worst case of $o with bitmaps: no more than a tenth too much" \
+			test "$(jq '.files[0].commitment * 10' before.json)" -le $((after * 11 + 655360))
+		# QEMU measures the CPU for the key derivation, and at times cannot.
+		for _ in 1 2 3 4 5 6 7 8 9; do
+			qemu-img create -q --object secret,id=key,data=sesame -f qcow2 \
+				-o "$o,encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10" \
+				full.qcow2 $size 2>err && break
+		done
+		run audit --output=json full.qcow2
+		cp out before.json
+		qemu-io -t unsafe --object secret,id=key,data=sesame -c "write -P 7 0 $size" \
+			--image-opts driver=qcow2,encrypt.key-secret=key,file.filename=full.qcow2 >/dev/null
+		after=$(stat -c %s full.qcow2)
+		check "worst case of $o with LUKS: $after bytes" test "$after" -le "$(jq '.files[0].commitment' before.json)"
+		check "worst case of $o with LUKS: no more than a tenth too much" \
+			test "$(jq '.files[0].commitment * 10' before.json)" -le $((after * 11 + 655360))
 	done
 	truncate -s 3M sparse.raw
 	run audit --output=json sparse.raw

@@ -187,10 +187,13 @@ static const struct size_case {
 	struct q2_shape shape;
 	uint64_t disk, full;
 } sizes[] = {
-	{{65536, 4, 8}, 0, 196608},
-	{{65536, 4, 8}, UINT64_C(1) << 30, 1074135040},
-	{{65536, 4, 8}, UINT64_C(10) << 20, 10813440},
-	{{65536, 4, 8}, UINT64_MAX, UINT64_MAX},
+	{{65536, 4, 8, 0}, 0, 196608},
+	/* Two clusters more, and no more of anything else. */
+	{{65536, 4, 8, 2}, 0, 327680},
+	{{65536, 4, 8, UINT64_MAX}, 0, UINT64_MAX},
+	{{65536, 4, 8, 0}, UINT64_C(1) << 30, 1074135040},
+	{{65536, 4, 8, 0}, UINT64_C(10) << 20, 10813440},
+	{{65536, 4, 8, 0}, UINT64_MAX, UINT64_MAX},
 };
 
 START_TEST(full_size)
