@@ -912,11 +912,12 @@ struct q2_measure_opts {
 	bool ext_l2;
 	bool whole; /* room for all data: preallocated */
 	bool based; /* over a backing file: which data that has is not known */
+	bool luks;  /* encrypted by LUKS, with QEMU's usual cipher */
 };
 
 /* What qemu-img create and convert start from. */
 #define Q2_MEASURE_DEFAULTS \
-	{false, 3, 65536, 16, false, false, false}
+	{false, 3, 65536, 16, false, false, false, false}
 
 struct q2_measure {
 	uint64_t required;	  /* bytes for the data that there are */

@@ -262,6 +262,11 @@ static void forecast(struct map *map, char *operands[])
 	shape.raw = o->target == FORM_RAW;
 	if (!map_creation(map, &shape))
 		return;
+	if (shape.luks) {
+		map->status = q2_cli_misuse(map->tool, "qcow2-dump makes no "
+					    "encrypted images", NULL);
+		return;
+	}
 	if (!shape.raw)
 		set_image(&opts, &shape);
 	one_image(map, operands[1], operands[0], &shape, &opts);

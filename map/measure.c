@@ -17,7 +17,7 @@ static const struct q2_cli_option option_table[] = {
 	{"options", 'o', "OPTIONS",
 	 "of the new image, as for qemu-img: compat=,\n"
 	 "cluster_size=, refcount_bits=, extended_l2=,\n"
-	 "preallocation=, lazy_refcounts=, backing_file=,\n"
+	 "preallocation=, backing_file=, encrypt.format=, ...,\n"
 	 "separated by commas; may be given again",
 	 Q2_CLI_LIST, AT(creation), 0},
 	{"size", 0, "SIZE", "of an empty disk, instead of an image",
@@ -38,6 +38,20 @@ static bool is_on(const char *value)
 {
 	return strcmp(value, "on") == 0 || strcmp(value, "true") == 0 ||
 	       strcmp(value, "yes") == 0;
+}
+
+/* The size is the same; that of a data file counts as if it were in the image. */
+static bool makes_no_difference(const char *name)
+{
+	static const char *const names[] = {
+		"lazy_refcounts", "backing_fmt", "compression_type", "data_file",
+		"data_file_raw", "encrypt.key-secret", "encrypt.iter-time",
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return false;
 }
 
 /* One of qemu-img's creation options; false if it means nothing here. */
@@ -67,11 +81,12 @@ static bool set(struct q2_measure_opts *m, const char *name, const char *value)
 			    strcmp(value, "falloc") == 0;
 	else if (strcmp(name, "backing_file") == 0)
 		m->based = true;
+	else if (strcmp(name, "encrypt.format") == 0)
+		m->luks = strcmp(value, "luks") == 0;
 	else
-		return strcmp(name, "lazy_refcounts") == 0 ||
-		       strcmp(name, "backing_fmt") == 0 ||
-		       strcmp(name, "compression_type") == 0;
-	return true;
+		return makes_no_difference(name);
+	return strcmp(name, "encrypt.format") != 0 || m->luks ||
+	       strcmp(value, "aes") == 0;
 }
 
 /* name=value,name=value … ; false and a complaint if one makes no sense. */

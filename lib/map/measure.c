@@ -9,6 +9,9 @@
 #include "map/sizes.h"
 
 #define DISK_MAX (UINT64_C(1) << 62)
+/* A page, and eight key slots: 64 bytes of key (AES-256, XTS) in 4000 stripes, up to
+ * the end of a page. */
+#define LUKS_BYTES UINT64_C(2068480)
 
 struct counting {
 	uint64_t cs;	 /* of the new image */
@@ -149,6 +152,8 @@ enum q2_status q2_disk_measure(struct q2_disk *disk, uint64_t size,
 	if (disk && opts->version == 3 && !disk->chain.layers[0]->raw)
 		st = count_bitmaps(disk, &c, result, err);
 	result->fully_allocated = q2_full_size(&shape, room);
+	if (opts->luks)
+		result->fully_allocated += q2_div_up(LUKS_BYTES, c.cs) * c.cs;
 	result->required = result->fully_allocated - room + c.needed;
 	return st;
 }

@@ -194,6 +194,30 @@ for target in "${targets[@]}" '-O qcow2 -o preallocation=full' \
 	done
 done
 
+# Those that qemu-img wants a secret for.
+qemu-img create -q -f qcow2 "$dir/some.qcow2" 64M
+qemu-io -c 'write -q 1M 5000K' "$dir/some.qcow2"
+for target in encrypt.format=luks encrypt.format=luks,cluster_size={512,4k,2M} encrypt.format=aes \
+	encrypt.format=luks,compat=0.10 encrypt.format=luks,preallocation=full \
+	encrypt.format=luks,extended_l2=on,cluster_size=16k,encrypt.iter-time=10; do
+	for source in '--size 3G' "$dir/some.qcow2"; do
+		rc=0
+		# shellcheck disable=SC2086
+		qemu-img measure --object secret,id=key,data=sesame --output=json -O qcow2 \
+			-o "$target,encrypt.key-secret=key" $source >"$dir/theirs" || rc=$?
+		# shellcheck disable=SC2086
+		"$MAP" measure --output=qemu -O qcow2 -o "$target,encrypt.key-secret=key" $source |
+			cmp -s - "$dir/theirs" || rc=$?
+		verdict "measure -o $target $source" $rc
+	done
+done
+for target in data_file=other data_file=other,data_file_raw=on; do
+	rc=0
+	qemu-img measure --output=json -O qcow2 -o $target "$dir/some.qcow2" >"$dir/theirs" || rc=$?
+	"$MAP" measure --output=qemu -O qcow2 -o $target "$dir/some.qcow2" | cmp -s - "$dir/theirs" || rc=$?
+	verdict "measure -o $target" $rc
+done
+
 if [ $# = 0 ]; then # enough of them to mean something
 	[ "$images" -ge 150 ] && few=0 || few=1
 	verdict "only $images images were compared" "$few"
