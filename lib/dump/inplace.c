@@ -34,6 +34,7 @@ static enum q2_status open_chain(struct q2_inplace *ip, const char *path,
 		.allow_any = ip->opts->flags & Q2_INPLACE_ALLOW_ANY,
 		.allow = ip->opts->allow,
 		.backing_format = ip->opts->backing_format,
+		.may_say_format = !ip->look_only,
 		.open = ip->files->open,
 		.ctx = ip->files->ctx,
 	};

@@ -249,8 +249,10 @@ static enum q2_status stated_format(struct opening *o, const char *format,
 		if (o->policy->allow_probe)
 			return Q2_OK;
 		return q2_fail(o->err, Q2_E_REFUSED, 0, Q2_NO_OFFSET,
-			       "backing file '%.100s': no format is stated; "
-			       "--allow-probe has its content decide", name);
+			       "backing file '%.100s': no format is stated; %s"
+			       "--allow-probe has its content decide", name,
+			       o->policy->may_say_format ?
+				       "--backing-format tells it, or " : "");
 	}
 	*out = Q2_FORMAT_QCOW2;
 	if (strcmp(format, "qcow2") == 0)

@@ -21,6 +21,7 @@ struct q2_policy {
 	bool allow_probe;   /* a file without a stated format: look at it */
 	/* The format, such as "raw", of those files; NULL: not known. */
 	const char *backing_format;
+	bool may_say_format; /* the user has an option for it */
 	bool allow_any;	    /* files anywhere; servers are not meant */
 	/* Folders, NULL at the end, whose files may be opened besides those in
 	 * the folder of the image, and URIs of servers; NULL for none. */

@@ -47,7 +47,7 @@ cluster 65536
 size 4M
 backing inner/base.qcow2
 END
-	refused '--allow-probe' yard/unstated.qcow2 new.raw
+	refused '--backing-format tells it, or --allow-probe' yard/unstated.qcow2 new.raw
 	exits 0 --allow-probe yard/unstated.qcow2 new.raw
 	check '--allow-probe: the bytes' cmp base.raw new.raw
 	rm -f new.raw
