@@ -29,13 +29,20 @@ static enum q2_status failed(struct q2_err *err)
 
 const EVP_MD *q2_key_hash(const char *name)
 {
-	static const char *const known[] = {"sha1", "sha224", "sha256",
+	static const char *const known[] = {"md5", "sha1", "sha224", "sha256",
 					    "sha384", "sha512", "ripemd160"};
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
 		if (strcmp(name, known[i]) == 0)
 			return EVP_get_digestbyname(name);
 	return NULL;
+}
+
+static const EVP_CIPHER *aes_ecb(size_t len)
+{
+	return len == 16 ? EVP_aes_128_ecb() :
+	       len == 24 ? EVP_aes_192_ecb() :
+	       len == 32 ? EVP_aes_256_ecb() : NULL;
 }
 
 static const EVP_CIPHER *aes(const char *mode, size_t len)
@@ -47,21 +54,19 @@ static const EVP_CIPHER *aes(const char *mode, size_t len)
 		return len == 16 ? EVP_aes_128_cbc() :
 		       len == 24 ? EVP_aes_192_cbc() :
 		       len == 32 ? EVP_aes_256_cbc() : NULL;
-	return NULL;
+	return strcmp(mode, "ecb") == 0 ? aes_ecb(len) : NULL;
 }
 
-static const EVP_CIPHER *aes_ecb(int len)
-{
-	return len == 16 ? EVP_aes_128_ecb() :
-	       len == 24 ? EVP_aes_192_ecb() :
-	       len == 32 ? EVP_aes_256_ecb() : NULL;
-}
-
-static enum q2_status unknown(const char *cipher, const char *mode,
+static enum q2_status unknown(const char *cipher, const char *mode, size_t len,
 			      struct q2_err *err)
 {
+	if (strcmp(cipher, "aes") != 0)
+		return q2_fail(err, Q2_E_UNSUPPORTED, 0, Q2_NO_OFFSET,
+			       "the cipher %.32s-%.32s is not supported: of "
+			       "ciphers only aes is", cipher, mode);
 	return q2_fail(err, Q2_E_UNSUPPORTED, 0, Q2_NO_OFFSET,
-		       "the cipher %.32s-%.32s is not supported", cipher, mode);
+		       "the cipher %.32s-%.32s with a key of %zu bytes is not "
+		       "supported", cipher, mode, len);
 }
 
 enum q2_status q2_key_method(struct q2_key *key, const char *cipher,
@@ -74,14 +79,14 @@ enum q2_status q2_key_method(struct q2_key *key, const char *cipher,
 	*essiv_hash = NULL;
 	if (strcmp(cipher, "aes") != 0 || iv == NULL ||
 	    (size_t)(iv - mode) >= sizeof(chain))
-		return unknown(cipher, mode, err);
+		return unknown(cipher, mode, len, err);
 	memcpy(chain, mode, (size_t)(iv - mode));
 	iv++;
 	key->cipher = aes(chain, len);
 	key->essiv = NULL;
 	key->len = len;
 	if (key->cipher == NULL)
-		return unknown(cipher, mode, err);
+		return unknown(cipher, mode, len, err);
 	if (strcmp(iv, "plain64") == 0) {
 		key->iv = Q2_IV_PLAIN64;
 		return Q2_OK;
@@ -94,8 +99,8 @@ enum q2_status q2_key_method(struct q2_key *key, const char *cipher,
 	if (strncmp(iv, "essiv:", 6) == 0)
 		*essiv_hash = q2_key_hash(iv + 6);
 	if (*essiv_hash != NULL)
-		key->essiv = aes_ecb(EVP_MD_get_size(*essiv_hash));
-	return key->essiv ? Q2_OK : unknown(cipher, mode, err);
+		key->essiv = aes_ecb((size_t)EVP_MD_get_size(*essiv_hash));
+	return key->essiv ? Q2_OK : unknown(cipher, mode, len, err);
 }
 
 enum q2_status q2_key_set(struct q2_key *key, const uint8_t *bytes,

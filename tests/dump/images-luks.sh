@@ -24,6 +24,19 @@ locked_write() {
 		"driver=qcow2,file.filename=$f,encrypt.key-secret=key" >/dev/null
 }
 
+# one_locked CIPHER MODE IV HASH: one kind of LUKS image, if this qemu-img has it.
+luks_made=0
+one_locked() {
+	local iv=$3
+	[ "${iv%:*}" = essiv ] && iv=essiv,encrypt.ivgen-hash-alg=${iv#*:}
+	locked "luks-$1-$2-${3/:/-}-$4" 1M \
+		"encrypt.format=luks,encrypt.cipher-alg=$1,encrypt.cipher-mode=$2,encrypt.ivgen-alg=$iv,encrypt.hash-alg=$4,encrypt.iter-time=10" ||
+		return 0
+	locked_write 'write -P 1 0 100k' 'write -P 2 700k 3000' || return 0
+	luks_made=$((luks_made + 1))
+	judge_locked
+}
+
 images_luks() {
 	local spec alg mode iv hash rc
 
@@ -34,6 +47,23 @@ images_luks() {
 		locked "luks-$alg-$mode-${iv%%,*}-$hash" 3M "encrypt.format=luks,encrypt.cipher-alg=$alg,encrypt.cipher-mode=$mode,encrypt.ivgen-alg=$iv,encrypt.hash-alg=$hash,encrypt.iter-time=20"
 		locked_write 'write -P 1 0 100k' 'write -P 2 1M 3000' 'write -z 2M 64k' 'discard 0 64k' 'write -c -P 3 2560k 64k'
 		judge_locked
+	done
+	# The other hashes, modes and IVs; each takes qemu-img a second or more.
+	one_locked aes-128 ecb plain64 md5
+	one_locked aes-192 cbc essiv:sha256 sha224
+	one_locked aes-256 ecb essiv:md5 sha384
+	one_locked aes-128 xts essiv:sha256 ripemd160
+	verdict "$([ "$luks_made" -ge 3 ] && echo 0 || echo 1)" "only $luks_made of these could be made"
+	# Other ciphers: which it is, and that it is that.
+	for alg in serpent-256:serpent twofish-256:twofish cast5-128:cast5; do
+		mode=xts
+		[ "${alg#*:}" = cast5 ] && mode=cbc
+		locked "luks-${alg%:*}" 1M "encrypt.format=luks,encrypt.cipher-alg=${alg%:*},encrypt.cipher-mode=$mode,encrypt.iter-time=10" || continue
+		rc=0
+		printf sesame >secret
+		"$DUMP" --plaintext --secret secret "$f" out.raw 2>err || rc=$?
+		verdict "$([ $rc = 8 ] && grep -q "the cipher ${alg#*:}-$mode-plain64 is not supported" err && [ ! -e out.raw ] && echo 0 || echo 1)" \
+			"${alg%:*}: $rc, $(cat err)"
 	done
 	locked luks-4k 3M encrypt.format=luks,cluster_size=4k,encrypt.iter-time=20
 	locked_write 'write -P 1 0 100k' 'write -P 2 1M 3000' 'write -z 2M 64k'
