@@ -30,9 +30,15 @@ struct names {
 	struct q2_budget *budget;
 };
 
+/* What is done with the bitmaps. */
+enum aim { JUDGE, CARRY, DIGEST };
+
 struct walk {
 	struct q2_dump_run *d;
-	struct q2_newimage *image; /* NULL: only judge */
+	const struct q2_opened *opened; /* the image that has them */
+	enum aim aim;
+	struct q2_newimage *image; /* CARRY */
+	uint64_t digest;	   /* of those that can be carried: DIGEST */
 	struct names names;
 	uint32_t seen;
 	enum q2_status status;
@@ -173,12 +179,42 @@ static enum q2_status refuse(struct q2_err *err, const char *name, int len,
 		       len > 60 ? 60 : len, name, why);
 }
 
+/* Goes on with the digest by all that a bitmap says; parts that are all zeros
+ * change nothing. */
+static enum q2_status add_bits(struct walk *w, struct bits *s, const char *name,
+			       struct q2_err *err)
+{
+	uint64_t total = q2_bitmap_bytes(w->d->length, s->b.gran);
+	uint64_t bits = q2_div_up(w->d->length, UINT64_C(1) << s->b.gran);
+	uint64_t head[4] = {s->b.name_len, s->b.gran,
+			    s->b.flags & Q2_BITMAP_AUTO, total};
+	uint8_t bytes[WINDOW * 8];
+	enum q2_status st = Q2_OK;
+	size_t n;
+
+	w->digest = q2_hash_on(w->digest, head, sizeof(head));
+	w->digest = q2_hash_on(w->digest, name, s->b.name_len);
+	for (uint64_t at = 0; at < total && st == Q2_OK; at += n) {
+		n = (size_t)q2_min(total - at, sizeof(bytes));
+		st = read_bits(s, bytes, n, at, err);
+		/* What lies past the end of the disk means nothing. */
+		if (at + n == total && bits % 8)
+			bytes[n - 1] &= (uint8_t)((1u << bits % 8) - 1);
+		if (st != Q2_OK || q2_zeros(bytes, n))
+			continue;
+		w->digest = q2_hash_on(w->digest, &at, sizeof(at));
+		w->digest = q2_hash_on(w->digest, bytes, n);
+	}
+	return st;
+}
+
 static void take(void *ctx, const struct q2_bitmap *b, const char *name)
 {
 	struct walk *w = ctx;
-	const struct q2_opened *top = &w->d->guest->chain.layers[0]->opened;
 	struct q2_dump_result *r = w->d->result;
-	struct bits s = {.img = &top->img, .scan = &w->d->opts->scan, .b = *b};
+	struct bits s = {.img = &w->opened->img,
+			 .scan = &w->d->opts->scan,
+			 .b = *b};
 	struct q2_newbitmap out = {.name = name,
 				   .name_len = b->name_len,
 				   .gran = b->gran,
@@ -193,9 +229,11 @@ static void take(void *ctx, const struct q2_bitmap *b, const char *name)
 		w->status = judge(w, &s, name, &why, w->err);
 	if (w->status != Q2_OK)
 		return;
-	if (w->image) {
-		if (!why)
+	if (w->aim != JUDGE) {
+		if (!why && w->aim == CARRY)
 			w->status = q2_newimage_bitmap(w->image, &out, w->err);
+		else if (!why)
+			w->status = add_bits(w, &s, name, w->err);
 		return;
 	}
 	if (why && !(w->d->opts->flags & Q2_DUMP_DROP_BITMAPS))
@@ -206,19 +244,17 @@ static void take(void *ctx, const struct q2_bitmap *b, const char *name)
 
 static enum q2_status go(struct walk *w)
 {
-	struct q2_guest *g = w->d->guest;
-	const struct q2_opened *top = &g->chain.layers[0]->opened;
 	enum q2_status st;
 	bool whole;
 
-	w->names.budget = &g->budget;
-	st = q2_bitmapdir_walk(top, take_name, w, &whole, w->err);
+	w->names.budget = &w->d->guest->budget;
+	st = q2_bitmapdir_walk(w->opened, take_name, w, &whole, w->err);
 	if (st == Q2_OK)
 		st = w->status;
 	if (st == Q2_OK && w->names.hashes.n)
 		qsort(w->names.hashes.at, w->names.hashes.n, sizeof(uint64_t),
 		      by_value);
-	if (st == Q2_OK && !whole && !w->image) {
+	if (st == Q2_OK && !whole && w->aim == JUDGE) {
 		if (!(w->d->opts->flags & Q2_DUMP_DROP_BITMAPS))
 			st = q2_fail(w->err, Q2_E_REFUSED, 0, Q2_NO_OFFSET,
 				     "the list of bitmaps is damaged: with "
@@ -226,16 +262,25 @@ static enum q2_status go(struct walk *w)
 				     "found are left out");
 	}
 	if (st == Q2_OK)
-		st = q2_bitmapdir_walk(top, take, w, &whole, w->err);
+		st = q2_bitmapdir_walk(w->opened, take, w, &whole, w->err);
 	if (st == Q2_OK)
 		st = w->status;
-	q2_offsets_free(&w->names.hashes, &g->budget);
+	q2_offsets_free(&w->names.hashes, w->names.budget);
 	return st;
+}
+
+static struct walk walk_of(struct q2_dump_run *d, enum aim aim,
+			   struct q2_err *err)
+{
+	return (struct walk){.d = d,
+			     .opened = &d->guest->chain.layers[0]->opened,
+			     .aim = aim,
+			     .err = err};
 }
 
 enum q2_status q2_bitmaps_judge(struct q2_dump_run *d, struct q2_err *err)
 {
-	struct walk w = {.d = d, .err = err};
+	struct walk w = walk_of(d, JUDGE, err);
 	enum q2_status st;
 
 	d->result->bitmaps = d->result->bitmaps_left = 0;
@@ -250,7 +295,26 @@ enum q2_status q2_bitmaps_judge(struct q2_dump_run *d, struct q2_err *err)
 enum q2_status q2_bitmaps_carry(struct q2_dump_run *d, struct q2_newimage *image,
 				struct q2_err *err)
 {
-	struct walk w = {.d = d, .image = image, .err = err};
+	struct walk w = walk_of(d, CARRY, err);
 
+	w.image = image;
 	return d->result->bitmaps ? go(&w) : Q2_OK;
+}
+
+enum q2_status q2_bitmaps_verify(struct q2_dump_run *d, struct q2_guest *result,
+				 struct q2_err *err)
+{
+	struct walk want = walk_of(d, DIGEST, err);
+	struct walk got = walk_of(d, DIGEST, err);
+	enum q2_status st = go(&want);
+
+	got.opened = &result->chain.layers[0]->opened;
+	if (st == Q2_OK)
+		st = go(&got);
+	if (st == Q2_OK && (want.digest != got.digest ||
+			    got.seen != d->result->bitmaps))
+		st = q2_fail(err, Q2_E_IO, 0, Q2_NO_OFFSET,
+			     "the bitmaps that were written read back "
+			     "differently");
+	return st;
 }

@@ -23,4 +23,9 @@ enum q2_status q2_bitmaps_judge(struct q2_dump_run *d,
 enum q2_status q2_bitmaps_carry(struct q2_dump_run *d, struct q2_newimage *image,
 				struct q2_err *err) Q2_MUST_CHECK;
 
+/* Whether the result has the bitmaps that were carried, and no others. */
+enum q2_status q2_bitmaps_verify(struct q2_dump_run *d,
+				 struct q2_guest *result,
+				 struct q2_err *err) Q2_MUST_CHECK;
+
 #endif

@@ -235,44 +235,6 @@ enum q2_status q2_dump_qcow2(struct q2_dump_run *d, struct q2_err *err)
 	return st;
 }
 
-/* Reads the result from the disk and compares digests. */
-static enum q2_status verify(struct q2_dump_run *d, struct q2_err *err)
-{
-	struct q2_guest_opts how = {.format = d->opts->format == Q2_DUMP_RAW ?
-				    Q2_GUEST_RAW : Q2_GUEST_QCOW2,
-				    .allow_any = true,
-				    .layer = Q2_ANY_LAYER};
-	static const struct q2_sink_ops nothing = {.transient = true};
-	struct q2_read_opts opts = d->opts->scan;
-	struct q2_pass s = {.opts = &opts,
-			    .length = d->length,
-			    .phase = "verify",
-			    .digest = true,
-			    .sink = &nothing};
-	enum q2_status st;
-
-	if (!(d->opts->flags & Q2_DUMP_VERIFY))
-		return Q2_OK;
-	opts.chunk = NULL;
-	opts.salvage = false;
-	q2_target_forget(d->target);
-	/* A device of a server may take one connection only. */
-	st = q2_target_kind(d->target) == Q2_TARGET_DEVICE ?
-		     q2_guest_open_io(q2_target_io(d->target), d->path, &how,
-				      &s.guest[0], err) :
-		     q2_guest_open(q2_target_path(d->target), &how,
-				   &s.guest[0], err);
-	if (st != Q2_OK)
-		return st;
-	st = q2_pass_run(&s, err);
-	if (st == Q2_OK && memcmp(s.result.bytes, d->result->digest.bytes,
-				  sizeof(s.result.bytes)) != 0)
-		st = q2_fail(err, Q2_E_IO, 0, Q2_NO_OFFSET,
-			     "what was written reads back differently");
-	q2_guest_close(s.guest[0]);
-	return st;
-}
-
 /* What a server reads for us must not be what it writes for us. */
 static enum q2_status judge_server(const struct q2_dump_run *d,
 				   struct q2_err *err)
@@ -329,7 +291,7 @@ enum q2_status q2_dump(struct q2_guest *guest, const char *path,
 	if (st == Q2_OK)
 		st = q2_target_sync(d.target, err);
 	if (st == Q2_OK)
-		st = verify(&d, err);
+		st = q2_dump_verify(&d, err);
 	if (st == Q2_OK)
 		st = q2_target_publish(d.target, err);
 	q2_target_close(d.target);

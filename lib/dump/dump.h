@@ -48,6 +48,11 @@ enum q2_status q2_dump_raw(struct q2_dump_run *d,
 enum q2_status q2_dump_qcow2(struct q2_dump_run *d,
 			     struct q2_err *err) Q2_MUST_CHECK;
 
+/* With Q2_DUMP_VERIFY: reads the result again, from the disk, and compares
+ * digests and bitmaps; of a QCOW2 image all tables are checked, too. */
+enum q2_status q2_dump_verify(struct q2_dump_run *d,
+			      struct q2_err *err) Q2_MUST_CHECK;
+
 /* Whether these options make sense, by themselves and with this guest. */
 enum q2_status q2_dump_judge(struct q2_dump_run *d,
 			     struct q2_err *err) Q2_MUST_CHECK;

@@ -11,7 +11,7 @@ serve() {
 }
 
 # The socket is there before anybody listens at it.
-listening() { grep -q " 00010000 .*$work/nbd\$" /proc/net/unix || grep -q ' 00010000 .* nbd$' /proc/net/unix; }
+listening() { grep -q " 00010000 .* $work/nbd\$" /proc/net/unix; }
 
 unserve() {
 	kill "$server" 2>/dev/null
@@ -40,7 +40,7 @@ test_nbd() {
 		if [[ $flat == qemu ]]; then
 			serve qemu-nbd -r -t -f raw -k "$work/nbd" served.qcow2
 		else
-			serve nbdkit -f -r -U nbd file served.qcow2
+			serve nbdkit -f -r -U "$work/nbd" file served.qcow2
 		fi
 		exits 0 "$uri" new.raw
 		check "NBD, $flat: the bytes" cmp want.raw new.raw
@@ -58,14 +58,14 @@ test_nbd() {
 	check 'NBD: a sparse disk' test "$(cut -c 1-32 out)" = "$("$dump" --digest -f raw huge.raw | cut -c 1-32)"
 	unserve
 	# Servers that are asked for whole sectors only.
-	serve nbdkit -f -r -U nbd --filter=blocksize-policy file served.qcow2 \
+	serve nbdkit -f -r -U "$work/nbd" --filter=blocksize-policy file served.qcow2 \
 		blocksize-minimum=512 blocksize-error-policy=error
 	exits 0 "$uri" new.raw
 	check 'NBD, whole sectors: the bytes' cmp want.raw new.raw
 	rm -f new.raw
 	unserve
 	# A server that fails, and one that goes away.
-	serve nbdkit -f -r -U nbd --filter=error file served.qcow2 error-pread=EIO error-pread-rate=100%
+	serve nbdkit -f -r -U "$work/nbd" --filter=error file served.qcow2 error-pread=EIO error-pread-rate=100%
 	refused '' "$uri" new.raw
 	unserve
 	test_nbd_target "$uri"
@@ -100,14 +100,14 @@ test_nbd_target() {
 	for filter in '' --filter=nozero --filter=noextents --filter=error; do
 		fresh_disk
 		# shellcheck disable=SC2086,SC2046
-		serve nbdkit -f -U nbd $filter file disk \
+		serve nbdkit -f -U "$work/nbd" $filter file disk \
 			$([[ $filter == *error ]] && echo error-zero=EIO error-zero-rate=100%)
 		exits 0 --verify top.qcow2 "$uri"
 		unserve
 		written "nbdkit $filter"
 	done
 	fresh_disk
-	serve nbdkit -f -U nbd --filter=blocksize-policy file disk \
+	serve nbdkit -f -U "$work/nbd" --filter=blocksize-policy file disk \
 		blocksize-minimum=4096 blocksize-error-policy=error
 	exits 0 --verify --range=512+1M top.qcow2 "$uri"
 	check 'NBD target, whole blocks: the bytes' cmp -n 1048576 -i 512:0 want.raw disk
@@ -118,12 +118,12 @@ test_nbd_target() {
 	check 'NBD target: a QCOW2 image' qemu-img compare -q -f qcow2 -F qcow2 disk top.qcow2
 	# Zeros by the server's own means: nothing is written where nothing was.
 	qemu-img create -q -f qcow2 none.qcow2 1G
-	serve nbdkit -f -U nbd --filter=stats memory 1G "statsfile=$work/stats"
+	serve nbdkit -f -U "$work/nbd" --filter=stats memory 1G "statsfile=$work/stats"
 	exits 0 none.qcow2 "$uri"
 	unserve
 	check 'NBD target: zeros' grep -q '^zero: ' stats
 	check 'NBD target: no data' test -z "$(grep '^write: ' stats)"
-	serve nbdkit -f -U nbd --filter=stats memory 1G "statsfile=$work/stats"
+	serve nbdkit -f -U "$work/nbd" --filter=stats memory 1G "statsfile=$work/stats"
 	exits 0 --assume-zeroed none.qcow2 "$uri"
 	unserve
 	check 'NBD target, --assume-zeroed: nothing' test -z "$(grep -E '^(write|zero|trim): ' stats)"
@@ -133,24 +133,24 @@ test_nbd_target() {
 
 test_nbd_refused() {
 	local uri=$1
-	serve nbdkit -f -U nbd memory 3M
+	serve nbdkit -f -U "$work/nbd" memory 3M
 	exits 8 top.qcow2 "$uri"
 	check 'NBD target, too small: said' err_has 'too small: 4194304 bytes are needed, it has 3145728'
 	exits 8 --resume top.qcow2 "$uri"
 	check 'NBD target: not continued' err_has 'only a file'
 	unserve
-	serve nbdkit -f -r -U nbd memory 5M
+	serve nbdkit -f -r -U "$work/nbd" memory 5M
 	exits 8 top.qcow2 "$uri"
 	check 'NBD target, read-only: said' err_has 'read-only'
 	unserve
 	for error in ENOSPC EIO; do
-		serve nbdkit -f -U nbd --filter=error memory 5M "error-pwrite=$error" error-pwrite-rate=100%
+		serve nbdkit -f -U "$work/nbd" --filter=error memory 5M "error-pwrite=$error" error-pwrite-rate=100%
 		exits 8 top.qcow2 "$uri"
 		unserve
 	done
 	# What is read is not written, by whatever name of the socket.
 	cp base.qcow2 served2.qcow2
-	serve nbdkit -f -U nbd file served2.qcow2
+	serve nbdkit -f -U "$work/nbd" file served2.qcow2
 	ln -s nbd nbd2
 	exits 8 "$uri" 'nbd+unix:///?socket=nbd2'
 	check 'NBD target: what is read is none' err_has 'files that are read'
@@ -173,12 +173,12 @@ test_nbd_gone() {
 		wait "$server" 2>/dev/null
 		wait "$pid"
 	}
-	serve nbdkit -f -U nbd memory 64M
+	serve nbdkit -f -U "$work/nbd" memory 64M
 	gone long.qcow2 "$uri"
 	check 'NBD target, gone: exit 8' test $? -eq 8
 	check 'NBD target, gone: said' grep -qE "^qcow2-dump: .*(connection|connected)" err
 	for option in '' --salvage --resume; do
-		serve nbdkit -f -r -U nbd file long.qcow2
+		serve nbdkit -f -r -U "$work/nbd" file long.qcow2
 		# shellcheck disable=SC2086
 		gone $option ${option:+--verify} "$uri" new.raw
 		check "NBD source, gone, $option: exit 8" test $? -eq 8
@@ -187,7 +187,7 @@ test_nbd_gone() {
 		[[ $option == --resume ]] || check "NBD source, gone, $option: nothing" absent new.raw.part
 		rm -f new.raw*
 	done
-	serve nbdkit -f -r -U nbd file long.qcow2
+	serve nbdkit -f -r -U "$work/nbd" file long.qcow2
 	gone -O qcow2 "$uri" new.qcow2
 	check 'NBD source, gone, to QCOW2: exit 8' test $? -eq 8
 	check 'NBD source, gone, to QCOW2: no file' absent new.qcow2 new.qcow2.part
@@ -204,7 +204,7 @@ test_nbd_tls() {
 	echo alice:6ba7b8109dad11d180b400c04fd430c8 >keys
 	echo alice:00000000000000000000000000000000 >other
 	chmod 600 keys other
-	serve nbdkit -f -r -U nbd --tls=require "--tls-psk=$work/keys" file served.qcow2
+	serve nbdkit -f -r -U "$work/nbd" --tls=require "--tls-psk=$work/keys" file served.qcow2
 	exits 0 "$uri&tls-psk-file=$work/keys" new.raw
 	check 'NBD with TLS: the bytes' cmp want.raw new.raw
 	check 'NBD with TLS: checked' "$build/bin/qcow2-fsck" -q "$uri&tls-psk-file=$work/keys" >out 2>err
@@ -214,7 +214,7 @@ test_nbd_tls() {
 	refused 'nbd_connect_uri' 'nbd+unix:///?socket=nbd' new.raw
 	unserve
 	fresh_disk
-	serve nbdkit -f -U nbd --tls=require "--tls-psk=$work/keys" file disk
+	serve nbdkit -f -U "$work/nbd" --tls=require "--tls-psk=$work/keys" file disk
 	exits 0 --verify top.qcow2 "$uri&tls-psk-file=$work/keys"
 	unserve
 	written 'with TLS'

@@ -8,7 +8,8 @@
  *              must match
  * FAULT_AT     "NTH:WHAT": the NTH operation that writes, resizes or flushes such
  *              a file; WHAT is EIO or ENOSPC (it fails), INT or TERM (the signal,
- *              and it succeeds), KILL (half of it is written, and then that signal)
+ *              and it succeeds), KILL (half of it is written, and then that signal),
+ *              FLIP (one bit of what is written is another one)
  * FAULT_COUNT  a file in which the number of such operations is written at exit
  * FAULT_FAST   flushes are counted, but nothing is waited for
  */
@@ -66,6 +67,21 @@ static int fails(const char *what)
 	return *what == 'E';
 }
 
+static ssize_t wrong_write(ssize_t (*real)(int, const void *, size_t, off_t),
+			   int fd, const void *buf, size_t n, off_t off)
+{
+	unsigned char *copy = malloc(n);
+	ssize_t done;
+
+	if (copy == NULL)
+		abort();
+	memcpy(copy, buf, n);
+	copy[n / 2] ^= 4;
+	done = real(fd, copy, n, off);
+	free(copy);
+	return done;
+}
+
 static ssize_t faulty_pwrite(const char *symbol, int fd, const void *buf,
 			     size_t n, off_t off)
 {
@@ -76,6 +92,8 @@ static ssize_t faulty_pwrite(const char *symbol, int fd, const void *buf,
 	/* Torn where a disk tears: between sectors. */
 	if (strcmp(what, "KILL") == 0 && n > 512)
 		(void)!real(fd, buf, 512 - (size_t)(off & 511), off);
+	if (strcmp(what, "FLIP") == 0 && n > 0)
+		return wrong_write(real, fd, buf, n, off);
 	return fails(what) ? -1 : real(fd, buf, n, off);
 }
 
