@@ -142,7 +142,8 @@ enum q2_status q2_write_commit(struct q2_writer *w,
 /* Grows the disk to `size` bytes (Q2_E_ARG if that is less than it has).  What is
  * new reads as zeros, whatever lies below.  Commits before and after: the size and
  * all that depends on it changes with one sector.  Refused with Q2_E_UNSUPPORTED
- * if bitmaps would have to grow, or if a snapshot does not know its own size.  With
+ * if the table of a bitmap would have to grow that is not marked as in use, or if a
+ * snapshot does not know its own size.  With
  * `try_only` nothing is written at all. */
 enum q2_status q2_write_resize(struct q2_writer *w, uint64_t size,
 			       bool try_only, struct q2_err *err) Q2_MUST_CHECK;

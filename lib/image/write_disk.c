@@ -44,7 +44,6 @@ static enum q2_status may_grow(struct q2_writer *w, uint64_t size,
 	const struct q2_geom *g = &w->img.geom;
 	uint64_t needed = q2_l1_needed(size, g->cluster_bits,
 				       1u << g->entry_bits);
-	bool any;
 	enum q2_status st;
 
 	if (size < g->disk_size || size % 512)
@@ -53,10 +52,7 @@ static enum q2_status may_grow(struct q2_writer *w, uint64_t size,
 	if (needed > Q2_L1_MAX)
 		return q2_fail(err, Q2_E_RANGE, 0, Q2_NO_OFFSET,
 			       "the disk would be too large for its clusters");
-	st = q2_w_bitmaps_any(w, &any, err);
-	if (st == Q2_OK && any)
-		st = q2_fail(err, Q2_E_UNSUPPORTED, 0, Q2_NO_OFFSET,
-			     "the disk cannot grow, as it has bitmaps");
+	st = q2_w_bitmaps_reach(w, size, err);
 	return st == Q2_OK ? judge_snapshots(w, err) : st;
 }
 

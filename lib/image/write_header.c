@@ -106,13 +106,40 @@ static enum q2_status enabled(struct q2_writer *w, struct directory *d,
 	return st;
 }
 
-enum q2_status q2_w_bitmaps_any(struct q2_writer *w, bool *any,
-				struct q2_err *err)
+/* One that is not to be trusted may have any length. */
+static bool counts(const struct q2_writer *w, const struct q2_bitmap *b)
+{
+	bool marks = (w->flags & Q2_WRITER_STALE_BITMAPS) &&
+		     !(w->flags & Q2_WRITER_SAME_VIEW);
+
+	return !(b->flags & Q2_BITMAP_IN_USE) &&
+	       !(marks && (b->flags & Q2_BITMAP_AUTO));
+}
+
+enum q2_status q2_w_bitmaps_reach(struct q2_writer *w, uint64_t size,
+				  struct q2_err *err)
 {
 	struct directory d;
-	enum q2_status st = find_directory(w, &d, err);
+	enum q2_status st = read_directory(w, &d, err);
+	struct q2_bitmap b;
 
-	*any = d.size != 0;
+	for (uint64_t at = 0; at < d.size && st == Q2_OK; at += b.len) {
+		uint64_t bytes;
+
+		q2_bitmap_parse(d.bytes + at, (size_t)(d.size - at), &b);
+		bytes = b.gran > Q2_BITMAP_GRAN_MAX ? 0 :
+						      q2_bitmap_bytes(size, b.gran);
+		if (counts(w, &b) &&
+		    (bytes == 0 || bytes > Q2_BITMAP_BYTES_MAX ||
+		     q2_div_up(bytes, w->img.geom.cluster_size) != b.table_size))
+			st = q2_fail(err, Q2_E_UNSUPPORTED, 0, d.offset + at,
+				     "the disk cannot grow, as its bitmap "
+				     "'%.*s' would need a larger table",
+				     (int)q2_min(b.name_len, d.size - q2_min(
+						 d.size, at + b.name_at)),
+				     d.bytes + at + b.name_at);
+	}
+	free_directory(w, &d);
 	return st;
 }
 

@@ -246,8 +246,10 @@ enum q2_status q2_w_mark(struct q2_writer *w,
 /* Fails if there are enabled bitmaps and no flag that allows them. */
 enum q2_status q2_w_bitmaps_judge(struct q2_writer *w,
 				  struct q2_err *err) Q2_MUST_CHECK;
-/* Whether there is a bitmap whose contents count. */
-enum q2_status q2_w_bitmaps_any(struct q2_writer *w, bool *any,
-				struct q2_err *err) Q2_MUST_CHECK;
+/* Fails if a bitmap whose contents count has not just as many entries as a disk of
+ * `size` bytes wants.  What the bits past the old end say is of no disk yet; a writer
+ * leaves them zero. */
+enum q2_status q2_w_bitmaps_reach(struct q2_writer *w, uint64_t size,
+				  struct q2_err *err) Q2_MUST_CHECK;
 
 #endif

@@ -77,7 +77,44 @@ test_bitmaps() {
 	check 'bitmaps, from 2 MiB: qemu-img check' qemu-img check -q new.qcow2
 	rm -f new.qcow2 dirty.* got
 	test_bitmaps_refused
+	test_wrong_writes
 	rm -f marked.qcow2
+}
+
+# One bit of one write is wrong: --verify finds out, or it was of no account.
+test_wrong_writes() {
+	local i n name
+	local -x LD_PRELOAD=$build/tests/faultwrite.so FAULT_NAME='new.qcow2*' FAULT_FAST=1
+	make_bitmaps cluster_size=4k
+	for name in fine off empty; do
+		dirty marked.qcow2 "$name" >"dirty.$name"
+	done
+	FAULT_COUNT=$work/count "$dump" -O qcow2 --bitmaps --verify marked.qcow2 new.qcow2 >out 2>err
+	n=$(<count)
+	rm -f new.qcow2
+	check 'wrong writes: there are some' test "$n" -ge 10
+	for ((i = 1; i <= n; i++)); do
+		FAULT_AT=$i:FLIP "$dump" -O qcow2 --bitmaps --verify marked.qcow2 new.qcow2 >out 2>err
+		if [[ $? -ne 0 ]]; then
+			check "wrong write $i: no file" absent new.qcow2 new.qcow2.part
+			continue
+		fi
+		check "wrong write $i: qcow2-fsck" "$build/bin/qcow2-fsck" -q new.qcow2
+		check "wrong write $i: the disk" qemu-img compare -q marked.qcow2 new.qcow2
+		for name in fine off empty; do
+			dirty new.qcow2 "$name" >got
+			check "wrong write $i: bitmap $name" cmp "dirty.$name" got
+		done
+		rm -f new.qcow2
+	done
+	# Of bitmaps alone, where the digest of the disk says nothing.
+	printf 'cluster 4096\nsize 1M\nbitmap good set=64K:512\n' >recipe
+	"$build/tests/q2mk" recipe good.qcow2
+	FAULT_AT=1:FLIP "$dump" -O qcow2 --bitmaps --verify good.qcow2 new.qcow2 >out 2>err
+	check 'a wrong bitmap: exit 8' test $? -eq 8
+	check 'a wrong bitmap: said' err_has 'the bitmaps that were written read back differently'
+	check 'a wrong bitmap: no file' absent new.qcow2 new.qcow2.part
+	rm -f good.qcow2 count dirty.* got recipe
 }
 
 test_bitmaps_refused() {
@@ -197,12 +234,19 @@ test_bitmaps_in_place() {
 	exits 0 --commit high.qcow2
 	dirty low.qcow2 off >got
 	check 'commit, disabled: as it was' cmp dirty.off got
-	# The disk grows, and a bitmap would have to.
+	# The disk grows: the table of the bitmap is large enough, or is not.
 	qemu-img resize -q high.qcow2 8M
 	qemu-io -c 'write -P 5 6M 1M' high.qcow2 >/dev/null
+	exits 0 --commit high.qcow2
+	dirty low.qcow2 off | grep dirty >got
+	check 'commit that grows: the bitmap' cmp got <(grep dirty dirty.off)
+	check 'commit that grows: qemu-img check' qemu-img check -q low.qcow2
+	check 'commit that grows: the disk' qemu-io -r -c 'read -P 5 6M 1M' -c 'read -P 0 7M 1M' low.qcow2 >out
+	qemu-img resize -q high.qcow2 80G
+	qemu-io -c 'write -P 5 70G 1M' high.qcow2 >/dev/null
 	sha256sum low.qcow2 high.qcow2 >before
 	exits 8 --commit high.qcow2
-	check 'commit that grows: said' err_has 'bitmap'
-	check 'commit that grows: nothing is changed' sha256sum --quiet -c before
+	check 'commit that grows more: said' err_has "bitmap 'off' would need a larger table"
+	check 'commit that grows more: nothing is changed' sha256sum --quiet -c before
 	rm -f low.qcow2 high.qcow2 marked.qcow2 before got dirty.off
 }

@@ -79,8 +79,8 @@ refusals() {
 	refused huge 'too large' range.q2 resize:1024G
 	printf 'version 2\nwrite 0 4K\nsnapshot a extra=0\n' | make_image snap2.q2
 	refused snapshot-size 'how large its disk is' snap2.q2 resize:128K
-	printf 'write 0 4K\nbitmap off set=0:64K\n' | make_image map.q2
-	refused bitmap-size 'has bitmaps' map.q2 resize:128K
+	printf 'write 0 4K\nbitmap off gran=9 set=0:64K\n' | make_image map.q2
+	refused bitmap-size "bitmap 'off' would need a larger table" map.q2 resize:4M
 	printf '\0%.0s' {1..1000} >raw.q2
 	refused raw 'not a QCOW2' raw.q2 write:0:1:1
 }
