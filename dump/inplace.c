@@ -46,7 +46,7 @@ const char *dump_inplace_wrong(const struct options *o)
 	if (verb && (o->snapshot || o->layer != UINT64_MAX || o->range ||
 		     o->data_file || o->secrets.n || o->plaintext ||
 		     o->salvage || o->map || o->format || o->other_format ||
-		     o->threads || o->rate || o->no_sync))
+		     o->threads || o->no_sync))
 		return "options for reading do not go with --absorb or "
 		       "--commit";
 	return NULL;
@@ -89,6 +89,7 @@ int dump_inplace(struct dump *dump, const char *image)
 		.backing_format = o->backing_format < 0 ? NULL :
 				  o->backing_format == Q2_GUEST_RAW ? "raw" :
 								      "qcow2",
+		.rate = o->rate,
 		.progress = on_progress,
 		.ctx = dump,
 	};

@@ -765,12 +765,13 @@ struct q2_inplace_opts {
 	const char *backing_format;
 	uint64_t max_memory;	  /* bytes for what the images drive; 0: none */
 	uint64_t available;	  /* bytes that may be added; 0: ask the system */
+	uint64_t rate; /* bytes of data a second at the most; 0: no limit */
 	bool (*progress)(void *ctx, const struct q2_progress *p); /* as in check */
 	void *ctx;
 };
 
 struct q2_inplace_result {
-	uint64_t needed;    /* bytes by which the changed file grows at the most */
+	uint64_t needed;    /* bytes of space that the changed file takes at the most */
 	uint64_t available; /* bytes that there is room for */
 	uint64_t data;	    /* bytes written */
 	uint64_t zeros;	    /* bytes made to read as zeros */

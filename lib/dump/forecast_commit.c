@@ -7,6 +7,7 @@
  * each figure is what the real one will come to.  Should memory not suffice, there
  * is a bound, which is reckoned from the maps alone.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,13 +178,30 @@ static uint64_t grown_blocks(uint64_t before, uint64_t after)
 				     before / BLOCK * BLOCK;
 }
 
+uint64_t q2_inplace_growth(const struct q2_writer *w, uint64_t end,
+			   uint64_t before, uint64_t after)
+{
+	unsigned bits = q2_writer_geom(w)->cluster_bits;
+	struct q2_writer_counts n;
+	uint64_t tables = 0;
+
+	q2_writer_counts(w, &n);
+	n.end <<= bits;
+	if (end != UINT64_MAX)
+		return n.end - q2_min(n.end, end);
+	for (unsigned i = 0; i < Q2_PLACED_COUNT; i++)
+		if (i != Q2_PLACED_DATA)
+			tables += n.inside[i] * q2_max(BLOCK, UINT64_C(1)
+								      << bits);
+	return grown_blocks(before, after) + n.holes + tables;
+}
+
 static void take_counts(struct q2_inplace *ip, const struct q2_writer *w,
 			uint64_t length)
 {
 	unsigned bits = q2_writer_geom(w)->cluster_bits;
 	struct q2_commit_cost *c = ip->cost;
 	struct q2_writer_counts n;
-	uint64_t tables = 0;
 
 	q2_writer_counts(w, &n);
 	c->overwritten = n.overwritten << bits;
@@ -192,33 +210,41 @@ static void take_counts(struct q2_inplace *ip, const struct q2_writer *w,
 	for (unsigned i = 0; i < Q2_PLACED_COUNT; i++) {
 		c->inside[i] = n.inside[i] << bits;
 		c->behind[i] = n.behind[i] << bits;
-		if (i != Q2_PLACED_DATA)
-			tables += n.inside[i] * q2_max(BLOCK, UINT64_C(1)
-								      << bits);
 	}
 	c->disk_after = q2_writer_geom(w)->disk_size;
 	c->length_after = c->device ? c->length_before : length;
-	if (c->device)
-		c->needed = c->end_after - q2_min(c->end_after, c->end_before);
-	else
-		c->needed = grown_blocks(c->length_before, length) + n.holes +
-			    tables;
+	c->needed = q2_inplace_growth(w, c->device ? c->end_before : UINT64_MAX,
+				      c->length_before, length);
 	c->exact = true;
 }
 
+enum q2_status q2_inplace_overlay(struct q2_inplace *ip, struct q2_io *base,
+				  uint64_t end, bool ample, struct q2_io **out,
+				  struct q2_err *err)
+{
+	enum q2_status st;
+
+	ip->tight.limit = Q2_INPLACE_TIGHT;
+	st = q2_io_overlay(base, ample ? &ip->budget : &ip->tight, out, err);
+	/* A device that is too small is to be told, not to fail. */
+	if (st == Q2_OK && (*out)->is_device) {
+		(*out)->is_device = false;
+		st = q2_resize(*out, end, err);
+	}
+	return st;
+}
+
 /* Commits to an overlay over the base. */
-static enum q2_status rehearse(struct q2_inplace *ip, struct q2_err *err)
+static enum q2_status rehearse(struct q2_inplace *ip, bool ample,
+			       struct q2_err *err)
 {
 	struct q2_writer *real = ip->target, *w = NULL;
 	struct q2_inplace_result sums = *ip->result;
 	struct q2_io *io = NULL;
-	enum q2_status st = q2_io_overlay(ip->base_io, &ip->budget, &io, err);
+	enum q2_status st = q2_inplace_overlay(ip, ip->base_io,
+					       ip->cost->end_before, ample,
+					       &io, err);
 
-	/* A device that is too small is to be told, not to fail. */
-	if (st == Q2_OK && io->is_device) {
-		io->is_device = false;
-		st = q2_resize(io, ip->cost->end_before, err);
-	}
 	if (st == Q2_OK)
 		st = q2_inplace_open_base(ip, io, Q2_WRITER_REHEARSAL |
 						  Q2_WRITER_STALE_BITMAPS,
@@ -265,35 +291,52 @@ static void begin(struct q2_inplace *ip)
 	c->available = UINT64_MAX;
 }
 
+/* Says what is needed, and refuses if there is no room for it. */
+static enum q2_status find_room(struct q2_inplace *ip, struct q2_err *err)
+{
+	struct q2_commit_cost *c = ip->cost;
+	uint64_t *needed = &ip->result->needed;
+
+	*needed = c->exact ? c->needed : c->bound;
+	/* What is written in place may fill holes. */
+	if (!c->exact && ip->base_io->stored < ip->base_io->size)
+		*needed += c->data;
+	if (*needed == 0 && !ip->look_only)
+		return Q2_OK;
+	return q2_inplace_room(ip, ip->base_io, base_of(ip)->path,
+			       c->end_before, *needed, c->exact, err);
+}
+
 enum q2_status q2_commit_foresee(struct q2_inplace *ip, struct q2_err *err)
 {
 	struct q2_commit_cost *c = ip->cost;
+	bool ample = ip->look_only;
 	struct q2_err why = {0};
 	enum q2_status st = q2_commit_may_grow(ip, err);
 
 	begin(ip);
 	if (st == Q2_OK)
 		st = find_bound(ip, err);
-	if (st == Q2_OK && c->raw)
-		foresee_raw(ip);
-	if (st == Q2_OK && !c->raw) {
-		st = rehearse(ip, &why);
-		if (st == Q2_E_BUDGET)
-			st = Q2_OK;
-		else if (st != Q2_OK)
-			st = q2_fail(err, st, why.sys_errno, why.offset, "%s",
-				     why.text);
-	}
 	if (st != Q2_OK)
 		return st;
-	ip->result->needed = c->exact ? c->needed : c->bound;
-	/* What is written in place may fill holes. */
-	if (!c->exact && ip->base_io->stored < ip->base_io->size)
-		ip->result->needed += c->data;
-	if (ip->result->needed || ip->look_only)
-		st = q2_inplace_room(ip, ip->base_io, base_of(ip)->path,
-				     c->end_before, ip->result->needed, err);
-	return st;
+	if (c->raw) {
+		foresee_raw(ip);
+		return find_room(ip, err);
+	}
+	for (;; ample = true) {
+		st = rehearse(ip, ample, &why);
+		if (st == Q2_OK || st == Q2_E_BUDGET) {
+			why = (struct q2_err){0};
+			st = find_room(ip, &why);
+		}
+		/* Where the bound is too much, memory is worth it. */
+		if (st == Q2_OK || ample || c->exact ||
+		    why.sys_errno != ENOSPC)
+			break;
+		why = (struct q2_err){0};
+	}
+	return st == Q2_OK ? st : q2_fail(err, st, why.sys_errno, why.offset,
+					  "%s", why.text);
 }
 
 /* ------------------------------------------------------- without any change */

@@ -18,9 +18,12 @@ enum q2_status q2_inplace_tick(struct q2_inplace *ip, const char *phase,
 {
 	struct q2_progress p = {phase, done, total};
 
-	if (ip->opts->progress && ip->opts->progress(ip->opts->ctx, &p))
-		return q2_fail(err, Q2_E_INTERRUPTED, 0, Q2_NO_OFFSET,
-			       "interrupted");
+	do {
+		if (ip->opts->progress &&
+		    ip->opts->progress(ip->opts->ctx, &p))
+			return q2_fail(err, Q2_E_INTERRUPTED, 0, Q2_NO_OFFSET,
+				       "interrupted");
+	} while (q2_pace_wait(&ip->pace, ip->result->data));
 	return Q2_OK;
 }
 
@@ -259,6 +262,7 @@ static enum q2_status work(struct q2_inplace *ip, struct q2_err *err)
 	if (ip->result->nothing_to_do ||
 	    (ip->opts->flags & Q2_INPLACE_DRY_RUN))
 		return Q2_OK;
+	q2_pace_start(&ip->pace, ip->opts->rate);
 	st = commit ? q2_commit(ip, err) : q2_absorb(ip, err);
 	if (st == Q2_OK)
 		st = q2_inplace_check(ip, ip->top_io,

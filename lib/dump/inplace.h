@@ -12,6 +12,7 @@
 #ifndef Q2_DUMP_INPLACE_H
 #define Q2_DUMP_INPLACE_H
 
+#include "dump/pace.h"
 #include "image/chain.h"
 #include "image/inflate.h"
 #include "image/write.h"
@@ -58,6 +59,7 @@ struct q2_inplace {
 	const struct q2_inplace_files *files;
 	struct q2_inplace_result *result;
 	struct q2_budget budget;
+	struct q2_budget tight; /* of a rehearsal that may fail for lack of it */
 	struct q2_chain chain;
 	unsigned base;	       /* layer that stays below; chain.n: none */
 	struct q2_view upper;  /* what is moved: [1, base), or [0, base) */
@@ -73,12 +75,21 @@ struct q2_inplace {
 	uint64_t counted;
 	uint64_t slots;	  /* and L2 tables */
 	bool look_only;	  /* a forecast without locks: top_io, base_io unused */
-	bool rehearsing;  /* `target` writes to an overlay, and no data */
+	bool rehearsing;  /* writing to an overlay, and no data are read */
+	const char *phase; /* of a commit, for its progress */
+	struct q2_pace pace;
 	struct q2_commit_cost *cost;
 	uint8_t *buf;
 };
 
 #define Q2_INPLACE_BUF (UINT64_C(1) << 20)
+#define Q2_INPLACE_TIGHT (UINT64_C(24) << 20)
+
+/* An overlay for a rehearsal on an image whose last cluster in use ends at `end`.
+ * Unless `ample`, tables of more than Q2_INPLACE_TIGHT bytes are Q2_E_BUDGET. */
+enum q2_status q2_inplace_overlay(struct q2_inplace *ip, struct q2_io *base,
+				  uint64_t end, bool ample, struct q2_io **out,
+				  struct q2_err *err) Q2_MUST_CHECK;
 
 /* Opens the writer for a QCOW2 base in `io`. */
 enum q2_status q2_inplace_open_base(struct q2_inplace *ip, struct q2_io *io,
@@ -107,16 +118,35 @@ enum q2_status q2_inplace_name(struct q2_inplace *ip, char **name,
 			       uint64_t *size, const char **format,
 			       struct q2_err *err) Q2_MUST_CHECK;
 
-/* Refuses if `needed` bytes more do not fit where the file at `path` lies. */
+/* Refuses if `needed` bytes more do not fit where the file at `path` lies; `exact`
+ * is for the text. */
 enum q2_status q2_inplace_room(struct q2_inplace *ip, struct q2_io *io,
 			       const char *path, uint64_t end, uint64_t needed,
-			       struct q2_err *err) Q2_MUST_CHECK;
+			       bool exact, struct q2_err *err) Q2_MUST_CHECK;
+/* After a rehearsal on a file of `before` bytes, which then has `after`: bytes of
+ * space that it takes.  Of a device, whose clusters in use ended at `end`, bytes
+ * behind that; files have UINT64_MAX. */
+uint64_t q2_inplace_growth(const struct q2_writer *w, uint64_t end,
+			   uint64_t before, uint64_t after);
 
 /* The two jobs: what will be needed, and the work. */
 enum q2_status q2_absorb_forecast(struct q2_inplace *ip,
 				  struct q2_err *err) Q2_MUST_CHECK;
 enum q2_status q2_absorb(struct q2_inplace *ip,
 			 struct q2_err *err) Q2_MUST_CHECK;
+/* A part of the disk that the top image lacks, and that is alike. */
+struct q2_lack {
+	uint64_t at;
+	uint64_t len;
+	enum q2_shows shows;
+};
+/* The next part at or after `at` with something to be done; len = 0 at the end. */
+enum q2_status q2_absorb_next(struct q2_inplace *ip, uint64_t at,
+			      struct q2_lack *out,
+			      struct q2_err *err) Q2_MUST_CHECK;
+/* Copies all that ip->top lacks into it. */
+enum q2_status q2_absorb_copy(struct q2_inplace *ip, const char *phase,
+			      struct q2_err *err) Q2_MUST_CHECK;
 /* Fills in *ip->cost, and says by result->needed what has to be there. */
 enum q2_status q2_commit_foresee(struct q2_inplace *ip,
 				 struct q2_err *err) Q2_MUST_CHECK;
@@ -139,7 +169,7 @@ uint64_t q2_base_size(const struct q2_inplace *ip);
 enum q2_status q2_commit(struct q2_inplace *ip,
 			 struct q2_err *err) Q2_MUST_CHECK;
 
-/* Tells the caller's progress function. */
+/* Tells the caller's progress function, as often as keeping to the rate takes. */
 enum q2_status q2_inplace_tick(struct q2_inplace *ip, const char *phase,
 			       uint64_t done, uint64_t total,
 			       struct q2_err *err) Q2_MUST_CHECK;

@@ -12,13 +12,6 @@
 #include "base/err.h"
 #include "dump/inplace.h"
 
-/* A part of the disk that the top image lacks, and that is alike. */
-struct lack {
-	uint64_t at;
-	uint64_t len;
-	enum q2_shows shows;
-};
-
 static uint64_t unit_of(const struct q2_inplace *ip)
 {
 	const struct q2_geom *g = q2_writer_geom(ip->top);
@@ -80,15 +73,14 @@ static enum q2_status skip(struct q2_inplace *ip, uint64_t at, uint64_t end,
 	return st;
 }
 
-/* The next part at or after `at` with something to be done; len = 0 at the end. */
-static enum q2_status next_lack(struct q2_inplace *ip, uint64_t at,
-				struct lack *out, struct q2_err *err)
+enum q2_status q2_absorb_next(struct q2_inplace *ip, uint64_t at,
+			      struct q2_lack *out, struct q2_err *err)
 {
 	uint64_t size = q2_writer_geom(ip->top)->disk_size;
 	uint64_t unit = unit_of(ip);
 	uint64_t end = at;
 
-	*out = (struct lack){.at = at};
+	*out = (struct q2_lack){.at = at};
 	while (at < size) {
 		enum q2_shows shows;
 		uint64_t n;
@@ -125,7 +117,7 @@ static enum q2_status next_lack(struct q2_inplace *ip, uint64_t at,
 			return Q2_OK;
 		if (shows != Q2_SHOWS_BELOW) {
 			if (out->len == 0)
-				*out = (struct lack){at, 0, shows};
+				*out = (struct q2_lack){at, 0, shows};
 			out->len += n;
 		}
 		at += n;
@@ -143,12 +135,13 @@ static enum q2_status put_data(struct q2_inplace *ip, uint64_t at,
 			       uint64_t len, struct q2_err *err)
 {
 	uint64_t unit = unit_of(ip);
-	enum q2_status st = q2_view_read(&ip->under, ip->buf, (size_t)len, at,
-					 err);
+	enum q2_status st = Q2_OK;
 
+	if (!ip->rehearsing)
+		st = q2_view_read(&ip->under, ip->buf, (size_t)len, at, err);
 	for (uint64_t done = 0, n; done < len && st == Q2_OK; done += n) {
 		n = q2_min(unit - (at + done) % unit, len - done);
-		if (!all_zeros(ip->buf + done, n)) {
+		if (ip->rehearsing || !all_zeros(ip->buf + done, n)) {
 			ip->result->data += n;
 			st = q2_write(ip->top, ip->buf + done, (size_t)n,
 				      at + done, err);
@@ -161,7 +154,7 @@ static enum q2_status put_data(struct q2_inplace *ip, uint64_t at,
 	return st;
 }
 
-static enum q2_status fill(struct q2_inplace *ip, const struct lack *l,
+static enum q2_status fill(struct q2_inplace *ip, const struct q2_lack *l,
 			   struct q2_err *err)
 {
 	enum q2_status st = Q2_OK;
@@ -179,65 +172,32 @@ static enum q2_status fill(struct q2_inplace *ip, const struct lack *l,
 	return st;
 }
 
-enum q2_status q2_absorb_forecast(struct q2_inplace *ip, struct q2_err *err)
+enum q2_status q2_absorb_copy(struct q2_inplace *ip, const char *phase,
+			      struct q2_err *err)
 {
-	const struct q2_geom *g = q2_writer_geom(ip->top);
-	uint64_t size = g->disk_size;
-	uint64_t table = g->cluster_size << g->l2_bits;
-	uint64_t clusters = 0, last = UINT64_MAX, tables = 0;
-	struct lack l = {0};
+	uint64_t size = q2_writer_geom(ip->top)->disk_size;
+	struct q2_lack l = {0};
+	enum q2_status st;
 
-	for (;;) {
-		enum q2_status st = next_lack(ip, q2_end((struct q2_range){
-						      l.at, l.len}), &l, err);
-
-		if (st != Q2_OK)
-			return st;
-		if (l.len == 0)
-			break;
-		/* Version 2 can only write zeros. */
-		if (l.shows == Q2_SHOWS_DATA || g->version == 2)
-			clusters += (q2_end((struct q2_range){l.at, l.len}) -
-				     1) / g->cluster_size -
-				    l.at / g->cluster_size + 1;
-		for (uint64_t i = l.at / table;
-		     i <= (l.at + l.len - 1) / table; i++)
-			if (i != last) {
-				tables++;
-				last = i;
-			}
-		st = q2_inplace_tick(ip, "looking", l.at, size, err);
-		if (st != Q2_OK)
-			return st;
-	}
-	if (clusters + tables == 0)
-		return Q2_OK;
-	clusters += tables;
-	clusters += (clusters >> g->block_bits) + 3;
-	ip->result->needed = clusters << g->cluster_bits;
-	return q2_inplace_room(ip, ip->top_io, ip->chain.layers[0]->path,
-			       ip->top_end, ip->result->needed, err);
+	do {
+		st = q2_absorb_next(ip, l.at + l.len, &l, err);
+		if (st == Q2_OK && l.len)
+			st = fill(ip, &l, err);
+		if (st == Q2_OK)
+			st = q2_inplace_tick(ip, phase, l.at, size, err);
+	} while (st == Q2_OK && l.len);
+	return st == Q2_OK ? q2_write_commit(ip->top, err) : st;
 }
 
 enum q2_status q2_absorb(struct q2_inplace *ip, struct q2_err *err)
 {
-	uint64_t size = q2_writer_geom(ip->top)->disk_size;
 	const char *format;
-	struct lack l = {0};
 	uint64_t name_size;
 	enum q2_status st;
 	char *name;
 
-	do {
-		st = next_lack(ip, l.at + l.len, &l, err);
-		if (st == Q2_OK && l.len)
-			st = fill(ip, &l, err);
-		if (st == Q2_OK)
-			st = q2_inplace_tick(ip, "absorbing", l.at, size, err);
-	} while (st == Q2_OK && l.len);
 	/* What was copied must be there before the name goes. */
-	if (st == Q2_OK)
-		st = q2_write_commit(ip->top, err);
+	st = q2_absorb_copy(ip, "absorbing", err);
 	if (st == Q2_OK)
 		st = q2_inplace_name(ip, &name, &name_size, &format, err);
 	if (st != Q2_OK)

@@ -59,14 +59,17 @@ static enum q2_status put_data(struct q2_inplace *ip, uint64_t at,
 {
 	enum q2_status st = Q2_OK;
 
-	ip->result->data += len;
 	for (uint64_t done = 0, n; done < len && st == Q2_OK; done += n) {
 		n = q2_min(len - done, Q2_INPLACE_BUF);
+		ip->result->data += n;
 		if (!ip->rehearsing)
 			st = q2_view_read(&ip->upper, ip->buf, (size_t)n,
 					  at + done, err);
 		if (st == Q2_OK)
 			st = put(ip, ip->buf, (size_t)n, at + done, err);
+		if (st == Q2_OK)
+			st = q2_inplace_tick(ip, ip->phase, at + done,
+					     q2_commit_size(ip), err);
 	}
 	return st;
 }
@@ -115,6 +118,7 @@ enum q2_status q2_commit_parts(struct q2_inplace *ip, const char *phase,
 	uint64_t size = q2_commit_size(ip);
 	enum q2_status st = Q2_OK;
 
+	ip->phase = phase;
 	for (uint64_t at = 0, len; at < size && st == Q2_OK; at += len) {
 		enum q2_shows shows = Q2_SHOWS_BELOW;
 

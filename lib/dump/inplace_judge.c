@@ -235,7 +235,7 @@ enum q2_status q2_inplace_snapshots(struct q2_inplace *ip, struct q2_err *err)
 
 enum q2_status q2_inplace_room(struct q2_inplace *ip, struct q2_io *io,
 			       const char *path, uint64_t end, uint64_t needed,
-			       struct q2_err *err)
+			       bool exact, struct q2_err *err)
 {
 	uint64_t *available = &ip->result->available;
 	struct statvfs fs;
@@ -250,7 +250,8 @@ enum q2_status q2_inplace_room(struct q2_inplace *ip, struct q2_io *io,
 	if (needed <= *available || ip->look_only)
 		return Q2_OK;
 	return q2_fail(err, Q2_E_IO, ENOSPC, Q2_NO_OFFSET,
-		       "'%.80s' may need %llu bytes more, and there is room for "
-		       "%llu", path, (unsigned long long)needed,
+		       "'%.80s' %s %llu bytes more, and there is room for "
+		       "%llu", path, exact ? "needs" : "may need",
+		       (unsigned long long)needed,
 		       (unsigned long long)*available);
 }

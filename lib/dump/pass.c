@@ -6,25 +6,13 @@
 #include "dump/pass.h"
 
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "dump/fill.h"
 
-#define NS UINT64_C(1000000000)
-#define NAP_MAX (NS / 10) /* so that signals are seen soon */
 /* Memory for jobs and readers, besides what the maps take. */
 #define ROOM ((size_t)40 << 20)
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	if (clock_gettime(CLOCK_MONOTONIC, &ts) != 0)
-		return 0;
-	return (uint64_t)ts.tv_sec * NS + (uint64_t)ts.tv_nsec;
-}
 
 static size_t sides(const struct q2_pass *s)
 {
@@ -150,28 +138,6 @@ static void clean_up(struct q2_pass *s)
 	q2_digest_free(&s->disk);
 }
 
-/* What was read must be there for a while before more may be. */
-static void keep_to_rate(const struct q2_pass *s)
-{
-	double due = s->opts->rate ? (double)s->data / (double)s->opts->rate :
-				     0;
-	uint64_t wanted = (uint64_t)(due * (double)NS);
-	uint64_t gone = now_ns() - s->begun;
-	struct timespec nap = {0};
-
-	if (wanted <= gone)
-		return;
-	wanted = q2_min(wanted - gone, NAP_MAX);
-	nap.tv_nsec = (long)wanted;
-	(void)nanosleep(&nap, NULL);
-}
-
-static bool behind(const struct q2_pass *s)
-{
-	return s->opts->rate && (double)s->data / (double)s->opts->rate >
-	       (double)(now_ns() - s->begun) / (double)NS;
-}
-
 static enum q2_status tell(struct q2_pass *s, struct q2_err *err)
 {
 	struct q2_progress p = {s->phase, s->done, s->length};
@@ -196,10 +162,9 @@ static enum q2_status retire(struct q2_pass *s, struct q2_job *job,
 	if (s->sink->retire)
 		st = s->sink->retire(s->ctx, job, err);
 	s->done = job->at + job->len;
-	while (st == Q2_OK && behind(s)) {
-		keep_to_rate(s);
+	/* What was read must be there for a while before more may be. */
+	while (st == Q2_OK && q2_pace_wait(&s->pace, s->data))
 		st = tell(s, err);
-	}
 	return st == Q2_OK ? tell(s, err) : st;
 }
 
@@ -253,7 +218,7 @@ enum q2_status q2_pass_run(struct q2_pass *s, struct q2_err *err)
 	enum q2_status st;
 
 	s->job_size = job_size(s);
-	s->begun = now_ns();
+	q2_pace_start(&s->pace, s->opts->rate);
 	st = prepare(s, threads, err);
 	if (st == Q2_OK && s->digest)
 		st = start_digest(s, err);

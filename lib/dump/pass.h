@@ -16,6 +16,7 @@
 #include "dump/crew.h"
 #include "dump/digest.h"
 #include "dump/guest.h"
+#include "dump/pace.h"
 #include "dump/read.h"
 
 #define Q2_JOB_MAX ((size_t)2 << 20) /* the largest cluster */
@@ -115,7 +116,7 @@ struct q2_pass {
 	atomic_bool cannot_share; /* the sink has said so */
 	uint64_t next; /* from here on jobs are to be made */
 	uint64_t done;
-	uint64_t begun; /* nanoseconds */
+	struct q2_pace pace;
 	size_t n_jobs;
 	struct q2_job *jobs;
 	struct q2_crew crew;

@@ -272,7 +272,7 @@ program() {
 	status 'absorbed' 0 'nothing to copy' "$dump" --absorb top.q2
 	clean program top.q2 mid.q2 base
 	printf 'size 1M\nrawfile plain.raw 64K 7\nbacking plain.raw\nwrite 0 4K 9\n' | "$q2mk" - bare.q2
-	status 'no format' 8 'no format is stated' "$dump" --commit bare.q2
+	status 'no format' 8 'no format is stated; --backing-format' "$dump" --commit bare.q2
 	status 'a format' 0 '4096 bytes of data' "$dump" --commit --backing-format=raw bare.q2
 	ok 'a format' qemu-io -r -f raw -c 'read -P 9 0 4K' -c 'read -P 7 4K 60K' plain.raw
 	rm -f ./*
@@ -300,7 +300,35 @@ program() {
 			ok "killed: $job: $image is worse than leaky" [ $(($? % 3)) = 0 ]
 		done
 	done
+	paced
 	cd ..
+}
+
+# The rate is kept to, and does not keep a signal from being heeded.
+paced() {
+	local job word pid i
+	for job in --absorb --commit; do
+		word=absorbing
+		[ $job = --absorb ] || word=committing
+		cp made/* .
+		env --default-signal=INT "$dump" -q --rate=2M -C 3 $job top.q2 3>progress >/dev/null 2>err.txt &
+		pid=$!
+		for ((i = 0; i < 500; i++)); do
+			grep -qsE "^$word [1-9]" progress && break
+			sleep 0.02
+		done
+		kill -INT $pid
+		wait $pid
+		i=$?
+		ok "rate: $job: interrupted: $i, $(cat err.txt)" [ $i = 32 ]
+		ok "rate: $job: view" cmp want.log <("$dump" --digest top.q2)
+		i=$(date +%s%N)
+		ok "rate: $job: to the end" "$dump" --rate=16M $job top.q2
+		# A slow machine only takes longer: at the least 11 MiB are copied.
+		ok "rate: $job: too fast" [ $(($(date +%s%N) - i)) -gt 500000000 ]
+		ok "rate: $job: view" cmp want.log <("$dump" --digest top.q2)
+		rm -f progress
+	done
 }
 
 # A base that becomes much longer does not become large.

@@ -1,0 +1,119 @@
+/*
+ * forecast_absorb.c - what absorbing will come to.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * As for a commit, it is done on an overlay that takes the tables and no data.  At
+ * first nothing is read from below: all that lies there is taken for data.  Only
+ * where there is no room for so much it is read, as zeros take none, and then the
+ * figure is exact.  Should memory not suffice for the first, there is a bound, which
+ * is reckoned from the maps alone.
+ */
+#include <errno.h>
+
+#include "base/err.h"
+#include "dump/inplace.h"
+
+static enum q2_status find_bound(struct q2_inplace *ip, uint64_t *needed,
+				 struct q2_err *err)
+{
+	const struct q2_geom *g = q2_writer_geom(ip->top);
+	uint64_t size = g->disk_size;
+	uint64_t table = g->cluster_size << g->l2_bits;
+	uint64_t clusters = 0, last = UINT64_MAX, tables = 0;
+	struct q2_lack l = {0};
+
+	for (;;) {
+		enum q2_status st = q2_absorb_next(ip, l.at + l.len, &l, err);
+
+		if (st != Q2_OK)
+			return st;
+		if (l.len == 0)
+			break;
+		/* Version 2 can only write zeros. */
+		if (l.shows == Q2_SHOWS_DATA || g->version == 2)
+			clusters += (l.at + l.len - 1) / g->cluster_size -
+				    l.at / g->cluster_size + 1;
+		for (uint64_t i = l.at / table;
+		     i <= (l.at + l.len - 1) / table; i++)
+			if (i != last) {
+				tables++;
+				last = i;
+			}
+		st = q2_inplace_tick(ip, "looking", l.at, size, err);
+		if (st != Q2_OK)
+			return st;
+	}
+	*needed = 0;
+	if (clusters + tables == 0)
+		return Q2_OK;
+	clusters += tables;
+	clusters += (clusters >> g->block_bits) + 3;
+	*needed = clusters << g->cluster_bits;
+	return Q2_OK;
+}
+
+/* Absorbs into an overlay over the top image.  Once it is needed to be exact memory
+ * is worth it, too. */
+static enum q2_status rehearse(struct q2_inplace *ip, bool exact,
+			       uint64_t *needed, struct q2_err *err)
+{
+	struct q2_writer_opts opts = {.flags = Q2_WRITER_SAME_VIEW |
+					       Q2_WRITER_REHEARSAL,
+				      .below = &ip->below};
+	struct q2_writer *real = ip->top, *w = NULL;
+	struct q2_inplace_result sums = *ip->result;
+	bool device = ip->top_io->is_device;
+	struct q2_io *io = NULL;
+	enum q2_status st = q2_inplace_overlay(ip, ip->top_io, ip->top_end,
+					       exact, &io, err);
+
+	if (st == Q2_OK)
+		st = q2_writer_open(io, &ip->budget, &opts, &w, err);
+	if (st == Q2_OK) {
+		ip->top = w;
+		ip->rehearsing = !exact;
+		st = q2_absorb_copy(ip, exact ? "reading" : "rehearsing", err);
+		ip->rehearsing = false;
+		ip->top = real;
+	}
+	*ip->result = sums;
+	if (st == Q2_OK)
+		*needed = q2_inplace_growth(w, device ? ip->top_end : UINT64_MAX,
+					    ip->top_io->size, io->size);
+	q2_writer_close(w);
+	q2_io_close(io);
+	return st;
+}
+
+enum q2_status q2_absorb_forecast(struct q2_inplace *ip, struct q2_err *err)
+{
+	const char *path = ip->chain.layers[0]->path;
+	uint64_t *needed = &ip->result->needed;
+	struct q2_err why = {0};
+	enum q2_status st = rehearse(ip, false, needed, &why);
+
+	if (st == Q2_E_BUDGET) {
+		why = (struct q2_err){0};
+		st = find_bound(ip, needed, &why);
+	}
+	if (st == Q2_OK && *needed == 0)
+		return Q2_OK;
+	if (st == Q2_OK)
+		st = q2_inplace_room(ip, ip->top_io, path, ip->top_end, *needed,
+				     false, &why);
+	if (st == Q2_E_IO && why.sys_errno == ENOSPC) {
+		struct q2_err closer = {0};
+		enum q2_status again = rehearse(ip, true, needed, &closer);
+
+		if (again == Q2_OK)
+			return q2_inplace_room(ip, ip->top_io, path,
+					       ip->top_end, *needed, true, err);
+		if (again != Q2_E_BUDGET) {
+			st = again;
+			why = closer;
+		}
+	}
+	return st == Q2_OK ? st : q2_fail(err, st, why.sys_errno, why.offset,
+					  "%s", why.text);
+}
