@@ -120,6 +120,47 @@ test_devices() {
 	exits 8 top.qcow2 "$loop"
 	check 'too small: said' err_has 'too small'
 	check 'too small: untouched' test "$(tr -d '\377' <"$loop" | wc -c)" -eq 0
+	test_vanishing
+}
+
+# What is below a device goes away: a part of what is read, the room for what is
+# written.
+test_vanishing() {
+	local options
+	head -c 4M /dev/zero | tr '\0' '\6' >gone
+	on_loop gone || return
+	truncate -s 1M gone
+	blockdev --flushbufs "$loop"
+	refused 'guest range' -f raw "$loop" new.raw
+	refused 'guest range' -f raw -O qcow2 "$loop" new.raw
+	exits 8 --digest -f raw "$loop"
+	"$dump" -f raw "$loop" - >out 2>err
+	check 'a device that ends early, as a stream: exit 8' test $? -eq 8
+	exits 4 --salvage --map=gone.map -f raw "$loop" new.raw
+	check 'a device that ends early, salvaged: the bytes' \
+		cmp new.raw <(head -c 1M gone; head -c 3M /dev/zero)
+	check 'a device that ends early, salvaged: the map' grep -q '^0x00100000  0x00300000  -$' gone.map
+	rm -f new.raw
+	qemu-img create -q -f qcow2 -u -b "$loop" -F raw gone.qcow2 4M
+	refused 'guest range' --allow-path="$loop" gone.qcow2 new.raw
+	exits 8 --allow-path="$loop" --absorb gone.qcow2
+	check 'a device that ends early: its overlay can be opened' test "$(qemu-img info -U --output=json gone.qcow2 | jq -r '."backing-filename"')" = "$loop"
+	rm -f new.raw gone.map gone gone.qcow2
+	mkdir gone.dir
+	mount -t tmpfs -o size=512k none gone.dir 2>/dev/null || return
+	mounted=$work/gone.dir
+	truncate -s 5M gone.dir/disk
+	if on_loop gone.dir/disk; then
+		for options in '' --verify '-O qcow2'; do
+			# shellcheck disable=SC2086
+			exits 8 $options top.qcow2 "$loop"
+			check "a device without room, $options: said" test -s err
+		done
+		losetup -d "$loop"
+		unset 'loops[-1]'
+	fi
+	umount gone.dir
+	mounted=
 }
 
 # What a virtual machine has open is neither overwritten nor taken its name from.
