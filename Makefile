@@ -277,7 +277,7 @@ $(B)/tests/mkbig: $(call obj,$(MKBIG_SRC))
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
-$(B)/tests/floor: $(call obj,tests/bench/floor.c)
+$(B)/tests/floor: $(call obj,tests/bench/floor.c tests/bench/floor_bytes.c)
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^

@@ -1,6 +1,6 @@
 /*
- * floor.c - the least work that a check or a map of a QCOW2 image can be: what the
- * benchmarks hold qcow2-fsck and qcow2-map against.
+ * floor.c - the least work that a check or a map of a QCOW2 image, or writing out
+ * its disk, can be: what the benchmarks hold the tools against.
  *
  *   floor IMAGE         reads the header and each L1 table, then each distinct
  *                       L2 table once in disk order, and counts the references
@@ -10,6 +10,8 @@
  *                       blocks once, in ascending order, telling the kernel a
  *                       few megabytes ahead; prints bytes=N. For comparisons
  *                       with a cold cache.
+ *   floor --copy FROM TO, floor --hash FILE
+ *                       the bytes of a file, see floor_bytes.c.
  *
  *   floor --map IMAGE   reads the header, the active L1 table and its L2 tables in
  *                       the order of the guest's disk, and counts the runs of
@@ -22,6 +24,8 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "floor.h"
+
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -59,7 +63,7 @@ struct image {
 	uint64_t refs;
 };
 
-static void die(const char *what)
+void die(const char *what)
 {
 	const char *why = errno ? strerror(errno) : "not for this program";
 
@@ -94,7 +98,7 @@ static uint64_t get64(const uint8_t *p)
 }
 
 /* What lies behind the end of the file reads as zeros. */
-static void read_at(int fd, uint8_t *buf, size_t len, uint64_t off)
+void read_at(int fd, uint8_t *buf, size_t len, uint64_t off)
 {
 	while (len) {
 		ssize_t n = pread(fd, buf, len, (off_t)off);
@@ -421,11 +425,21 @@ int main(int argc, char **argv)
 	struct image im = { 0 };
 	const char *mode = argc == 3 ? argv[1] : argc == 2 ? "" : "?";
 
+	if (argc == 4 && !strcmp(argv[1], "--copy")) {
+		copy_bytes(argv[2], argv[3]);
+		return 0;
+	}
+	if (!strcmp(mode, "--hash")) {
+		hash_bytes(argv[2]);
+		return fflush(stdout) ? 1 : 0;
+	}
 	if (!strcmp(mode, "--files"))
 		return all_files(argv[2]);
 	if (*mode && strcmp(mode, "--read") && strcmp(mode, "--map")) {
-		fputs("usage: floor [--read|--map] IMAGE | --files DIR\n",
-		      stderr);
+		fputs("usage: floor [--read|--map] IMAGE\n"
+		      "       floor --copy FROM TO\n"
+		      "       floor --hash FILE\n"
+		      "       floor --files DIR\n", stderr);
 		return 2;
 	}
 	open_image(&im, argv[argc - 1]);

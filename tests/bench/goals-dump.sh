@@ -7,21 +7,33 @@
 # BENCH_DISK is the size of the disk in bytes; the images need five times that.
 : "${BENCH_DISK:=$((2 << 30))}"
 
-# dump_row KEY FIGURE UNIT WHAT LIMIT GOAL: a row about a peer and ours.
+# dump_row KEY FIGURE UNIT WHAT LIMIT GOAL: a row about a peer and ours, and the
+# floor where one was measured.
 dump_row() {
-	row "$4" "$3" "$(figure "$1" 1 "$2")" "$(figure "$1" 2 "$2")" - \
+	local floor
+	floor=$(figure "$1" 3 "$2")
+	row "$4" "$3" "$(figure "$1" 1 "$2")" "$(figure "$1" 2 "$2")" "${floor:--}" \
 		peer "$5" "$6"
 }
 
 # both KEY OPTIONS LIMIT GOAL SOURCE THEIRS OURS PEER... ::: OURS...
+# both -f KEY ...: with the bare loop that copies the same bytes, which are in $BYTES.
 # Times two commands that read SOURCE, which is in the page cache when they start,
 # and write THEIRS and OURS, which are removed before. In a virtual machine the
 # first to use its memory pays for that, so that a run to warm up is needed where
 # seconds count. A machine that is busy with other things gives most of it to the
 # program with the most threads: the row of processor time is there to tell.
 both() {
+	local -a peer=() floor=()
+	local status='0 0'
+
+	if [[ $1 == -f ]]; then
+		# shellcheck disable=SC2016
+		floor=(::: sh -c 'rm -f "$0"; exec "$@"' "$8" "$FLOOR" --copy "$BYTES" "$8")
+		status='0 0 0'
+		shift
+	fi
 	local key=$1 options=$2 limit=$3 goal=$4 source=$5 theirs=$6 ours=$7
-	local -a peer=()
 
 	shift 7
 	while [[ $1 != ::: ]]; do
@@ -30,9 +42,9 @@ both() {
 	done
 	shift
 	# shellcheck disable=SC2016,SC2086
-	timed "$key" '0 0' $options -p "cat '$source' >/dev/null" -- \
+	timed "$key" "$status" $options -p "cat '$source' >/dev/null" -- \
 		sh -c 'rm -f "$0"; exec "$@"' "$theirs" "${peer[@]}" ::: \
-		sh -c 'rm -f "$0"; exec "$@"' "$ours" "$@"
+		sh -c 'rm -f "$0"; exec "$@"' "$ours" "$@" "${floor[@]}"
 	dump_row "$key" wall s "${key#dump-}: wall" "$limit" "$goal"
 	dump_row "$key" cpu s "${key#dump-}: cpu" - '(shown)'
 	row "${key#dump-}: memory" KiB - "$(figure "$key" 2 rss)" - - \
@@ -82,6 +94,7 @@ dump_inflate() { # METHOD LIMIT GOAL
 # cp reads no image at all.
 dump_plain() {
 	local plain=$DIR/plain.qcow2 theirs=$DIR/theirs.raw ours=$DIR/ours.raw
+	local BYTES=$DIR/disk.raw
 
 	qemu-img convert -f raw -O qcow2 "$DIR/disk.raw" "$plain"
 	both dump-plain '' 0.769 '<= 1/1.3 of qemu-img' "$plain" \
@@ -89,7 +102,7 @@ dump_plain() {
 		qemu-img convert -f qcow2 -O raw "$plain" "$theirs" ::: \
 		"$DUMP" --no-sync "$plain" "$ours"
 	cmp -s "$theirs" "$ours" || die 'plain: the results differ'
-	both dump-cp '' 1 '<= cp' "$plain' '$DIR/disk.raw" \
+	both -f dump-cp '' 1 '<= cp' "$plain' '$DIR/disk.raw" \
 		"$theirs" "$ours" \
 		cp --sparse=always "$DIR/disk.raw" "$theirs" ::: \
 		"$DUMP" --no-sync "$plain" "$ours"
@@ -105,8 +118,9 @@ dump_digest() {
 	for ((i = 0; i < 1024; i++)); do
 		echo "write -P $((i % 250 + 1)) $((i * 1024 + i % 7 * 3))M 1M"
 	done | qemu-io -f qcow2 -t unsafe "$sparse" >/dev/null
-	timed dump-digest '0 0' -w 0 -p "cat '$flat' '$sparse' >/dev/null" -- \
-		xxhsum -H128 "$flat" ::: "$DUMP" --digest "$sparse"
+	timed dump-digest '0 0 0' -w 0 -p "cat '$flat' '$sparse' >/dev/null" -- \
+		xxhsum -H128 "$flat" ::: "$DUMP" --digest "$sparse" ::: \
+		"$FLOOR" --hash "$flat"
 	dump_row dump-digest wall s 'digest of 1 TiB: wall' 1.3 '<= 1.3 x xxhsum of 1 GiB'
 	dump_row dump-digest cpu s 'digest of 1 TiB: cpu' - '(shown)'
 	row 'digest of 1 TiB: memory' KiB - "$(figure dump-digest 2 rss)" - - \
