@@ -63,6 +63,34 @@ static void round_trip(const struct repair *r)
 	q2_io_close(again);
 }
 
+/* No plan that makes no sense is carried out, wherever it comes from. */
+static void unsound(const struct repair *r)
+{
+	struct q2_edit *e = r->plan->edits.at, was = e[0];
+	size_t n = r->plan->edits.n;
+
+	for (unsigned i = 0; i < 5; i++) {
+		struct q2_edit last = e[n - 1];
+
+		if (i == 0)
+			e[0].action = (uint32_t)r->plan->actions.n;
+		else if (i == 1)
+			e[0].offset = r->plan->new_size + 512;
+		else if (i == 2)
+			e[0].before_len = e[0].len + 1;
+		else if (i == 3)
+			e[0].len = 0;
+		else
+			e[n - 1].phase = Q2_PHASES;
+		if (q2_plan_apply(r->plan, r->image, NULL, NULL) == Q2_OK)
+			q2f_violation("R-6", "nonsense %u is carried out", i);
+		if (!q2f_repair_holds(r->image, r->in->image, r->in->size))
+			q2f_violation("R-6", "nonsense %u writes", i);
+		e[n - 1] = last;
+		e[0] = was;
+	}
+}
+
 /* A journal says how far its image is, and that is what is read. */
 static void states(const struct repair *r)
 {
@@ -83,7 +111,8 @@ static void states(const struct repair *r)
 		if (q2_pf_read(file, 0, &plan, &info, NULL) != Q2_OK)
 			q2f_violation("P-1", "a journal cannot be read");
 		q2_plan_free(plan);
-		if (info.state != order[i] || info.changed != i)
+		if (strcmp(q2_plan_state_text(info.state), "unknown") == 0 ||
+		    info.state != order[i] || info.changed != i)
 			q2f_violation("P-1", "state %d instead of %d",
 				      (int)info.state, (int)order[i]);
 	}
@@ -189,10 +218,14 @@ int q2f_plan(const uint8_t *data, size_t size)
 	if (q2f_sampled(&in, 8))
 		backups(&in);
 	in.ctl.flags |= Q2F_ALL;
-	if (!q2f_repair_start(&r, &in))
-		return 0;
-	round_trip(&r);
-	states(&r);
-	q2f_repair_finish(&r);
+	for (unsigned i = 0; i < (q2f_thorough ? 2 : 1); i++) {
+		if (q2f_repair_start(&r, &in)) {
+			round_trip(&r);
+			states(&r);
+			unsound(&r);
+			q2f_repair_finish(&r);
+		}
+		in.ctl.flags ^= Q2F_FREE;
+	}
 	return 0;
 }

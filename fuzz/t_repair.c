@@ -204,6 +204,39 @@ void q2f_repair_undo(struct repair *r, struct q2_io *io, const char *oracle)
 		q2f_violation(oracle, "undoing leaves another file");
 }
 
+/* A plan is for one image: not for another one, and not for what it has made. */
+static void judge_others(const struct repair *r)
+{
+	struct q2_err err = {0};
+	uint8_t *bytes = q2f_own(r->in->size + 512);
+	struct q2_io *io;
+
+	memcpy(bytes, r->in->image, r->in->size);
+	for (unsigned i = 0; i < 3; i++) {
+		enum q2_status st;
+
+		/* As it is; longer; with another first byte. */
+		bytes[0] ^= i == 2;
+		if (q2_io_memory_rw(bytes, r->in->size + (i == 1 ? 512 : 0), 0,
+				    &io, NULL) != Q2_OK)
+			abort();
+		st = q2_plan_verify(r->plan, io, 0, &err);
+		if (i == 0 ? st != Q2_OK : st != Q2_E_CHANGED)
+			q2f_violation("R-6", "image %u: verifying gives status %d",
+				      i, (int)st);
+		if (i && q2_plan_apply(r->plan, io, NULL, NULL) !=
+				 Q2_E_CHANGED)
+			q2f_violation("R-6", "image %u: a plan for another one is applied",
+				      i);
+		if (i && memcmp(q2_io_memory_bytes(io), bytes, r->in->size))
+			q2f_violation("R-6", "image %u: it was written to", i);
+		q2_io_close(io);
+	}
+	if (q2_plan_verify(r->plan, r->image, 0, &err) == Q2_OK)
+		q2f_violation("R-6", "it could be applied twice");
+	q2f_own_free(bytes);
+}
+
 int q2f_repair(const uint8_t *data, size_t size)
 {
 	struct q2f_input in = q2f_split(data, size);
@@ -226,6 +259,8 @@ int q2f_repair(const uint8_t *data, size_t size)
 		q2f_repair_apply(&r);
 		q2f_repair_result(&r);
 		q2f_repair_guest(&r, r.image, "R-4");
+		if (q2f_thorough)
+			judge_others(&r);
 		if (q2f_sampled(&in, 4))
 			judge_second(&r);
 		q2f_repair_undo(&r, r.image, "R-6");

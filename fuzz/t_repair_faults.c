@@ -145,6 +145,52 @@ static void apply_faults(struct repair *r, enum test_op op, unsigned k)
 	free(end);
 }
 
+struct stop {
+	uint32_t left;
+};
+
+static bool on_progress(void *ctx, const struct q2_progress *p)
+{
+	struct stop *s = ctx;
+
+	(void)p;
+	if (s->left == 0 || --s->left)
+		return false;
+	q2f_fault_reached = true;
+	return true;
+}
+
+/* The user stops it before a write; then both ways out. */
+static void apply_stopped(struct repair *r, uint32_t k)
+{
+	uint8_t *end = q2f_repair_promised(r);
+	struct stop stop = {k};
+	struct q2_apply_opts opts = {.progress = on_progress, .ctx = &stop};
+	struct q2_err err = {0};
+	struct q2_io *io;
+	enum q2_status st;
+
+	if (q2_io_memory_rw(r->in->image, r->in->size, 0, &io, NULL) != Q2_OK)
+		abort();
+	st = q2_plan_apply(r->plan, io, &opts, &err);
+	if ((st == Q2_E_INTERRUPTED) != (stop.left == 0))
+		q2f_violation("R-7", "stopped at %u: status %d", k, (int)st);
+	q2f_repair_guest(r, io, "R-7");
+	stop.left = k / 2;
+	if (k % 2) {
+		q2f_repair_undo(r, io, "R-7");
+	} else {
+		/* Stopped once more. */
+		if (q2_plan_redo(r->plan, io, &opts, NULL) == Q2_E_INTERRUPTED &&
+		    q2_plan_redo(r->plan, io, NULL, &err) != Q2_OK)
+			q2f_violation("R-7", "it cannot go on: %s", err.text);
+		if (!q2f_repair_holds(io, end, r->plan->new_size))
+			q2f_violation("R-7", "going on leaves another file");
+	}
+	q2_io_close(io);
+	free(end);
+}
+
 /* Storing the plan, and reading it again. */
 static void file_faults(const struct repair *r, enum test_op op, unsigned k)
 {
@@ -183,14 +229,18 @@ void q2f_repair_faults(const struct q2f_input *in)
 	struct q2f_input sound = *in;
 	struct repair r;
 
-	if (in->ctl.fail_alloc || in->ctl.fail_read || in->ctl.stop) {
+	if (in->ctl.fail_alloc || in->ctl.fail_read || in->ctl.stop)
 		plan_faults(in);
+	if (in->ctl.fail_write == 0 && in->ctl.stop == 0)
 		return;
-	}
-	sound.ctl.fail_write = 0;
+	sound.ctl.fail_write = sound.ctl.fail_alloc = 0;
+	sound.ctl.fail_read = sound.ctl.stop = 0;
 	if (!q2f_repair_start(&r, &sound))
 		return;
-	for (size_t i = 0; i < sizeof(ops) / sizeof(*ops); i++) {
+	if (in->ctl.stop)
+		apply_stopped(&r, in->ctl.stop);
+	for (size_t i = 0; i < sizeof(ops) / sizeof(*ops) &&
+			   in->ctl.fail_write; i++) {
 		apply_faults(&r, ops[i], in->ctl.fail_write);
 		file_faults(&r, ops[i], in->ctl.fail_write);
 	}

@@ -23,6 +23,7 @@
 #define OPS 8u
 #define CRASH_OPS 3u
 #define LONG 30u
+#define GROWN_MAX (UINT64_C(4) << 20)
 
 void die(const char *format, ...)
 {
@@ -227,6 +228,17 @@ static void fault_run(const struct setup *s, unsigned kind, unsigned k)
 	run_close(&r);
 }
 
+static void judge_clean(struct q2_io *io, const char *what)
+{
+	struct q2_check_opts opts = {.flags = Q2_CHECK_DATA};
+	struct q2_check_result result;
+
+	if (q2_check(io, &opts, &result, NULL) != Q2_OK ||
+	    result.verdict != Q2_CLEAN)
+		die("%s: the image is %s", what,
+		    q2_verdict_text(result.verdict));
+}
+
 /* What the writer says that the image has is a partition of the disk, and true. */
 static void judge_looks(const struct setup *s)
 {
@@ -289,6 +301,42 @@ static void judge_backing(const struct setup *s, const char *name,
 	run_close(&r);
 }
 
+/* So much is written that the refcount table has to move: only images of small
+ * clusters and wide refcounts get there soon. */
+static void judge_growth(const struct setup *s)
+{
+	const size_t piece = 64 << 10;
+	uint8_t *bytes = q2f_own(piece), *back = q2f_own(piece);
+	const struct q2_geom *g;
+	uint64_t reach, size;
+	struct run r;
+
+	run_open(&r, s);
+	if (run_start(&r) != Q2_OK)
+		die("it cannot be opened again");
+	g = q2_writer_geom(r.w);
+	reach = g->reftable_bytes / 8 << (g->block_bits + g->cluster_bits);
+	size = q2_max(s->view.n, reach + piece);
+	if (reach <= GROWN_MAX && !s->no_resize &&
+	    q2_write_resize(r.w, size, false, NULL) == Q2_OK) {
+		memset(bytes, 0xa7, piece);
+		for (uint64_t at = s->view.n; at < size; at += piece)
+			if (q2_write(r.w, bytes,
+				     (size_t)q2_min(piece, size - at), at,
+				     NULL) != Q2_OK)
+				die("it cannot grow");
+		if (q2_write_commit(r.w, NULL) != Q2_OK)
+			die("growing cannot be committed");
+		if (q2_write_read(r.w, back, 512, size - 512, NULL) != Q2_OK ||
+		    memcmp(back, bytes, 512) != 0)
+			die("what was written last reads otherwise");
+		judge_clean(r.mem, "a refcount table that moved");
+	}
+	run_close(&r);
+	q2f_own_free(bytes);
+	q2f_own_free(back);
+}
+
 static void runs(struct setup *s, const struct q2f_input *in)
 {
 	uint64_t h = s->seed / 8;
@@ -326,6 +374,7 @@ int q2f_write(const uint8_t *data, size_t size)
 		}
 		if (good && q2f_thorough && !q2f_faulty(&in.ctl)) {
 			judge_looks(&s);
+			judge_growth(&s);
 			judge_backing(&s, "Q2-CANARY-DO-NOT-OPEN", "raw");
 			judge_backing(&s, "Q2-CANARY-DO-NOT-OPEN", NULL);
 			judge_backing(&s, NULL, NULL);
