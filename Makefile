@@ -101,7 +101,8 @@ VFLAGS := -O2 -g
 else ifneq ($(STATIC),)
 VFLAGS := -O2 -g
 else ifeq ($(VARIANT),afl)
-VFLAGS := -O2 -g
+VFLAGS := -O3 -g -ffunction-sections
+LDFLAGS += -fuse-ld=lld -Wl,--gc-sections
 else ifeq ($(VARIANT),lf)
 VFLAGS := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
 	-fno-sanitize-recover=undefined
@@ -292,11 +293,18 @@ $(B)/fuzz/q2fuzz: $(call obj,fuzz/drv_main.c $(FUZZ_SRC) $(MUT_SRC) $(FUZZ_IO)) 
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) $(WRAP_ALLOC) -o $@ $^ $(LIB_LIBS)
-# One program for all targets, by many names; afl-clang-fast, or libFuzzer.
-$(B)/fuzz/q2fuzz-afl: $(call obj,fuzz/drv_afl.c $(FUZZ_SRC) $(FUZZ_IO)) $(B)/libq2.a
+# AFL++: a program for each target, with what that calls and no more, so that its map
+# of edges is small.
+$(B)/fuzz/targets.a: $(call obj,$(filter-out fuzz/targets.c,$(FUZZ_SRC)) $(FUZZ_IO))
+	@rm -f $@
+	$(call run,AR)
+	$(Q)$(AR) rcs $@ $^
+$(B)/fuzz/q2fuzz-afl-%: fuzz/drv_afl.c $(B)/fuzz/targets.a $(B)/libq2.a
 	@mkdir -p $(@D)
 	$(call run,LD)
-	$(Q)$(CC) $(ALL_LDFLAGS) $(WRAP_ALLOC) -o $@ $^ $(LIB_LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(WRAP_ALLOC) -DTARGET=q2f_$(subst -,_,$*) \
+		-o $@ $^ $(LIB_LIBS)
+# One program for all targets, by many names.
 $(B)/fuzz/q2fuzz-lf: $(call obj,fuzz/drv_libfuzzer.c $(FUZZ_SRC) $(MUT_SRC) $(FUZZ_IO)) $(B)/libq2.a
 	@mkdir -p $(@D)
 	$(call run,LD)
@@ -380,12 +388,12 @@ lint: deps
 # --- fuzzing: TARGET=check TIME=60 FUZZER=afl|libfuzzer, see fuzz/README.md ------
 FUZZ_DEPS_DEBIAN := $(TEST_DEPS_DEBIAN) afl++ clang llvm lld \
 	libclang-rt-14-dev
-.PHONY: corpus fuzz fuzz-gate fuzz-cov fuzz-triage deps-fuzz
+.PHONY: corpus fuzz fuzz-gate fuzz-cov fuzz-table fuzz-repairs fuzz-speed fuzz-triage deps-fuzz
 deps-fuzz:
 	@sh tests/support/deps.sh '$(FUZZ_DEPS_DEBIAN)' \
-		'$(DEPS_FEDORA) american-fuzzy-lop-clang compiler-rt llvm' \
-		'$(DEPS_ALPINE) afl++ compiler-rt llvm' \
-		'$(DEPS_ARCH) afl++ compiler-rt llvm'
+		'$(DEPS_FEDORA) american-fuzzy-lop-clang compiler-rt lld llvm' \
+		'$(DEPS_ALPINE) afl++ compiler-rt lld llvm' \
+		'$(DEPS_ARCH) afl++ compiler-rt lld llvm'
 corpus: $(B)/tests/q2mk $(FUZZ)
 	@bash fuzz/corpus.sh build $(B)/tests/q2mk build/corpus
 fuzz: corpus
@@ -393,8 +401,14 @@ fuzz: corpus
 		'$(or $(TIME),60)'
 fuzz-gate: corpus
 	@bash fuzz/campaign.sh gate
+fuzz-speed: corpus
+	@bash fuzz/campaign.sh speed
 fuzz-cov: corpus
 	@bash fuzz/campaign.sh cov
+fuzz-table: corpus all
+	@bash fuzz/acceptance.sh $(B) build/corpus fuzz/README.md
+fuzz-repairs: all $(FUZZ)
+	@bash fuzz/repairs.sh $(B) '$(or $(COUNT),10000)' '$(or $(SEED),1)'
 fuzz-triage:
 	@bash fuzz/campaign.sh triage
 

@@ -6,6 +6,7 @@
 # usage: campaign.sh run afl|libfuzzer TARGET SECONDS
 #        campaign.sh gate       a fixed number of runs for each target: the same
 #                               runs every time, so that a failure can be repeated
+#        campaign.sh speed      executions for each second of processor time
 #        campaign.sh cov        what the corpus reaches, file by file
 #        campaign.sh triage     crashes found, sorted by what they violate
 # AFL_ROLE="-M main" or "-S name" with the same build/fuzz folder joins machines.
@@ -17,8 +18,9 @@ export AFL_NO_AFFINITY=1 AFL_SKIP_CPUFREQ=1 AFL_NO_UI=1
 export AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1
 gate_seed=${SEED:-7}
 gate_runs=${RUNS:-10000}
-# Those of repair find plans that do not converge now and then: a campaign is for that.
-gate_targets=${TARGETS:-open walk check snapshot bitmap compressed map chain dump write}
+known=R-1,R-4,R-7,R-8
+gate_targets=${TARGETS:-open walk check snapshot bitmap compressed map chain dump report write repair crash-repair rescue plan}
+speed_targets=${TARGETS:-open walk check map chain repair write dump}
 
 need() {
 	command -v "$1" >/dev/null || {
@@ -38,20 +40,30 @@ seeds() { # small ones are what fuzzers like; packs are for the target chain
 	build/release/fuzz/q2fuzz chain -m -n 40 -O "$out/seeds-chain" >/dev/null
 }
 
+cases() { # the golden cases' images
+	local recipe
+	rm -rf "$out/cases"
+	mkdir -p "$out/cases"
+	for recipe in tests/cases/[0-9]*/recipe; do
+		build/release/tests/q2mk "$recipe" "$out/cases/$(basename "$(dirname "$recipe")").qcow2" || exit 1
+	done
+	find "$out/cases" -type f \( -size +2M -o ! -name '*.qcow2' \) -delete
+}
+
 seeds_of() { # target
 	if [ "$1" = chain ]; then echo "$out/seeds-chain"; else echo "$out/seeds"; fi
 }
 
 build_afl() {
 	need afl-clang-fast
-	AFL_QUIET=1 make --no-print-directory CC=afl-clang-fast VARIANT=afl \
-		build/afl/fuzz/q2fuzz-afl build/afl/fuzz/q2mut.so >"$out/build.log" 2>&1 || {
+	# Edges are those of the library, not of what judges it.
+	printf 'src: *fuzz/*\nsrc: *tests/*\n' >"$out/denylist"
+	# shellcheck disable=SC2046
+	AFL_LLVM_DENYLIST=$PWD/$out/denylist AFL_QUIET=1 make --no-print-directory CC=afl-clang-fast VARIANT=afl \
+		$(printf 'build/afl/fuzz/q2fuzz-afl-%s ' "$@") >"$out/build.log" 2>&1 || {
 		cat "$out/build.log"
 		exit 1
 	}
-	for target in $(targets); do
-		ln -f build/afl/fuzz/q2fuzz-afl "build/afl/fuzz/q2fuzz-afl-$target"
-	done
 }
 
 build_libfuzzer() {
@@ -77,6 +89,34 @@ afl() { # target, folder, arguments...
 	echo
 }
 
+# Repairs take longer, and now and then one does not keep its promise: a campaign looks
+# for these.
+runs_of() { # target
+	case $1 in
+	repair | crash-repair | rescue | plan) echo $((gate_runs / 4)) ;;
+	*) echo "$gate_runs" ;;
+	esac
+}
+
+known_of() { # target command...
+	case $1 in
+	repair | crash-repair | rescue | plan) local -x Q2F_KNOWN=$known ;;
+	esac
+	shift
+	"$@"
+}
+
+# Ticks of processor time of the fuzzer, its server, and what that has run so far.
+cpu_of() { # target
+	local pid sum=0 line
+	for pid in $(pgrep -f "build/afl/fuzz/q2fuzz-afl-$1\$"); do
+		read -r -a line <"/proc/$pid/stat" 2>/dev/null || continue
+		sum=$((sum + line[13] + line[14]))
+		case ${line[1]} in *q2fuzz*) sum=$((sum + line[15] + line[16])) ;; esac
+	done
+	echo $sum
+}
+
 crashes() { # folder; prints them, false if there are none
 	find "$1" -path '*/crashes/id:*' -o -path '*/hangs/id:*' | grep .
 }
@@ -88,7 +128,7 @@ run)
 	seeds
 	target=$3
 	if [ "$2" = afl ]; then
-		build_afl
+		build_afl "$target"
 		rm -rf "$out/afl-$target"
 		# shellcheck disable=SC2086
 		afl "$target" "$out/afl-$target" -V "$4" ${AFL_ROLE:-}
@@ -106,12 +146,13 @@ gate)
 	mkdir -p "$out"
 	make --no-print-directory test-programs >/dev/null
 	seeds
-	build_afl
+	# shellcheck disable=SC2086
+	build_afl $gate_targets
 	failed=0
 	n=0
 	for target in $gate_targets; do
 		rm -rf "$out/gate-$target"
-		echo "$target: $(afl "$target" "$out/gate-$target" -s "$gate_seed" -E "$gate_runs")"
+		echo "$target: $(known_of "$target" afl "$target" "$out/gate-$target" -s "$gate_seed" -E "$(runs_of "$target")")"
 		n=$((n + 1))
 		if crashes "$out/gate-$target"; then
 			failed=$((failed + 1))
@@ -120,6 +161,27 @@ gate)
 	done
 	echo "fuzz-gate: $((n - failed)) passed, $failed failed"
 	[ $failed = 0 ]
+	;;
+speed)
+	mkdir -p "$out"
+	make --no-print-directory test-programs >/dev/null
+	seeds
+	# shellcheck disable=SC2086
+	build_afl $speed_targets
+	# Both processes on one processor: to wake another one costs more than a target.
+	unset AFL_NO_AFFINITY
+	export AFL_TRY_AFFINITY=1
+	for target in $speed_targets; do
+		rm -rf "$out/speed-$target"
+		afl "$target" "$out/speed-$target" -s "$gate_seed" -V "${TIME:-20}" >/dev/null &
+		cpu=0
+		while sleep 0.2 && now=$(cpu_of "$target") && [ "$now" != 0 ]; do cpu=$now; done
+		wait
+		awk -v target="$target" -v cpu="$cpu" '
+			/^execs_done/ { n = $3 } /^run_time/ { s = $3 } /^edges_found/ { e = $3 } /^total_edges/ { t = $3 }
+			END { printf "%s: %d a second of processor time, %d a second; %d of %d edges\n", target, n / cpu * 100, n / (s ? s : 1), e, t }
+		' "$out/speed-$target"/default/fuzzer_stats
+	done
 	;;
 cov)
 	need llvm-cov
@@ -131,6 +193,7 @@ cov)
 	}
 	make --no-print-directory build/release/fuzz/q2fuzz >/dev/null || exit 1
 	seeds
+	cases
 	bash fuzz/coverage.sh build/llvmcov/fuzz/q2fuzz "$corpus" "$out"
 	;;
 triage)
@@ -141,7 +204,7 @@ triage)
 	done | sort | tee "$out/triage.txt"
 	;;
 *)
-	sed -n 's/^# \{0,1\}//; 6,12p' "$0"
+	sed -n 's/^# \{0,1\}//; 6,13p' "$0"
 	exit 2
 	;;
 esac

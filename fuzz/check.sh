@@ -109,8 +109,11 @@ for image in small/*; do
 	[ $((n % every)) = 0 ] || rm "$image"
 done
 run 'each allocation and read failing in turn' check -f small
-for target in map chain write; do
+for target in walk compressed map chain dump write; do
 	run "each failing in turn, target $target" $target -f corpus/seeds/snapshot.qcow2 corpus/seeds/bitmap.qcow2 corpus/seeds/v3-512-r4.qcow2
+done
+for target in repair rescue; do
+	run "each failing in turn, target $target" $target -f corpus/field/cross-link.qcow2 corpus/field/l1-wiped-snapshots.qcow2
 done
 
 # An image is a function of its seed, and of nothing else.
@@ -149,7 +152,10 @@ case $build in
 	verdict 'q2corpus: JUnit and JSON lines' $?
 	cp corpus/seeds/backing-qcow2.qcow2 one
 	kit 'qemu-img check opens backing files' 1 run --images one --cmd 'qemu-img check -f qcow2 @@'
-	kit 'qemu-img check does nothing else wrong' 0 run --follows --cmd 'qemu-img check -f qcow2 @@'
+	kit 'qemu-img check does nothing else wrong' 0 run --follows --cmd 'qemu-img check -f qcow2 @@' --jsonl qemu.jsonl
+	bash "$root/fuzz/acceptance.sh" "$build" corpus - qemu.jsonl out.jsonl >out 2>err &&
+		[ "$(grep -c '^| [a-z-]* | [0-9]* | .* | 0 |$' out)" = 8 ]
+	verdict 'the table of acceptance: we open no named file' $?
 	if command -v qcowinfo >/dev/null; then
 		kit 'qcowinfo' 0 run --cmd 'qcowinfo @@'
 	fi
@@ -158,6 +164,9 @@ case $build in
 	kit 'a command that hangs' 3 run --timeout 0.2 --images one --cmd 'sleep 20'
 	kit 'a repair that lies' 1 repair --images one --check-cmd false --repair-cmd true
 	kit 'no command' 2 run
+	# What a repair calls repaired is clean, for qemu-img too.
+	JOBS=1 bash "$root/fuzz/repairs.sh" "$build" 120 70000 >out 2>err
+	verdict "repairs of generated images ($(head -n 1 out))" $?
 	;;
 esac
 for form in raw crosvm go; do

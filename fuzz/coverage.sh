@@ -5,8 +5,8 @@
 #
 # usage: coverage.sh Q2FUZZ CORPUS OUT   Q2FUZZ is built with VARIANT=llvmcov
 # What each step adds is in OUT/coverage.md, and in the README between its markers:
-# the corpus by itself, then with each allocation, read and write failing in turn,
-# then with generated images.
+# the corpus by itself, then the images of the golden cases, then with each allocation,
+# read and write failing in turn, then with generated images.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 q2fuzz=$1
@@ -19,27 +19,33 @@ known=R-1,R-2,R-4,R-7,R-8
 step() { # name arguments...
 	local name=$1
 	shift
-	LLVM_PROFILE_FILE=$tmp/raw/$name-%p.profraw "$q2fuzz" "$@" -k $known >/dev/null 2>&1
+	LLVM_PROFILE_FILE=$tmp/raw/${name%%-*}-%4m.profraw "$q2fuzz" "$@" -k $known >/dev/null 2>&1
 }
 
 # A run that aborts leaves nothing: then each file by itself.
-corpus_step() {
-	local target file files
-	for target in $("$q2fuzz" --help | sed -n '/^targets:/,$s/^  \([a-z-]*\) .*/\1/p'); do
-		case $target in
-		repair | crash-repair | rescue | plan)
-			mapfile -t files < <(jq -r --arg t "$target" '.images[] | select((.open // []) | index($t) | not) | .file' "$corpus/MANIFEST.json" | sed "s|^|$corpus/|")
-			step "$target" "$target" "${files[@]}" && continue
-			for file in "${files[@]}"; do
-				step "$target-$(basename "$file")" "$target" "$file"
-			done
-			;;
-		*) step "$target" "$target" "$corpus" ;;
-		esac
-	done
-	step packs chain "$out/seeds-chain"
-	step packs-dump dump "$out/seeds-chain"
+batch() { # name target option file...
+	local name=$1 target=$2 option=$3 file
+	shift 3
+	# shellcheck disable=SC2086
+	step "$name" "$target" $option "$@" && return
+	# shellcheck disable=SC2086
+	for file in "$@"; do step "$name-$(basename "$file")" "$target" $option "$file"; done
 }
+
+# Two processes at a time, each with some files.
+over() { # name target option folder...
+	local name=$1 target=$2 option=$3 files n=0 i
+	shift 3
+	mapfile -t files < <(find "$@" -type f -name '*.qcow2' -o -type f -path '*seeds-chain*' | sort)
+	for ((i = 0; i < ${#files[@]}; i += 24)); do
+		batch "$name-$target-$i" "$target" "$option" "${files[@]:i:24}" &
+		n=$((n + 1))
+		[ $((n % 2)) = 1 ] || wait
+	done
+	wait
+}
+
+all_targets=$("$q2fuzz" --help | sed -n '/^targets:/,$s/^  \([a-z-]*\) .*/\1/p')
 
 table() { # name; of everything so far
 	find "$tmp/raw" -name '*.profraw' >"$tmp/list"
@@ -51,34 +57,51 @@ table() { # name; of everything so far
 }
 
 mkdir -p "$tmp/raw"
-corpus_step
+for target in $all_targets; do over corpus "$target" '' "$corpus"; done
+over corpus chain '' "$out/seeds-chain"
+over corpus dump '' "$out/seeds-chain"
 table corpus
-for target in check map write chain; do
-	step "faults-$target" $target -f "$corpus/seeds" "$corpus/field" "$corpus/regress"
+for target in $all_targets; do over cases "$target" '' "$out/cases"; done
+table cases
+mkdir -p "$tmp/small"
+find "$corpus" "$out/cases" -name '*.qcow2' -size -17 -exec cp {} "$tmp/small" \;
+for target in walk check compressed map chain dump; do
+	over faults $target -f "$tmp/small"
 done
+over faults write -f "$corpus/seeds"
+# Plans are made by many checks.
+for target in repair rescue plan; do
+	over faults $target -f "$corpus/field" "$corpus/regress"
+done
+over faults chain -f "$out/seeds-chain"
 table faults
-for target in open walk check snapshot bitmap compressed map chain dump write rescue plan; do
-	step "gen-$target" $target -n "${COUNT:-1000}"
+for target in $all_targets; do
+	step "gen-$target" "$target" -n "${COUNT:-1000}"
 done
 table generated
+cp "$tmp/faults.profdata" "$out/faults.profdata"
 
 # Files that need a file system or a network: no target may touch these.
-outside='lib/(io/(file|lock|create|target|nbd)|map/(scan|link|folder|lint)|dump/(inplace.*|journal|raw|dump|guest)|check/chk_chain|image/allow|repair/(journal|stored|discard|backup)|crypt/.*)\.c'
-join -t "$(printf '\t')" -j 1 "$tmp/corpus.tsv" "$tmp/faults.tsv" | join -t "$(printf '\t')" -j 1 - "$tmp/generated.tsv" |
+outside='lib/(io/(file|lock|create|target|nbd)|map/(scan|link|folder|lint)|dump/(inplace.*|journal|raw|dump|guest)|check/chk_chain|image/allow|repair/(journal|stored|discard)|crypt/.*)\.c'
+join -t "$(printf '\t')" -j 1 "$tmp/corpus.tsv" "$tmp/cases.tsv" | join -t "$(printf '\t')" -j 1 - "$tmp/faults.tsv" |
+	join -t "$(printf '\t')" -j 1 - "$tmp/generated.tsv" |
 	awk -F '\t' -v outside="$outside" '
 	function p(a, b) { return b ? sprintf("%.1f", 100 * a / b) : "-" }
+	function row(name, v) {
+		printf "| %s | %d | %s | %s | %s | %s | %d | %s | %s | %s | %s |\n", name, v[2], p(v[3], v[2]), p(v[7], v[6]), p(v[11], v[10]), p(v[15], v[14]), v[4], p(v[5], v[4]), p(v[9], v[8]), p(v[13], v[12]), p(v[17], v[16])
+	}
 	{
 		out = $1 ~ outside
-		for (i = 2; i <= 13; i++) { all[i] += $i; if (!out) mem[i] += $i }
-		printf "| %s%s | %d | %s | %s | %s | %d | %s | %s | %s |\n", $1, out ? " *" : "", $2, p($3, $2), p($7, $6), p($11, $10), $4, p($5, $4), p($9, $8), p($13, $12)
+		for (i = 2; i <= 17; i++) { all[i] += $i; one[i] = $i; if (!out) mem[i] += $i }
+		row($1 (out ? " *" : ""), one)
 	}
 	END {
-		printf "| **in memory** | %d | %s | %s | %s | %d | %s | %s | %s |\n", mem[2], p(mem[3], mem[2]), p(mem[7], mem[6]), p(mem[11], mem[10]), mem[4], p(mem[5], mem[4]), p(mem[9], mem[8]), p(mem[13], mem[12])
-		printf "| **all of lib/** | %d | %s | %s | %s | %d | %s | %s | %s |\n", all[2], p(all[3], all[2]), p(all[7], all[6]), p(all[11], all[10]), all[4], p(all[5], all[4]), p(all[9], all[8]), p(all[13], all[12])
+		row("**in memory**", mem)
+		row("**all of lib/**", all)
 	}' >"$tmp/rows"
 {
-	echo '| file | lines | corpus % | + faults % | + generated % | branches | corpus % | + faults % | + generated % |'
-	echo '|---|--:|--:|--:|--:|--:|--:|--:|--:|'
+	echo '| file | lines | corpus % | + cases % | + faults % | + generated % | branches | corpus % | + cases % | + faults % | + generated % |'
+	echo '|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|'
 	tail -n 2 "$tmp/rows"
 	head -n -2 "$tmp/rows"
 } >"$out/coverage.md"

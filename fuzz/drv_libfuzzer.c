@@ -3,8 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The target is what the program's name ends with, after the last "-":
- * q2fuzz-lf-check runs the target check.
+ * The target is what the program's name ends with, after a "-": q2fuzz-lf-check runs
+ * the target check.  Q2F_KNOWN in the environment names oracles that are known to be
+ * broken.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -20,14 +21,28 @@ size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max);
 
 static const struct q2f_target *target;
 
+/* "crash-repair" ends like "repair": the longest one counts. */
+static bool is_named(const char *program, const struct q2f_target *t)
+{
+	size_t n = strlen(program), len = strlen(t->name);
+
+	return n > len && program[n - len - 1] == '-' &&
+	       strcmp(program + n - len, t->name) == 0 &&
+	       (target == NULL || len > strlen(target->name));
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-	const char *dash = strrchr((*argv)[0], '-');
+	const char *known = getenv("Q2F_KNOWN");
 
 	(void)argc;
-	target = dash ? q2f_target(dash + 1) : NULL;
+	for (const struct q2f_target *t = q2f_targets; t->name; t++)
+		if (is_named((*argv)[0], t))
+			target = t;
 	if (target == NULL)
 		exit(2);
+	if (known)
+		q2f_known = known;
 	return 0;
 }
 
