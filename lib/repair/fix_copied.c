@@ -99,9 +99,9 @@ static enum q2_status on_slice(void *ctx, const struct q2_l2slice *s)
 	return st;
 }
 
-static enum q2_status on_unreadable(void *ctx, const struct q2_l2ref *ref,
-				    enum q2_status status,
-				    const struct q2_err *why)
+enum q2_status q2_pass_unreadable(void *ctx, const struct q2_l2ref *ref,
+				  enum q2_status status,
+				  const struct q2_err *why)
 {
 	(void)ctx;
 	(void)ref;
@@ -147,7 +147,7 @@ enum q2_status q2_fix_copied(struct q2_repair *r)
 	};
 	struct walk w = {.r = r};
 	const struct q2_l2reader reader = {.slice = on_slice,
-					   .unreadable = on_unreadable,
+					   .unreadable = q2_pass_unreadable,
 					   .tick = on_tick,
 					   .ctx = &w};
 	enum q2_status st = q2_recheck(r);

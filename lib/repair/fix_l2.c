@@ -427,16 +427,6 @@ static enum q2_status on_slice(void *ctx, const struct q2_l2slice *s)
 	return st;
 }
 
-static enum q2_status on_unreadable(void *ctx, const struct q2_l2ref *ref,
-				    enum q2_status status,
-				    const struct q2_err *why)
-{
-	(void)ctx;
-	(void)ref;
-	(void)why;
-	return status == Q2_E_NOMEM || status == Q2_E_BUDGET ? status : Q2_OK;
-}
-
 static enum q2_status on_tick(void *ctx, uint64_t done, uint64_t total)
 {
 	struct l2 *l = ctx;
@@ -465,7 +455,7 @@ enum q2_status q2_fix_l2(struct q2_repair *r)
 {
 	struct l2 l = {.r = r};
 	const struct q2_l2reader reader = {.slice = on_slice,
-					   .unreadable = on_unreadable,
+					   .unreadable = q2_pass_unreadable,
 					   .tick = on_tick,
 					   .ctx = &l};
 	void *block;

@@ -163,4 +163,11 @@ enum q2_status q2_fix_refcounts(struct q2_repair *r);
 enum q2_status q2_fix_copied(struct q2_repair *r);
 enum q2_status q2_fix_marks(struct q2_repair *r);
 
+/* For a walk that passes over what cannot be read: Q2_OK but for a lack of
+ * memory. */
+struct q2_l2ref;
+enum q2_status q2_pass_unreadable(void *ctx, const struct q2_l2ref *ref,
+				  enum q2_status status,
+				  const struct q2_err *why);
+
 #endif

@@ -151,29 +151,12 @@ void q2_scan_put_tree(struct q2_buf *out, const struct q2_scan *scan)
 }
 
 /* ---------------------------------------------------------------- Graphviz */
-/* A quoted string: a quote is escaped; a backslash would start one of Graphviz's
- * own escapes, and is doubled. */
-static void put_quoted(struct q2_buf *out, const char *text)
+/* A backslash, and so that of a newline, would start one of Graphviz's own
+ * escapes, and is doubled. */
+static void put_label(struct q2_buf *out, const char *text)
 {
-	size_t n = strlen(text);
-
 	q2_buf_char(out, '"');
-	while (n) {
-		uint32_t code;
-		size_t len = q2_utf8((const uint8_t *)text, n, &code);
-
-		if (len == 0)
-			q2_buf_text(out, "\xef\xbf\xbd");
-		else if (*text == '\n')
-			q2_buf_text(out, "\\\\n");
-		else if (*text == '"' || *text == '\\')
-			q2_buf_format(out, "\\%c", *text);
-		else
-			q2_buf_add(out, text, len);
-		len = len ? len : 1;
-		text += len;
-		n -= len;
-	}
+	q2_scan_put_quoted(out, text, "\\\\n");
 	q2_buf_char(out, '"');
 }
 
@@ -185,7 +168,7 @@ void q2_scan_put_dot(struct q2_buf *out, const struct q2_scan *scan)
 	q2_buf_text(out, "digraph images {\n  rankdir=BT;\n  node [shape=box];\n");
 	for (size_t i = 0; q2_scan_file(scan, i, &f); i++) {
 		q2_buf_format(out, "  f%zu [label=", i);
-		put_quoted(out, f.path);
+		put_label(out, f.path);
 		if (f.kind == Q2_FILE_BAD)
 			q2_buf_text(out, ", style=dashed");
 		else if (f.flags & Q2_FF_LOOP)
@@ -198,7 +181,7 @@ void q2_scan_put_dot(struct q2_buf *out, const struct q2_scan *scan)
 		else if (f.backing) {
 			q2_buf_format(out, "  m%zu [style=dotted, label=",
 				      missing);
-			put_quoted(out, f.backing);
+			put_label(out, f.backing);
 			q2_buf_format(out, "];\n  f%zu -> m%zu;\n", i,
 				      missing++);
 		}

@@ -237,8 +237,8 @@ static void put_ndjson(struct q2_json *j, const struct q2_scan *scan)
 }
 
 /* -------------------------------------------------------------- Prometheus */
-/* A label's value: backslash, quote and newline are escaped, and no more. */
-static void put_label(struct q2_buf *out, const char *text)
+void q2_scan_put_quoted(struct q2_buf *out, const char *text,
+			const char *newline)
 {
 	size_t n = strlen(text);
 
@@ -249,7 +249,7 @@ static void put_label(struct q2_buf *out, const char *text)
 		if (len == 0)
 			q2_buf_text(out, "\xef\xbf\xbd");
 		else if (*text == '\n')
-			q2_buf_text(out, "\\n");
+			q2_buf_text(out, newline);
 		else if (*text == '\\' || *text == '"')
 			q2_buf_format(out, "\\%c", *text);
 		else
@@ -265,7 +265,7 @@ static void put_host_label(struct q2_buf *out, const struct q2_scan_volume *v)
 	if (v->host == NULL)
 		return;
 	q2_buf_text(out, ",host=\"");
-	put_label(out, v->host);
+	q2_scan_put_quoted(out, v->host, "\\n");
 	q2_buf_char(out, '"');
 }
 
@@ -316,7 +316,7 @@ static void put_metric(struct q2_buf *out, const struct q2_scan *scan,
 		    (f.is_device && m->value == allocation_of))
 			continue;
 		q2_buf_format(out, "%s{path=\"", m->name);
-		put_label(out, f.path);
+		q2_scan_put_quoted(out, f.path, "\\n");
 		/* Names must not become alike. */
 		if (!is_utf8(f.path)) {
 			q2_buf_text(out, "\",bytes=\"");

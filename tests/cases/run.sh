@@ -15,6 +15,8 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 passed=0
 failed=0
+# shellcheck source=tests/support/share.sh
+. ../support/share.sh
 
 complain() {
 	echo "case $1: $2" >&2
@@ -109,24 +111,7 @@ run_case() {
 	fi
 }
 
-# All of them: one process for each processor, every n-th case each.
-if [ $# = 0 ]; then
-	all=([0-9]*/)
-	jobs=$(nproc)
-	for ((j = 0; j < jobs; j++)); do
-		mine=()
-		for ((i = j; i < ${#all[@]}; i += jobs)); do mine+=("${all[i]}"); done
-		bash run.sh "$build" "${mine[@]}" >"$tmp.$j" &
-	done
-	wait
-	for ((j = 0; j < jobs; j++)); do
-		read -r _ p _ f _ < <(tail -n 1 "$tmp.$j")
-		passed=$((passed + ${p:-0}))
-		failed=$((failed + ${f:-1}))
-		rm -f "$tmp.$j"
-	done
-	[ $((passed + failed)) -ge ${#all[@]} ] || failed=$((failed + 1))
-fi
+[ $# -gt 0 ] || share_cases run.sh
 for name in "$@"; do
 	name=${name%/}
 	run_case "$name"

@@ -12,7 +12,8 @@ build=$(cd "$1" && pwd)
 fsck=$build/bin/qcow2-fsck
 mk=$build/tests/q2mk
 preload=$build/tests/faultio.so
-cases=$(cd "$(dirname "$0")/../cases" && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
+cases=$here/../cases
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 1
@@ -31,17 +32,7 @@ verdict() { # what status
 }
 
 # A sound image with every structure, in recipe and file.
-cat >recipe <<'END'
-version 3
-cluster 512
-size 256K
-write 0 64K
-compress 64K 4K text
-snapshot one
-write 0 8K
-write 128K 8K
-bitmap b gran=9 set=0:64K
-END
+cp "$here/../support/every-structure.recipe" recipe
 "$mk" recipe image.qcow2 || exit 1
 "$fsck" image.qcow2 >out 2>err
 verdict 'the image itself is clean' $?

@@ -65,16 +65,6 @@ test_usage() {
 	rm -- --data
 }
 
-# As root, permission bits count only without the capabilities to override.
-unreadable() {
-	if [[ $(id -u) -eq 0 ]]; then
-		setpriv --bounding-set=-dac_override,-dac_read_search \
-			--inh-caps=-dac_override,-dac_read_search "$@"
-	else
-		"$@"
-	fi
-}
-
 test_bad_input() {
 	local name
 	for name in empty one-byte foreign sparse; do
@@ -258,42 +248,6 @@ test_output() {
 	check 'all closed' test $? -eq 8
 	"$fsck" missing 2>/dev/full
 	check 'full stderr' test $? -eq 8
-}
-
-# caught PID: the mask of the signals that the process handles.
-caught() {
-	awk '/^SigCgt/ {mask = $2} END {print "0x0" mask}' \
-		"/proc/$1/status" 2>/dev/null
-}
-
-# hold_and_signal SIGNAL ARGUMENT...: sends the signal while the tool is held
-# up by a pipe for -C that is full; leaves out, err and $status.
-hold_and_signal() {
-	local signal=$1 pid i
-	shift
-	mkfifo held
-	exec 9<>held
-	dd if=/dev/zero of=held bs=4096 oflag=nonblock status=none 2>/dev/null
-	# A shell that is not interactive has its children ignore SIGINT.
-	env --default-signal=INT "$fsck" -C 9 "$@" >out 2>err </dev/null &
-	pid=$!
-	# Not before the tool has taken the shell's place, and catches SIGINT and
-	# SIGUSR1, which are these bits.
-	for ((i = 0; i < 1000; i++)); do
-		if [[ ! /proc/$pid/exe -ef /proc/$$/exe ]] &&
-			((($(caught "$pid") & 0x202) == 0x202)); then
-			break
-		fi
-		sleep 0.02
-	done
-	kill "-$signal" "$pid"
-	timeout 30 tr -d '\0' <held >progress 9>&- &
-	i=$!
-	wait "$pid"
-	status=$?
-	exec 9>&-
-	wait "$i"
-	rm held
 }
 
 test_signals() {

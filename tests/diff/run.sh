@@ -49,17 +49,11 @@ groups=("$@")
 [ $# -gt 0 ] || groups=("${all[@]}")
 some=$*
 
-dir=$(mktemp -d)
-clean_up() {
+# shellcheck source=tests/support/groups.sh
+. "$here/../support/groups.sh"
+let_go() {
 	cat "$dir"/*/loop-devices 2>/dev/null | xargs -r -n 1 losetup -d
-	if [ "${KEEP-}" = 1 ]; then
-		echo "images kept in $dir" >&2
-	else
-		rm -rf "$dir"
-	fi
 }
-trap clean_up EXIT
-trap 'exit 1' HUP INT TERM
 
 # run_group NAME: make its images and check them, in a directory of its own.
 run_group() {
@@ -75,19 +69,7 @@ run_group() {
 	mv "$group.tab" ..
 }
 
-running=0
-for group in "${groups[@]}"; do
-	if [ "$running" -ge "${JOBS:-2}" ]; then
-		wait -n || :
-		running=$((running - 1))
-	fi
-	(
-		trap - EXIT
-		run_group "$group"
-	) 2>"$dir/$group.log" >&2 &
-	running=$((running + 1))
-done
-wait
+run_groups "${groups[@]}"
 
 broken=0
 for group in "${groups[@]}"; do

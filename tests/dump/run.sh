@@ -36,16 +36,8 @@ all=(content layers geometry damage luks snapshot snap crash chain external bitm
 groups=("$@")
 [ $# -gt 0 ] || groups=("${all[@]}")
 
-dir=$(mktemp -d)
-clean_up() {
-	if [ "${KEEP-}" = 1 ]; then
-		echo "images kept in $dir" >&2
-	else
-		rm -rf "$dir"
-	fi
-}
-trap clean_up EXIT
-trap 'exit 1' HUP INT TERM
+# shellcheck source=tests/support/groups.sh
+. "$here/../support/groups.sh"
 
 # run_group NAME: make its images and dump them, in a directory of its own.
 run_group() {
@@ -61,19 +53,7 @@ run_group() {
 	echo complete >>results
 }
 
-running=0
-for group in "${groups[@]}"; do
-	if [ "$running" -ge "${JOBS:-2}" ]; then
-		wait -n || :
-		running=$((running - 1))
-	fi
-	(
-		trap - EXIT
-		run_group "$group"
-	) 2>"$dir/$group.log" >&2 &
-	running=$((running + 1))
-done
-wait
+run_groups "${groups[@]}"
 
 passed=0
 failed=0

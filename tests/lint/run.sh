@@ -30,6 +30,8 @@ bash tests/lint/layers.sh "$build"
 verdict layers $?
 bash tests/lint/cases.sh
 verdict cases $?
+git ls-files '*.c' '*.h' '*.sh' | xargs python3 tests/lint/duplicates.py
+verdict duplicates $?
 # Findings of style (SC2086 and the like are meant where they stand).
 git ls-files '*.sh' '.ci/run' | xargs shellcheck -x -S warning
 verdict shellcheck $?

@@ -10,22 +10,13 @@ set -u
 build=$(cd "${1:?usage: faults.sh BUILD_DIR}" && pwd)
 map=$build/bin/qcow2-map
 tool=$map
+here=$(cd "$(dirname "$0")" && pwd)
 mk=$build/tests/q2mk
 preload=$build/tests/faultio.so
 # shellcheck source=tests/support/conduct.sh
 . "$(dirname "$0")/../support/conduct.sh"
 
-cat >recipe <<'END'
-version 3
-cluster 512
-size 256K
-write 0 64K
-compress 64K 4K text
-snapshot one
-write 0 8K
-write 128K 8K
-bitmap b gran=9 set=0:64K
-END
+cp "$here/../support/every-structure.recipe" recipe
 "$mk" recipe image.qcow2 || exit 1
 at() { "$mk" -e "$1" recipe; }
 

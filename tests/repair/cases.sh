@@ -19,6 +19,8 @@ trap 'rm -rf "$tmp"' EXIT
 passed=0
 failed=0
 stops=0
+# shellcheck source=tests/support/share.sh
+. ../support/share.sh
 CRASHES=${CRASHES:-3000} # places where the writing of one plan stops, at the most
 
 complain() { # case text
@@ -66,25 +68,9 @@ run_case() { # case
 		grep -qs '^qemu no' "$name/expect.repair" || ask_qemu "$name"
 }
 
-# All of them: one process for each processor, every n-th case each.
 if [ $# = 0 ]; then
-	all=([0-9]*/)
-	jobs=$(nproc)
-	for ((j = 0; j < jobs; j++)); do
-		mine=()
-		for ((i = j; i < ${#all[@]}; i += jobs)); do mine+=("${all[i]}"); done
-		bash ../repair/cases.sh "$build" "${mine[@]}" >"$tmp.$j" &
-	done
-	wait
-	for ((j = 0; j < jobs; j++)); do
-		read -r _ n _ < <(tail -n 2 "$tmp.$j")
-		stops=$((stops + ${n:-0}))
-		read -r _ p _ f _ < <(tail -n 1 "$tmp.$j")
-		passed=$((passed + ${p:-0}))
-		failed=$((failed + ${f:-1}))
-		rm -f "$tmp.$j"
-	done
-	[ $((passed + failed)) -ge ${#all[@]} ] || failed=$((failed + 1))
+	share_cases ../repair/cases.sh
+	stops=$(awk '/places where writing stopped$/ {n += $2} END {print n + 0}' "$tmp/shared")
 fi
 for name in "$@"; do
 	name=${name%/}

@@ -11,56 +11,17 @@
  * stopping at every moment and starting again, or "faults" for failing at each
  * operation and allocation; these need the guest's view of IMAGE.
  */
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "q2inplace.h"
+#include "torn.h"
 
 #define SECTOR 512u
 #define TORN_MAX 3u
 #define PARTS 2u
 #define LIST_MAX 15
-
-static unsigned long alloc_count;
-static unsigned long alloc_fails;
-
-void *__real_calloc(size_t n, size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-enum q2_status __real_q2_regrow(struct q2_budget *b, uint64_t old_size,
-				uint64_t new_size, void **block,
-				struct q2_err *err);
-enum q2_status __wrap_q2_regrow(struct q2_budget *b, uint64_t old_size,
-				uint64_t new_size, void **block,
-				struct q2_err *err);
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return ++alloc_count == alloc_fails ? NULL : __real_calloc(n, size);
-}
-
-enum q2_status __wrap_q2_regrow(struct q2_budget *b, uint64_t old_size,
-				uint64_t new_size, void **block,
-				struct q2_err *err)
-{
-	if (++alloc_count == alloc_fails)
-		return Q2_E_NOMEM;
-	return __real_q2_regrow(b, old_size, new_size, block, err);
-}
-
-void die(const char *format, ...)
-{
-	va_list ap;
-
-	alloc_fails = 0;
-	fputs("q2inplace: ", stderr);
-	va_start(ap, format);
-	vfprintf(stderr, format, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	exit(1);
-}
 
 static enum q2_status job(struct world *w, const char *top,
 			  struct q2_err *err)
@@ -104,20 +65,6 @@ static void replay(struct world *w, size_t n, size_t torn)
 		      w->log[i].len);
 	if (torn)
 		apply(w->files[w->log[n].file].mem, &w->log[n], 0, torn);
-}
-
-/* How far a sector gets in the events [from, to). */
-static size_t reached(uint64_t sector, size_t from, size_t to, unsigned number)
-{
-	uint64_t mix = (sector + 1) * UINT64_C(0x9e3779b97f4a7c15) ^
-		       (from * 31 + number) * UINT64_C(0xc2b2ae3d27d4eb4f);
-
-	mix ^= mix >> 29;
-	mix *= UINT64_C(0xbf58476d1ce4e5b9);
-	mix ^= mix >> 32;
-	if ((mix & 3) < 2)
-		return mix & 1 ? from : to;
-	return from + (size_t)((mix >> 2) % (to - from + 1));
 }
 
 /* Of what each file was not flushed for, each sector sees only a beginning. */
@@ -198,12 +145,11 @@ static void fault_all_modes(struct world *w)
 			memset(w->done, 0, sizeof(w->done));
 			if (kind < 3)
 				w->fail_at[kind] = k;
-			alloc_count = 0;
-			alloc_fails = kind == 3 ? k : 0;
+			fail_alloc_at(kind == 3 ? k : 0);
 			st = job(w, w->top, &err);
-			hit = kind == 3 ? alloc_count >= k :
+			hit = kind == 3 ? allocs_done() >= k :
 					  w->done[kind] >= k;
-			alloc_fails = 0;
+			fail_alloc_at(0);
 			memset(w->fail_at, 0, sizeof(w->fail_at));
 			snprintf(what, sizeof(what), "failure %u of kind %d",
 				 k, kind);

@@ -7,6 +7,7 @@
 #define Q2INPLACE_H
 
 #include "dump/inplace.h"
+#include "failalloc.h"
 
 #define FILES_MAX 16
 #define VIEWS_MAX 32
@@ -53,9 +54,6 @@ struct world {
 	unsigned done[3]; /* writes, flushes, reads */
 	unsigned fail_at[3];
 };
-
-void die(const char *format, ...)
-	__attribute__((format(printf, 1, 2), noreturn));
 
 struct q2_inplace_files world_files(struct world *w);
 /* Puts every file back to its start. */

@@ -21,64 +21,11 @@
  *
  * With out=, the image is stored as FILE and the guest's view of it as FILE.raw.
  */
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "q2write.h"
-
-static unsigned long alloc_count;
-static unsigned long alloc_fails;
-
-/* Instead of the real ones, by --wrap.  What the tests themselves allocate comes
- * from malloc() and realloc(). */
-void *__real_calloc(size_t n, size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-enum q2_status __real_q2_regrow(struct q2_budget *b, uint64_t old_size,
-				uint64_t new_size, void **block,
-				struct q2_err *err);
-enum q2_status __wrap_q2_regrow(struct q2_budget *b, uint64_t old_size,
-				uint64_t new_size, void **block,
-				struct q2_err *err);
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return ++alloc_count == alloc_fails ? NULL : __real_calloc(n, size);
-}
-
-enum q2_status __wrap_q2_regrow(struct q2_budget *b, uint64_t old_size,
-				uint64_t new_size, void **block,
-				struct q2_err *err)
-{
-	if (++alloc_count == alloc_fails)
-		return Q2_E_NOMEM;
-	return __real_q2_regrow(b, old_size, new_size, block, err);
-}
-
-void fail_alloc_at(unsigned long k)
-{
-	alloc_fails = k;
-	alloc_count = 0;
-}
-
-unsigned long allocs_done(void)
-{
-	return alloc_count;
-}
-
-void die(const char *format, ...)
-{
-	va_list ap;
-
-	fail_alloc_at(0);
-	fputs("q2write: ", stderr);
-	va_start(ap, format);
-	vfprintf(stderr, format, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	exit(1);
-}
 
 struct blob load(const char *path)
 {

@@ -6,6 +6,7 @@
 #ifndef Q2WRITE_H
 #define Q2WRITE_H
 
+#include "failalloc.h"
 #include "image/write.h"
 #include "testio.h"
 
@@ -53,9 +54,6 @@ struct run {
 	bool quiet; /* nothing is compared on the way */
 };
 
-/* Ends the program with a message. */
-void die(const char *format, ...)
-	__attribute__((format(printf, 1, 2), noreturn));
 struct blob load(const char *path);
 void store(const char *path, const void *bytes, size_t n);
 enum q2_status read_blob(void *ctx, void *buf, size_t len, uint64_t off,
@@ -80,9 +78,5 @@ void crash_all(struct run *r);
 /* Operations such as write:OFFSET:LENGTH:BYTE on the file itself; see
  * q2write_script.c.  The exit status. */
 int script_mode(const struct setup *s, char **ops, int n);
-
-/* An allocation to fail: the k-th from now on; 0: none. */
-void fail_alloc_at(unsigned long k);
-unsigned long allocs_done(void);
 
 #endif

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "q2write.h"
+#include "torn.h"
 
 #define SECTOR 512u
 #define TORN_MAX 3u /* places at which one write is torn */
@@ -75,22 +76,6 @@ static void torn(struct run *r, struct q2_io *state, size_t event)
 		judge(r, io, event, "torn after", (unsigned)i);
 		q2_io_close(io);
 	}
-}
-
-/* How far sector `sector` gets in the events [from, to): those before the result
- * have reached it. */
-static size_t reached(uint64_t sector, size_t from, size_t to, unsigned number)
-{
-	uint64_t mix = (sector + 1) * UINT64_C(0x9e3779b97f4a7c15) ^
-		       (from * 31 + number) * UINT64_C(0xc2b2ae3d27d4eb4f);
-
-	mix ^= mix >> 29;
-	mix *= UINT64_C(0xbf58476d1ce4e5b9);
-	mix ^= mix >> 32;
-	/* None or all of it in two cases of four. */
-	if ((mix & 3) < 2)
-		return mix & 1 ? from : to;
-	return from + (size_t)((mix >> 2) % (to - from + 1));
 }
 
 /* Of the events [from, to) each sector sees only a beginning. */
