@@ -30,6 +30,10 @@ bash tests/lint/layers.sh "$build"
 verdict layers $?
 bash tests/lint/cases.sh
 verdict cases $?
+python3 tests/lint/options.py "$build"
+verdict options $?
+git ls-files '*.c' '*.h' | xargs python3 tests/lint/sizes.py
+verdict sizes $?
 git ls-files '*.c' '*.h' '*.sh' | xargs python3 tests/lint/duplicates.py
 verdict duplicates $?
 # Findings of style (SC2086 and the like are meant where they stand).
