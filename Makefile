@@ -46,7 +46,7 @@ TEST_DEPS_DEBIAN := $(BUILD_DEPS_DEBIAN) clang check qemu-utils e2fsprogs jq \
 	xfsprogs mount libnbd-dev libnbd-bin nbdkit curl prometheus \
 	prometheus-node-exporter \
 	dosfstools mtools fdisk xxd python3 libqcow-utils libqcow-dev chromium \
-	fonts-dejavu-core file systemd
+	fonts-dejavu-core file systemd clang-tidy cppcheck valgrind
 # For check-portable.
 FOREIGN_DEPS_DEBIAN := qemu-user-static gcc-s390x-linux-gnu \
 	libc6-dev-s390x-cross gcc-i686-linux-gnu libc6-dev-i386-cross \
@@ -384,6 +384,28 @@ check-portable: deps
 lint: deps
 	@$(MAKE) --no-print-directory all
 	@bash tests/lint/run.sh $(B)
+# What the analysers of `lint` compile with.
+.PHONY: cflags abi abi-update valgrind coverage
+cflags:
+	@echo '$(STD) -Ilib $(LIB_CFLAGS) $(CLI_CFLAGS) $(MAP_CFLAGS)'
+
+# The library's interface beside its description; see tests/lint/abi.py.
+abi abi-update: deps
+	@$(MAKE) --no-print-directory lib
+	@python3 tests/lint/abi.py $(if $(filter abi,$@),check,update) $(B) $(CC)
+
+# Memcheck on every image; EVERY=10: on every tenth.
+valgrind: EVERY := 1
+valgrind: deps
+	@$(MAKE) --no-print-directory all tools
+	@bash tests/valgrind.sh $(B) $(EVERY)
+
+# PARTS="unit cases": the parts of tests/run.sh to run; all by default.
+coverage: deps
+	@sh tests/support/deps.sh '$(TEST_DEPS_DEBIAN) gcovr' '$(DEPS_FEDORA) gcovr' \
+		'$(DEPS_ALPINE) gcovr' '$(DEPS_ARCH) gcovr'
+	@$(MAKE) --no-print-directory VARIANT=cov test-programs
+	@bash tests/coverage.sh build/cov $(PARTS)
 
 # --- fuzzing: TARGET=check TIME=60 FUZZER=afl|libfuzzer, see fuzz/README.md ------
 FUZZ_DEPS_DEBIAN := $(TEST_DEPS_DEBIAN) afl++ clang llvm lld \

@@ -12,7 +12,8 @@ parts=(unit builder cases conduct faults diff
 	repair orphans repair-cases hostile bitflip rescue
 	conduct-dump dump write writer inplace
 	map-conduct map-images map-survey map-fleet
-	map-lint map-faults docs sandbox map-shard map-pictures map-forecast map-readers map-damage pool surroundings fuzz)
+	map-lint map-faults docs sandbox map-shard map-pictures map-forecast
+	map-readers map-damage pool surroundings fuzz valgrind)
 [ $# -gt 0 ] || set -- "${parts[@]}"
 here=$(cd "$(dirname "$0")" && pwd)
 log=$(mktemp)
@@ -69,6 +70,7 @@ part() { # name; each prints its own "NAME: N passed, N failed"
 	map-forecast) bash "$here/map/forecast.sh" "$build" ;;
 	map-readers) bash "$here/map/readers.sh" "$build" ;;
 	map-damage) bash "$here/map/damage.sh" "$build" ;;
+	valgrind) bash "$here/valgrind.sh" "$build" 25 ;;
 	map-faults) bash "$here/map/faults.sh" "$build" ;;
 	surroundings) bash "$here/conduct/surroundings.sh" "$build" ;;
 	pool) bash "$here/conduct/pool.sh" "$build" ;;

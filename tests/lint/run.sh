@@ -36,10 +36,12 @@ git ls-files '*.c' '*.h' | xargs python3 tests/lint/sizes.py
 verdict sizes $?
 git ls-files '*.c' '*.h' '*.sh' | xargs python3 tests/lint/duplicates.py
 verdict duplicates $?
+python3 tests/lint/abi.py check "$build" "${CC:-cc}"
+verdict abi $?
 # Findings of style (SC2086 and the like are meant where they stand).
 git ls-files '*.sh' '.ci/run' | xargs shellcheck -x -S warning
 verdict shellcheck $?
-git ls-files | grep -vE '^(corpus/|LICENSE)' | xargs codespell -q 3 -L 'ot,ba,fo,te,nd,clen,inout,truns,upto'
+git ls-files | grep -vE '^(corpus/|LICENSE)|\.abi$' | xargs codespell -q 3 -L 'ot,ba,fo,te,nd,clen,inout,truns,upto'
 verdict codespell $?
 for page in fsck/*.8 fsck/*.7 map/*.1 dump/*.1 "$build/man/q2.3"; do
 	mandoc -Tlint -W warning "$page"
