@@ -381,6 +381,12 @@ check-portable: deps
 	@$(MAKE) --no-print-directory all tools $(B)/fuzz/q2fuzz
 	@bash tests/portable/run.sh '$(FOREIGN)' '$(EVERY)'
 
+# Debian has no libraries for musl to link with.
+.PHONY: check-musl
+check-musl: deps
+	@sh tests/support/deps.sh musl-tools '' '' ''
+	@bash tests/portable/musl.sh
+
 lint: deps
 	@$(MAKE) --no-print-directory all
 	@bash tests/lint/run.sh $(B)

@@ -109,8 +109,7 @@ static bool move_away(struct fsck *fsck, const char *name)
 
 	for (unsigned n = 1; other && n < OLD_MAX && !moved; n++) {
 		snprintf(other, size, "%s.%u", name, n);
-		if (renameat2(AT_FDCWD, name, AT_FDCWD, other,
-			      RENAME_NOREPLACE) == 0)
+		if (q2_rename(name, other, RENAME_NOREPLACE) == 0)
 			moved = true;
 		else if (errno == EINVAL || errno == ENOSYS)
 			moved = access(other, F_OK) < 0 && errno == ENOENT &&

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/rename.h"
 #include "cli/sandbox.h"
 #include "cli/state.h"
 #include "q2.h"

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/rename.h"
 
 /* A name in the same folder, so that it can be renamed. */
 static int make_temp(const char *path, char **temp)
@@ -82,8 +83,7 @@ static int give_name(const struct q2_file *f, bool replace)
 {
 	if (replace)
 		return rename(f->temp, f->path);
-	if (renameat2(AT_FDCWD, f->temp, AT_FDCWD, f->path,
-		      RENAME_NOREPLACE) == 0)
+	if (q2_rename(f->temp, f->path, RENAME_NOREPLACE) == 0)
 		return 0;
 	if (errno != EINVAL && errno != ENOSYS)
 		return -1;

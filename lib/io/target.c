@@ -19,6 +19,7 @@
 #include <linux/fs.h>
 
 #include "base/err.h"
+#include "base/rename.h"
 #include "io/file.h"
 #include "io/nbd.h"
 
@@ -446,7 +447,7 @@ enum q2_status q2_target_publish(struct q2_target *t, struct q2_err *err)
 		return q2_fail(err, Q2_E_CHANGED, 0, Q2_NO_OFFSET,
 			       "NAME" PART " is no longer the file that was "
 			       "written");
-	r = renameat2(AT_FDCWD, t->part, AT_FDCWD, t->path, no_replace);
+	r = q2_rename(t->part, t->path, no_replace);
 	if (r < 0 && errno == EINVAL && access(t->path, F_OK) != 0)
 		r = rename(t->part, t->path);
 	if (r < 0)
