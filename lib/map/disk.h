@@ -21,6 +21,14 @@ struct q2_disk {
 enum q2_status q2_disk_judge(struct q2_disk *disk,
 			     struct q2_err *err) Q2_MUST_CHECK;
 
+/* Whether the L1 table does not lie wholly in the file. */
+static inline bool q2_map_l1_outside(const struct q2_map *m)
+{
+	return m->tree.l1_entries &&
+	       !q2_inside(m->tree.l1_offset, UINT64_C(8) * m->tree.l1_entries,
+			  m->img.geom.file_size);
+}
+
 /* A problem of an entry or a table; NULL: none. */
 void q2_disk_note(struct q2_disk *disk, const struct q2_problem *problem);
 

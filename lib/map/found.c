@@ -24,6 +24,34 @@ static void on_finding(void *ctx, const struct q2_finding *f)
 	q2_disk_note(ctx, q2_problem_by_number(f->problem->number));
 }
 
+/* What the record of the snapshot that is shown says of its L1 table. */
+static void judge_snapshot(struct q2_disk *disk)
+{
+	const struct q2_map *m = &disk->chain.layers[0]->map;
+	const struct q2_geom *g = &m->img.geom;
+
+	for (size_t i = 0; i < disk->snapshots.snaps.n; i++) {
+		const struct q2_snap *s = &disk->snapshots.snaps.at[i];
+		uint64_t needed;
+
+		if (m->tree.id == Q2_TREE_ACTIVE || m->tree.id != s->tree.id)
+			continue;
+		needed = q2_l1_needed(s->record.has_disk_size ?
+					      s->record.disk_size : g->disk_size,
+				      g->cluster_bits, 1u << g->entry_bits);
+		if (needed > Q2_L1_MAX)
+			q2_disk_note(disk, q2_problem(Q2_P_SNAPSHOT_DISK_SIZE));
+		if (m->no_l1)
+			q2_disk_note(disk,
+				     q2_problem(Q2_P_SNAPSHOT_L1_UNALIGNED));
+		else if (s->record.l1_size > Q2_L1_MAX)
+			q2_disk_note(disk, q2_problem(Q2_P_SNAPSHOT_L1_LIMIT));
+		if (q2_map_l1_outside(m))
+			q2_disk_note(disk,
+				     q2_problem(Q2_P_SNAPSHOT_L1_OUTSIDE));
+	}
+}
+
 enum q2_status q2_disk_judge(struct q2_disk *disk, struct q2_err *err)
 {
 	struct q2_check_opts opts = {.max_memory = disk->budget.limit,
@@ -53,6 +81,7 @@ enum q2_status q2_disk_judge(struct q2_disk *disk, struct q2_err *err)
 			return q2_fail(err, st, why.sys_errno, why.offset,
 				       "%s", why.text);
 	}
+	judge_snapshot(disk);
 	return st;
 }
 

@@ -64,8 +64,11 @@ static enum q2_problem_id problem_of_l1(const struct q2_layer *layer,
 		{Q2_HF_L1_OUTSIDE, Q2_P_L1_OUTSIDE},
 	};
 
+	if (layer->map.no_l1 && layer->map.tree.id != Q2_TREE_ACTIVE)
+		return Q2_P_SNAPSHOT_L1_UNALIGNED;
 	if (layer->map.tree.id != Q2_TREE_ACTIVE)
-		return or;
+		return q2_map_l1_outside(&layer->map) ?
+			       Q2_P_SNAPSHOT_L1_OUTSIDE : or;
 	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
 		if (q2_header_has(&layer->opened.faults, table[i].fault))
 			return table[i].id;

@@ -29,10 +29,13 @@ extents_hold='
 	# and L2 entries by themselves.
 	def seen: range(102; 141), range(201; 210), 214, 301, 302, 303, 304,
 		401, 402, 403, 406, 407, 409, 410, 411, 412, 416, 417, 418, 419, 420;
+	# Of a snapshot, whose place in the table $s is, what its record says of its table.
+	def shown: if $s == null then .tree == "active" else .snapshot == $s end;
 	($f[0].images[0].findings | map(select(.severity == "corrupt"))) as $found
 	| ."virtual-size" as $bytes
-	| [$found[] | select(.number < 300 or (.tree == "active" and ."guest-offset" < $bytes))
-		| select(.number | IN(seen))] as $near
+	| [$found[] | select(.number < 300 or (shown and ."guest-offset" < $bytes) or
+			($s != null and .index == $s and (.number | IN(506, 507, 509, 511))))
+		| select(.number | IN(seen, 506, 507, 509, 511))] as $near
 	| [.extents[] | select(.state == "unreadable")] as $lost
 	| ($lost | map(.problem != null) | all)
 	and ([.extents[].problem // empty] - .problems) == []
@@ -56,7 +59,7 @@ survey_holds='
 
 # image NAME FILE: one line "ok" or "FAILED: …" for each check.
 image() {
-	local name=$1 file=$2 rc size
+	local name=$1 file=$2 rc size id
 	"$fsck" --output=json --all-findings "$file" >f.json 2>/dev/null
 	rc=$?
 	[ $((rc & 8)) = 0 ] || return 0
@@ -66,8 +69,17 @@ image() {
 		size=9223372036854775807
 	"$map" --output=json "$file" >out 2>err
 	rc=$?
-	jq -e --slurpfile f f.json --argjson c $rc --argjson size "$size" "$extents_hold" out >/dev/null &&
-		echo ok || echo "FAILED: extents of $name (status $rc)"
+	jq -e --slurpfile f f.json --argjson c $rc --argjson size "$size" --argjson s null "$extents_hold" \
+		out >/dev/null && echo ok || echo "FAILED: extents of $name (status $rc)"
+	for id in $("$map" snapshots --output=json "$file" 2>err |
+		jq -r '.snapshots as $s | $s[:3][] | select(.id as $i | $s | map(select(.id == $i)) |
+			length == 1 and ($i | test("^[0-9]+$"))) | .id'); do
+		"$map" --snapshot="$id" --output=json "$file" >out 2>err
+		rc=$?
+		[ $((rc & 8)) = 0 ] || continue
+		jq -e --slurpfile f f.json --argjson c $rc --argjson size "$size" --argjson s $((id - 1)) \
+			"$extents_hold" out >/dev/null && echo ok || echo "FAILED: snapshot $id of $name (status $rc)"
+	done
 	"$map" layout --output=json "$file" >out 2>err
 	rc=$?
 	# More owners than can be told apart are refused.
