@@ -175,7 +175,7 @@ static enum q2_status doubtful(struct q2_l1fix *l)
 	}
 	/* Then what is missed here must not fill a slot that is empty by right. */
 	foreign = l->tree->id == Q2_TREE_ACTIVE && q2_all(l->r) &&
-		   q2_l1_is_anothers(l, l->raw);
+		   q2_l1_is_anothers(l, l->slot);
 	l->r->aliased |= foreign;
 	st = names_data(l);
 	if (st != Q2_OK || q2_l1fix_raw(l, l->slot) != l->raw)
@@ -332,6 +332,7 @@ static enum q2_status fix(struct q2_repair *r, bool sure)
 	}
 	q2_ledger_free(&l.ledger);
 	q2_runs_free(&l.missed, &r->budget);
+	q2_runs_free(&l.orphan_data, &r->budget);
 	q2_put(&r->budget, block, r->c->img.geom.cluster_size);
 	return st;
 }

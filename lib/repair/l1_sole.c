@@ -7,6 +7,7 @@
 #include "repair/l1fix.h"
 
 #define PROBE 512u
+#define LOOKS 16384u /* at other slots, all together: each takes time */
 
 /* How a cluster reads as an L2 table. */
 struct reading {
@@ -71,10 +72,11 @@ static bool is_data_too(const struct q2_l1fix *l, uint64_t clu)
 	       q2_refmap_get(&c->map, clu).count > times_named(c, clu);
 }
 
-bool q2_l1_is_anothers(struct q2_l1fix *l, uint64_t raw)
+bool q2_l1_is_anothers(struct q2_l1fix *l, uint32_t slot)
 {
 	const struct q2_checker *c = l->r->c;
-	struct q2_l1_entry e = q2_l1_decode(&c->img.geom, raw);
+	struct q2_l1_entry e = q2_l1_decode(&c->img.geom,
+					    q2_l1fix_raw(l, slot));
 	struct reading t;
 
 	if (!e.used)
@@ -144,31 +146,51 @@ static bool is_active_orphan(struct q2_l1fix *l, uint64_t clu)
 				 PROBE >> g->entry_bits));
 }
 
-/* Whether the table names the cluster as data; adds to *missed how many of its
- * entries name what is counted more often than it is named. */
-static bool names(struct q2_l1fix *l, uint64_t table, uint64_t clu,
-		  uint64_t *missed)
+/* The clusters that the table names as data; *missed: how many of its entries name
+ * what is counted more often than it is named. */
+static void list_data(struct q2_l1fix *l, uint64_t table, struct q2_runs *data,
+		      uint64_t *missed)
 {
 	const struct q2_geom *g = &l->r->c->img.geom;
 	uint64_t off = table << g->cluster_bits;
-	uint8_t bytes[PROBE];
-	bool found = false;
 
-	for (uint64_t at = 0; at < g->cluster_size; at += PROBE) {
-		if (q2_pread_zero(l->r->io, bytes, PROBE, off + at, NULL) !=
-		    Q2_OK)
-			return false;
-		*missed += q2_count_missed(&l->ledger, bytes,
-					   PROBE >> g->entry_bits);
-		for (unsigned i = 0; i < PROBE; i += 1u << g->entry_bits) {
-			struct q2_l2_entry e =
-				q2_l2_decode(g, q2_be64(bytes + i), 0, 0);
+	*missed = 0;
+	data->n = 0;
+	if (q2_pread_zero(l->r->io, l->table, (size_t)g->cluster_size, off,
+			  NULL) != Q2_OK)
+		return;
+	*missed = q2_count_missed(&l->ledger, l->table, 1u << g->l2_bits);
+	for (uint32_t i = 0; i < 1u << g->l2_bits; i++) {
+		const uint8_t *p = l->table + ((size_t)i << g->entry_bits);
+		struct q2_l2_entry e = q2_l2_decode(g, q2_be64(p), 0, 0);
+		struct q2_run run = {e.host.start >> g->cluster_bits, 1};
 
-			found |= e.refers &&
-				 e.host.start >> g->cluster_bits == clu;
-		}
+		/* Without memory there is less evidence. */
+		if (e.refers &&
+		    q2_runs_push(data, &l->r->budget, run, NULL) != Q2_OK)
+			break;
 	}
+	q2_runs_tidy(data);
+}
+
+static bool names(struct q2_l1fix *l, uint64_t table, uint64_t clu)
+{
+	struct q2_runs data = {0};
+	uint64_t missed;
+	bool found;
+
+	list_data(l, table, &data, &missed);
+	found = q2_runs_have(&data, clu);
+	q2_runs_free(&data, &l->r->budget);
 	return found;
+}
+
+/* Whether another slot names what is not its own; so, too, if that takes too long to
+ * find out. */
+static bool is_other_wrong(struct q2_l1fix *l, uint32_t slot)
+{
+	l->doubts |= ++l->looks > LOOKS;
+	return l->doubts || q2_l1_is_anothers(l, slot);
 }
 
 /* Whether orphans can be told from others, and may be given back. */
@@ -179,22 +201,43 @@ static bool may_be_sole(const struct q2_l1fix *l)
 	       !l->r->c->img.geom.data_file;
 }
 
+/* Whether another tree has the same table in this slot: if two slots have it, then it
+ * is this one's. */
+static bool is_shared_here(const struct q2_l1fix *l, uint32_t slot)
+{
+	const struct q2_checker *c = l->r->c;
+	uint64_t mine = q2_l1fix_raw(l, slot) & Q2_ENTRY_OFFSET;
+
+	for (size_t i = 0; i < c->trees.n; i++) {
+		const struct q2_tree *t = &c->trees.at[i];
+		uint8_t raw[8];
+
+		if (t->id != l->tree->id && slot < t->l1_entries &&
+		    q2_pread_zero(l->r->io, raw, 8,
+				  t->l1_offset + UINT64_C(8) * slot,
+				  NULL) == Q2_OK &&
+		    (q2_be64(raw) & Q2_ENTRY_OFFSET) == mine)
+			return true;
+	}
+	return false;
+}
+
 uint64_t q2_l1_sole_table(struct q2_l1fix *l)
 {
 	const struct q2_leaks *leaks = &l->r->c->leaks;
-	uint64_t found = 0, missed = 0;
+	uint64_t found = 0;
 	uint32_t doubts = 1;
 	bool foreign;
 
 	if (!may_be_sole(l))
 		return 0;
-	foreign = q2_l1_is_anothers(l, l->raw);
+	foreign = q2_l1_is_anothers(l, l->slot);
 	if (!foreign && !is_data_too(l, l->e.table.n))
 		return 0;
 	for (uint32_t i = 0; i < l->tree->l1_entries && doubts < 2; i++)
-		doubts += i != l->slot &&
-			  q2_l1_is_anothers(l, q2_l1fix_raw(l, i));
-	l->doubts = foreign && doubts > 1;
+		doubts += i != l->slot && is_other_wrong(l, i) &&
+			  !is_shared_here(l, i);
+	l->doubts |= foreign && doubts > 1 && !is_shared_here(l, l->slot);
 	for (size_t i = 0; i < leaks->n && doubts == 1; i++)
 		for (uint64_t k = 0; k < leaks->at[i].n; k++) {
 			if (!is_active_orphan(l, leaks->at[i].first + k))
@@ -203,7 +246,7 @@ uint64_t q2_l1_sole_table(struct q2_l1fix *l)
 				return 0;
 			found = leaks->at[i].first + k;
 		}
-	if (found && !foreign && !names(l, found, l->e.table.n, &missed))
+	if (found && !foreign && !names(l, found, l->e.table.n))
 		return 0;
 	return found << l->r->c->img.geom.cluster_bits;
 }
@@ -231,6 +274,8 @@ static void learn_orphan(struct q2_l1fix *l)
 			l->orphan_last = shape.last;
 		}
 	l->orphan = found;
+	if (found)
+		list_data(l, found, &l->orphan_data, &l->orphan_missed);
 }
 
 /* Evidence of its own that this slot's table is none: what is missed most names it
@@ -238,7 +283,7 @@ static void learn_orphan(struct q2_l1fix *l)
 uint64_t q2_l1_sole_orphan(struct q2_l1fix *l)
 {
 	const struct q2_geom *g = &l->r->c->img.geom;
-	uint64_t missed = 0, other = 0, good, bad;
+	uint64_t good, bad;
 
 	if (!may_be_sole(l))
 		return 0;
@@ -246,17 +291,16 @@ uint64_t q2_l1_sole_orphan(struct q2_l1fix *l)
 	if (l->orphan == 0 ||
 	    ((uint64_t)l->slot << g->l2_bits) + l->orphan_last >=
 		    g->disk_clusters ||
-	    !names(l, l->orphan, l->e.table.n, &missed))
+	    !q2_runs_have(&l->orphan_data, l->e.table.n))
 		return 0;
 	for (uint32_t i = 0; i < l->tree->l1_entries; i++) {
-		uint64_t raw = q2_l1fix_raw(l, i);
-		struct q2_l1_entry e = q2_l1_decode(g, raw);
+		struct q2_l1_entry e = q2_l1_decode(g, q2_l1fix_raw(l, i));
 
 		if (i != l->slot && e.used &&
-		    (q2_l1_is_anothers(l, raw) ||
-		     names(l, l->orphan, e.table.n, &other)))
+		    (is_other_wrong(l, i) ||
+		     q2_runs_have(&l->orphan_data, e.table.n)))
 			return 0;
 	}
 	q2_l1_tally(l, &good, &bad);
-	return missed > good ? l->orphan << g->cluster_bits : 0;
+	return l->orphan_missed > good ? l->orphan << g->cluster_bits : 0;
 }

@@ -19,9 +19,12 @@ struct q2_l1fix {
 	uint8_t *table;	  /* room for an L2 table */
 	bool sure;	  /* only what needs no other explanation */
 	bool doubts;	  /* more than one slot of the active table is another's */
+	uint32_t looks;	  /* at slots, for that */
 	bool orphan_known;
 	uint64_t orphan;  /* the only leaked L2 table, by its shape; 0: none */
 	uint32_t orphan_last; /* index of its last entry */
+	struct q2_runs orphan_data; /* what it names */
+	uint64_t orphan_missed; /* entries that name what is missed */
 	uint32_t slot;
 	uint64_t raw;
 	struct q2_l1_entry e;
@@ -35,9 +38,9 @@ static inline uint64_t q2_l1fix_raw(const struct q2_l1fix *l, uint32_t slot)
 /* How the bytes of the table that the entry leads to read as entries. */
 void q2_l1_tally(struct q2_l1fix *l, uint64_t *good, uint64_t *bad);
 
-/* Whether the entry names what is surely another's: a structure that is no L2 table,
+/* Whether the slot names what is surely another's: a structure that is no L2 table,
  * a table that is counted for others only, or a guest's data. */
-bool q2_l1_is_anothers(struct q2_l1fix *l, uint64_t raw);
+bool q2_l1_is_anothers(struct q2_l1fix *l, uint32_t slot);
 
 /* The only table that is missed, if this is the only slot that can miss it; or the
  * only orphan, if what this slot names is its data.  0: neither. */

@@ -200,6 +200,35 @@ check "a table that may be another's, -y" repair -y
 check "a table that may be another's, -y: the empty slot stays empty" \
 	qemu-io -r -f qcow2 -c 'read -P 0 6M 2M' r.qcow2
 
+# Another slot's table: what a snapshot has in the same slot tells which of them is right.
+cp shared.qcow2 o.qcow2
+qemu-io -f qcow2 -c 'write -P 7 512k 64k' -c 'write -P 8 9M 64k' o.qcow2 >io
+l1=$(u64 o.qcow2 40)
+snapshot=$(u64 o.qcow2 "$(u64 o.qcow2 64)")
+for pair in 0:1 0:4 1:0 1:4 4:0 4:1; do
+	cp o.qcow2 d.qcow2
+	from=${pair%:*} to=${pair#*:}
+	# The active disk shares the table again, as before its first write.
+	table=$(($(u64 o.qcow2 $((snapshot + 8 * from))) & 0xfffffffffffe00))
+	put64 d.qcow2 $((l1 + 8 * to)) $table
+	check "L1[$to] names what a snapshot has in L1[$from], -y" repair -y
+	check "L1[$to] names what a snapshot has in L1[$from], -y: the disk is back" same_disk o
+	check "L1[$to] names what a snapshot has in L1[$from], -y: qemu-img agrees" qemu-img check r.qcow2
+done
+# The same where the active disk itself shares that one.
+qemu-img create -q -f qcow2 -o cluster_size=4k o.qcow2 16M
+qemu-io -f qcow2 -c 'write -P 1 0 1M' -c 'write -P 2 2M 256k' -c 'write -P 3 9M 64k' o.qcow2 >io
+qemu-img snapshot -c one o.qcow2
+qemu-io -f qcow2 -c 'write -P 5 2M 16k' o.qcow2 >io
+l1=$(u64 o.qcow2 40)
+for from in 0 4; do
+	cp o.qcow2 d.qcow2
+	put64 d.qcow2 $((l1 + 8)) "$(u64 o.qcow2 $((l1 + 8 * from)))"
+	check "L1[1] names the table of L1[$from], -y" repair -y
+	check "L1[1] names the table of L1[$from], -y: the disk is back" same_disk o
+	check "L1[1] names the table of L1[$from], -y: qemu-img agrees" qemu-img check r.qcow2
+done
+
 # An L1 entry that names a guest's data: of the very table that is missed, or of another
 # one; the data is nonsense as a table, or reads as a sound one.
 qemu-img create -q -f qcow2 -o cluster_size=4k o.qcow2 16M
