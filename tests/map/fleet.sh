@@ -236,10 +236,13 @@ odd_files() {
 	run graph --output=dot odd
 	check 'names: DOT' out_has 'label="odd/a\"b\\c.qcow2"'
 	check 'names: DOT, a newline' out_has 'label="odd/a\\nb.qcow2"'
+	check 'names: DOT is UTF-8' iconv -f UTF-8 -t UTF-8 -o /dev/null out
 	run audit --output=prom odd
 	check 'names: metrics' out_has 'path="odd/a\"b\\c.qcow2"'
 	check 'names: metrics, a newline' out_has 'path="odd/a\nb.qcow2"'
 	check 'names: metrics, a line each' test "$(grep -c '^qcow2_capacity_bytes{' out)" = 4
+	check 'names: metrics, bytes that are no text' out_has \
+		$'path="odd/a\xef\xbf\xbdb.qcow2",bytes="6f64642f61ff622e71636f7732"'
 	run graph odd
 	check 'names: text' out_has 'odd/a\nb.qcow2'
 
@@ -403,6 +406,10 @@ devices() {
 	run graph --output=json dev/over.qcow2 "$part"
 	check 'device: as a base' json --arg p "$part" '.files[] |
 		select(.filename == "dev/over.qcow2") | .base == $p and .flags == []'
+	rm dev/disk
+	run audit --output=json "$whole"
+	check 'loop: a file that was deleted cannot be asked' json '.files[0] |
+		."block-device" and (has("allocation") | not) and .length == 16777216'
 	dd if=/dev/zero of="$part" bs=1M count=15 status=none
 	run audit --warn=1 --crit=1000T --output=json "$part"
 	check 'device: a raw disk fills it, as it should' test "$status" = 0
