@@ -13,6 +13,8 @@
 
 /* Memory for jobs and readers, besides what the maps take. */
 #define ROOM ((size_t)40 << 20)
+/* What is only passed on: so little stays in a processor's own cache until then. */
+#define PASSED_ON ((size_t)256 << 10)
 
 static size_t sides(const struct q2_pass *s)
 {
@@ -21,12 +23,14 @@ static size_t sides(const struct q2_pass *s)
 
 static size_t job_size(const struct q2_pass *s)
 {
+	size_t least = s->digest || !s->sink->transient ? Q2_CHUNK_SIZE :
+							  PASSED_ON;
 	size_t size = s->cluster;
 
 	for (size_t i = 0; i < sides(s); i++)
 		if (q2_guest_cluster(s->guest[i]) > size)
 			size = q2_guest_cluster(s->guest[i]);
-	return size > Q2_CHUNK_SIZE ? size : Q2_CHUNK_SIZE;
+	return size > least ? size : least;
 }
 
 unsigned q2_pass_threads(const struct q2_pass *s)
