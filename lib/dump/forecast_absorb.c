@@ -5,9 +5,9 @@
  *
  * As for a commit, it is done on an overlay that takes the tables and no data.  At
  * first nothing is read from below: all that lies there is taken for data.  Only
- * where there is no room for so much it is read, as zeros take none, and then the
- * figure is exact.  Should memory not suffice for the first, there is a bound, which
- * is reckoned from the maps alone.
+ * where there is no room for so much it is read, as zeros take none, until it is
+ * clear that there is not; at the end the figure is exact.  Should memory not suffice
+ * for the first, there is a bound, which is reckoned from the maps alone.
  */
 #include <errno.h>
 
@@ -73,8 +73,9 @@ static enum q2_status rehearse(struct q2_inplace *ip, bool exact,
 	if (st == Q2_OK) {
 		ip->top = w;
 		ip->rehearsing = !exact;
+		ip->to_the_room = exact;
 		st = q2_absorb_copy(ip, exact ? "reading" : "rehearsing", err);
-		ip->rehearsing = false;
+		ip->rehearsing = ip->to_the_room = false;
 		ip->top = real;
 	}
 	*ip->result = sums;
@@ -109,7 +110,8 @@ enum q2_status q2_absorb_forecast(struct q2_inplace *ip, struct q2_err *err)
 		if (again == Q2_OK)
 			return q2_inplace_room(ip, ip->top_io, path,
 					       ip->top_end, *needed, true, err);
-		if (again != Q2_E_BUDGET) {
+		/* If it was given up, the first figure has to do. */
+		if (again != Q2_E_BUDGET && closer.sys_errno != ENOSPC) {
 			st = again;
 			why = closer;
 		}

@@ -41,9 +41,14 @@ static enum q2_status open_chain(struct q2_inplace *ip, const char *path,
 		.open = ip->files->open,
 		.ctx = ip->files->ctx,
 	};
+	enum q2_status st = q2_chain_open(path, Q2_FORMAT_QCOW2, &policy,
+					  &ip->budget, &ip->chain, err);
 
-	return q2_chain_open(path, Q2_FORMAT_QCOW2, &policy, &ip->budget,
-			     &ip->chain, err);
+	/* What is absorbed from a hole need not be read to be zeros. */
+	for (unsigned i = 1; st == Q2_OK && ip->opts->job == Q2_ABSORB &&
+			     i < ip->chain.n; i++)
+		q2_map_holes(&ip->chain.layers[i]->map, true);
+	return st;
 }
 
 static enum q2_status open_rw(struct q2_inplace *ip, const char *path,

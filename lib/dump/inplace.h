@@ -76,6 +76,7 @@ struct q2_inplace {
 	uint64_t slots;	  /* and L2 tables */
 	bool look_only;	  /* a forecast without locks: top_io, base_io unused */
 	bool rehearsing;  /* writing to an overlay, and no data are read */
+	bool to_the_room; /* a rehearsal ends where result->available does */
 	const char *phase; /* of a commit, for its progress */
 	struct q2_pace pace;
 	struct q2_commit_cost *cost;

@@ -7,6 +7,7 @@
  * nothing, the layers above the one that stays are asked.  Data is written; zeros
  * are, where something lies below that would show through.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -172,6 +173,27 @@ static enum q2_status fill(struct q2_inplace *ip, const struct q2_lack *l,
 	return st;
 }
 
+/* Whether what was placed behind the end of the file is more than there is room for:
+ * the rest need not be read. */
+static enum q2_status judge_room(const struct q2_inplace *ip,
+				 struct q2_err *err)
+{
+	unsigned bits = q2_writer_geom(ip->top)->cluster_bits;
+	struct q2_writer_counts n;
+	uint64_t clusters = 0;
+
+	if (!ip->to_the_room)
+		return Q2_OK;
+	q2_writer_counts(ip->top, &n);
+	for (unsigned i = 0; i < Q2_PLACED_COUNT; i++)
+		clusters += n.behind[i];
+	/* The last one may be there in part. */
+	if (clusters == 0 ||
+	    (clusters - 1) << bits <= ip->result->available)
+		return Q2_OK;
+	return q2_fail(err, Q2_E_IO, ENOSPC, Q2_NO_OFFSET, "no room");
+}
+
 enum q2_status q2_absorb_copy(struct q2_inplace *ip, const char *phase,
 			      struct q2_err *err)
 {
@@ -183,6 +205,8 @@ enum q2_status q2_absorb_copy(struct q2_inplace *ip, const char *phase,
 		st = q2_absorb_next(ip, l.at + l.len, &l, err);
 		if (st == Q2_OK && l.len)
 			st = fill(ip, &l, err);
+		if (st == Q2_OK)
+			st = judge_room(ip, err);
 		if (st == Q2_OK)
 			st = q2_inplace_tick(ip, phase, l.at, size, err);
 	} while (st == Q2_OK && l.len);

@@ -138,7 +138,7 @@ enum q2_status q2_view_at(struct q2_view *v, uint64_t guest, uint64_t *len,
 		*shows = Q2_SHOWS_ZEROS;
 		return Q2_OK;
 	default:
-		*shows = Q2_SHOWS_DATA;
+		*shows = p.e.hole ? Q2_SHOWS_ZEROS : Q2_SHOWS_DATA;
 		return Q2_OK;
 	}
 }
