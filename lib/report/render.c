@@ -79,13 +79,13 @@ static bool is_style(const struct slot *s, const char *style)
 static void render_number(struct q2_buf *out, const struct slot *s,
 			  uint64_t value)
 {
-	const char *bar = s->style ? memchr(s->style, '|', s->style_len) :
-				     NULL;
-	const char *end = s->style + s->style_len;
+	const char *style = s->style ? s->style : "";
+	const char *bar = memchr(style, '|', s->style_len);
+	const char *end = style + s->style_len;
 
 	if (bar) {
 		if (value == 0)
-			q2_buf_add(out, s->style, (size_t)(bar - s->style));
+			q2_buf_add(out, style, (size_t)(bar - style));
 		else
 			q2_buf_add(out, bar + 1, (size_t)(end - bar) - 1);
 		return;
