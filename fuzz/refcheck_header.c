@@ -304,7 +304,7 @@ static void judge_record(struct q2f_refcheck *r, uint64_t at)
 		if (vm > room << reach)
 			rc_bad(r, "a snapshot's VM state does not fit");
 	}
-	if (n == 0)
+	if (n == 0 && l1 % r->cs == 0)
 		return;
 	if (l1 == 0 || l1 % r->cs) {
 		rc_bad(r, "a snapshot's L1 offset");

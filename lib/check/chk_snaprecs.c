@@ -111,6 +111,9 @@ static uint32_t usable_entries(const struct record *r)
 	const struct q2_snapshot *s = r->s;
 	uint64_t entries = s->l1_size, inside;
 
+	/* QEMU refuses the record even if there is no table. */
+	if (entries == 0 && (s->l1_offset & (g->cluster_size - 1)))
+		emit_number(r, Q2_P_SNAPSHOT_L1_UNALIGNED, s->l1_offset);
 	if (entries == 0)
 		return 0;
 	if (s->l1_offset == 0 || (s->l1_offset & (g->cluster_size - 1))) {

@@ -314,6 +314,15 @@ static enum q2_status mend(struct fix *x, const struct q2_finding *f)
 			set_disk_size(x, rec);
 		break;
 	case Q2_P_SNAPSHOT_L1_UNALIGNED:
+		if (rec->s.l1_size == 0) {
+			/* Without a table any place will do that is aligned. */
+			if (ask(x, id, Q2_EFFECT_NONE))
+				q2_put_be64(rec->bytes +
+					    Q2_SNAPSHOT_AT_L1_OFFSET,
+					    rec->s.l1_offset &
+						    ~(g->cluster_size - 1));
+			break;
+		}
 		if (ask(x, id, Q2_EFFECT_LOSS))
 			rec->gone = true;
 		break;
