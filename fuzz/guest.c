@@ -77,8 +77,8 @@ static uint64_t inflated(const struct reader *d, uint64_t from, uint64_t end)
 	return h;
 }
 
-/* Sectors are shared at the ends of streams only. */
-static uint64_t packed(const struct reader *d, uint64_t raw)
+/* Sectors are shared at the ends of streams only, and a stream is one cluster's. */
+static uint64_t packed(const struct reader *d, uint64_t raw, uint64_t guest)
 {
 	const struct q2f_refcheck *r = d->r;
 	unsigned x = 70 - r->bits;
@@ -96,13 +96,16 @@ static uint64_t packed(const struct reader *d, uint64_t raw)
 		if (o->clu < off / r->cs || o->clu * r->cs >= end)
 			continue;
 		if (o->kind != RC_STREAM ||
-		    (o->start != off && o->start < end && off < o->end))
+		    (o->start != off && o->start < end && off < o->end) ||
+		    (o->start == off && o->guest != guest))
 			return 0;
 	}
 	return inflated(d, off, end);
 }
 
-static uint64_t one(const struct reader *d, uint64_t l2, uint64_t i)
+/* Entry i of the table; `guest` is where it is on the disk. */
+static uint64_t one(const struct reader *d, uint64_t l2, uint64_t i,
+		    uint64_t guest)
 {
 	const struct q2f_refcheck *r = d->r;
 	unsigned width = r->ext_l2 ? 16 : 8;
@@ -111,7 +114,7 @@ static uint64_t one(const struct reader *d, uint64_t l2, uint64_t i)
 	uint64_t off = raw & OFFSET;
 
 	if (raw & PACKED)
-		return bitmap ? 0 : packed(d, raw);
+		return bitmap ? 0 : packed(d, raw, guest);
 	if (raw & UINT64_C(0x3f000000000001fe))
 		return 0;
 	if (!r->ext_l2 && (raw & 1))
@@ -140,7 +143,10 @@ static void read_table(struct q2f_guest *g, const struct reader *d,
 	if (l2 && (!sound || !alone(d, l2)))
 		return;
 	for (uint64_t i = 0; i < per && slot * per + i < g->n; i++)
-		g->digest[slot * per + i] = l2 ? one(d, l2, i) : d->empty;
+		g->digest[slot * per + i] = l2 ? one(d, l2, i,
+							     (slot * per + i) *
+								     r->cs) :
+							 d->empty;
 }
 
 void q2f_guest_read(struct q2f_guest *g, const uint8_t *image, size_t size,
@@ -199,7 +205,7 @@ void q2f_guest_compare(const struct q2f_guest *before,
 	/* A repaired root field makes another disk of it. */
 	if (before->cluster_size == 0 ||
 	    before->cluster_size != after->cluster_size ||
-	    before->disk != after->disk)
+	    before->plain != after->plain || before->disk != after->disk)
 		return;
 	for (size_t i = 0; i < before->n; i++) {
 		/* Nothing there before, and data that was lost comes back. */

@@ -234,6 +234,7 @@ static enum q2_status doubtful(struct l2 *l, struct q2_case *k)
 	uint64_t clu = k->e.host.start >> l->r->c->img.geom.cluster_bits;
 	unsigned why = q2_suspected(&l->ledger, clu);
 	int64_t surplus = q2_surplus(&l->ledger, clu);
+	struct q2_l2_entry to;
 	struct q2_guess guess;
 	unsigned now;
 	enum q2_status st;
@@ -247,6 +248,14 @@ static enum q2_status doubtful(struct l2 *l, struct q2_case *k)
 	if (st != Q2_OK || guess.score == 0)
 		return st;
 	now = 2 * q2_fit(k, &k->e);
+	/* Of several that name one place, only that one has lost its own which its
+	 * neighbours want elsewhere: else the first one would get another's. */
+	if ((why & (Q2_S_SHARED | Q2_S_STREAM)) && !(why & Q2_S_META)) {
+		to = q2_l2_decode(&l->r->c->img.geom, guess.raw, guess.bitmap,
+				  0);
+		if (2 * q2_fit(k, &to) <= now)
+			return Q2_OK;
+	}
 	/* One wrong bit explains a free cluster that is used, and a leaked one;
 	 * but data that stands there is worth more than that. */
 	if (!(why & Q2_S_META) &&
