@@ -18,7 +18,6 @@ export AFL_NO_AFFINITY=1 AFL_SKIP_CPUFREQ=1 AFL_NO_UI=1
 export AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1
 gate_seed=${SEED:-7}
 gate_runs=${RUNS:-10000}
-known=R-1,R-4,R-7,R-8
 gate_targets=${TARGETS:-open walk check snapshot bitmap compressed map chain dump report write repair crash-repair rescue plan}
 speed_targets=${TARGETS:-open walk check map chain repair write dump}
 
@@ -89,21 +88,12 @@ afl() { # target, folder, arguments...
 	echo
 }
 
-# Repairs take longer, and now and then one does not keep its promise: a campaign looks
-# for these.
+# Repairs take longer.
 runs_of() { # target
 	case $1 in
 	repair | crash-repair | rescue | plan) echo $((gate_runs / 4)) ;;
 	*) echo "$gate_runs" ;;
 	esac
-}
-
-known_of() { # target command...
-	case $1 in
-	repair | crash-repair | rescue | plan) local -x Q2F_KNOWN=$known ;;
-	esac
-	shift
-	"$@"
 }
 
 # Ticks of processor time of the fuzzer, its server, and what that has run so far.
@@ -152,7 +142,7 @@ gate)
 	n=0
 	for target in $gate_targets; do
 		rm -rf "$out/gate-$target"
-		echo "$target: $(known_of "$target" afl "$target" "$out/gate-$target" -s "$gate_seed" -E "$(runs_of "$target")")"
+		echo "$target: $(afl "$target" "$out/gate-$target" -s "$gate_seed" -E "$(runs_of "$target")")"
 		n=$((n + 1))
 		if crashes "$out/gate-$target"; then
 			failed=$((failed + 1))

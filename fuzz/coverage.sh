@@ -14,12 +14,11 @@ corpus=$2
 out=$3
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-known=R-1,R-2,R-4,R-7,R-8
 
 step() { # name arguments...
 	local name=$1
 	shift
-	LLVM_PROFILE_FILE=$tmp/raw/${name%%-*}-%4m.profraw "$q2fuzz" "$@" -k $known >/dev/null 2>&1
+	LLVM_PROFILE_FILE=$tmp/raw/${name%%-*}-%4m.profraw "$q2fuzz" "$@" -T 300 >/dev/null 2>&1
 }
 
 # A run that aborts leaves nothing: then each file by itself.
@@ -70,9 +69,8 @@ for target in walk check compressed map chain dump; do
 done
 over faults write -f "$corpus/seeds"
 # Plans are made by many checks.
-for target in repair rescue plan; do
-	over faults $target -f "$corpus/field" "$corpus/regress"
-done
+over faults repair -f "$corpus/regress"
+over faults rescue -f "$corpus"/field/l1-wiped-* "$corpus"/field/header-wiped-*
 over faults chain -f "$out/seeds-chain"
 table faults
 for target in $all_targets; do

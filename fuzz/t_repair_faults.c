@@ -229,6 +229,9 @@ void q2f_repair_faults(const struct q2f_input *in)
 	struct q2f_input sound = *in;
 	struct repair r;
 
+	/* Sectors that cannot be read are for what only reads. */
+	if (in->ctl.flags & Q2F_SECTOR)
+		return;
 	if (in->ctl.fail_alloc || in->ctl.fail_read || in->ctl.stop)
 		plan_faults(in);
 	if (in->ctl.fail_write == 0 && in->ctl.stop == 0)
