@@ -335,6 +335,7 @@ int dump_check_digest(struct dump *dump, const char *image)
 		status = check(dump, guest, image);
 		q2_guest_close(guest);
 	}
+	dump->expected = NULL;
 	fclose(e.file);
 	return status;
 }

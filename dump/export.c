@@ -125,7 +125,7 @@ static int write_out(struct dump *dump, struct q2_guest *guest,
 		     const char *image, const char *out,
 		     const struct q2_dump_opts *opts)
 {
-	struct q2_dump_result result;
+	struct q2_dump_result result = {0};
 	struct q2_err err = {0};
 	enum q2_status st;
 	int status = 0;
@@ -163,8 +163,8 @@ static int plain_name(struct dump *dump, const char **out)
 
 int dump_export(struct dump *dump, const char *image, const char *out)
 {
-	struct q2_dump_opts opts;
-	struct q2_guest *guest;
+	struct q2_dump_opts opts = {0};
+	struct q2_guest *guest = NULL;
 	int status = plain_name(dump, &out);
 
 	if (status == 0)

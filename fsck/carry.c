@@ -166,6 +166,7 @@ static void report(struct run *run, struct outcome *o, bool before)
 	fsck_run_end(run);
 	if (before && o->st != Q2_OK)
 		fsck_complain(run->fsck, run->path, o->st, &err);
+	o->repair.error = NULL; /* it was this function's */
 }
 
 void fsck_carry_out(struct run *run, struct q2_io *io,

@@ -9,6 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#undef q2_fail
+#undef q2_fail_errno
+
 enum q2_status q2_fail(struct q2_err *err, enum q2_status code, int sys_errno,
 		       uint64_t offset, const char *format, ...)
 {

@@ -93,7 +93,7 @@ static void put_utf8(struct reader *r, uint32_t c)
 /* Behind \u. */
 static bool unicode(struct reader *r)
 {
-	uint32_t high, low;
+	uint32_t high = 0, low = 0;
 
 	if (!hex4(r, &high))
 		return false;
@@ -298,7 +298,8 @@ const char *q2_json_line(const char *line, size_t n,
 				return r.why;
 			/* Nobody needs the key once it is known. */
 			r.out = (char *)(uintptr_t)key;
-			while (i < n_members && strcmp(members[i].key, key))
+			while (i < n_members &&
+			       strcmp(members[i].key, key) != 0)
 				i++;
 			if (!take(&r, ':'))
 				return "a colon is missing";

@@ -74,7 +74,8 @@ static void describe(struct q2_checker *c)
 /* Everything that needs a geometry. */
 static enum q2_status check_structures(struct q2_checker *c)
 {
-	enum q2_status (*const phases[])(struct q2_checker *) = {
+	typedef enum q2_status phase(struct q2_checker *);
+	phase *const phases[] = {
 		read_first_cluster, add_active_tree, q2_chk_extensions,
 		q2_chk_snapshots,   q2_chk_bitmaps,  q2_chk_l1_size,
 		q2_chk_l1,	    q2_chk_l2,	     q2_chk_refcounts,

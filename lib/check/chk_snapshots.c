@@ -281,7 +281,7 @@ enum q2_status q2_chk_snapshots(struct q2_checker *c)
 	/* If the table cannot be used, the header's phase said so. */
 	if (g->snaptable_offset == 0)
 		return Q2_OK;
-	st = q2_window_open(&t.w, c, Q2_K_SNAPTABLE, 2 * SEARCH,
+	st = q2_window_open(&t.w, c, Q2_K_SNAPTABLE, (size_t)2 * SEARCH,
 			    Q2_SNAPTABLE_MAX);
 	if (st == Q2_OK)
 		st = read_records(&t);

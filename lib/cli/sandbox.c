@@ -79,7 +79,8 @@ static size_t put_number(char *at, unsigned value)
 }
 
 /* Of what this calls, nothing allocates or locks. */
-static void on_forbidden(int sig, siginfo_t *info, void *context)
+static void __attribute__((noreturn)) on_forbidden(int sig, siginfo_t *info,
+						   void *context)
 {
 	char line[200];
 	size_t n = put_text(line, name);

@@ -203,7 +203,7 @@ static enum q2_status try_slots(struct luks *l, struct q2_err *err)
 	bool opened = false;
 
 	for (unsigned i = 0; i < SLOTS; i++) {
-		const uint8_t *slot = l->head + AT_SLOTS + i * SLOT_LEN;
+		const uint8_t *slot = l->head + AT_SLOTS + (size_t)i * SLOT_LEN;
 		enum q2_status st;
 
 		if (q2_be32(slot) != SLOT_IN_USE)

@@ -119,13 +119,13 @@ static enum q2_status make_header(struct q2_newimage *w, struct q2_err *err)
 	if (name == 0)
 		return Q2_OK;
 	if (name > Q2_BACKING_MAX || format > Q2_EXT_FORMAT_MAX ||
-	    at + 2 * Q2_EXT_HEAD + pad8(format) + name > w->cluster_size)
+	    at + (size_t)2 * Q2_EXT_HEAD + pad8(format) + name > w->cluster_size)
 		return refuse(err, "the backing file's name is too long for "
 				   "a header in clusters of this size");
 	q2_put_be32(h + at, Q2_EXT_FORMAT);
 	q2_put_be32(h + at + 4, (uint32_t)format);
 	memcpy(h + at + Q2_EXT_HEAD, o->backing_format, format);
-	at += 2 * Q2_EXT_HEAD + pad8(format); /* and an end mark */
+	at += (size_t)2 * Q2_EXT_HEAD + pad8(format); /* and an end mark */
 	q2_put_be64(h + AT_BACKING, at);
 	q2_put_be32(h + AT_BACKING_LEN, (uint32_t)name);
 	memcpy(h + at, o->backing, name);

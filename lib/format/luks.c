@@ -5,6 +5,8 @@
  */
 #include "format/luks.h"
 
+#include <stddef.h>
+
 #include "base/endian.h"
 #include "base/num.h"
 
@@ -30,7 +32,7 @@ bool q2_luks_parse(const uint8_t bytes[Q2_LUKS_HEADER], struct q2_luks *out)
 	out->keys_end = Q2_LUKS_HEADER;
 	/* Unused slots count as well: a key that is added later goes there. */
 	for (unsigned i = 0; i < SLOTS; i++) {
-		const uint8_t *slot = bytes + AT_SLOTS + i * SLOT_LEN;
+		const uint8_t *slot = bytes + AT_SLOTS + (size_t)i * SLOT_LEN;
 		uint64_t at = (uint64_t)q2_be32(slot + SLOT_OFFSET) * SECTOR;
 		uint64_t len = key_bytes * q2_be32(slot + SLOT_STRIPES);
 

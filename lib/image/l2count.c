@@ -203,7 +203,8 @@ static uint32_t quick_run(const struct quick *q, uint8_t *cells, uint64_t raw,
 		return n;
 	}
 	for (i = 0; i < n; i++)
-		if (!quick_add(q, &cells[i], raw + i * step, at + 8 * i))
+		if (!quick_add(q, &cells[i], raw + i * step,
+			       at + (size_t)8 * i))
 			break;
 	return i;
 }

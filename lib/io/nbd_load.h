@@ -23,6 +23,7 @@
 	CALL(is_read_only) CALL(pread) CALL(pwrite)                            \
 	CALL(set_uri_allow_local_file) CALL(shutdown) CALL(zero)
 
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): it is declared here */
 #define Q2_NBD_MEMBER(name) __typeof__(nbd_##name) *name;
 
 struct q2_libnbd {

@@ -303,14 +303,15 @@ static enum q2_status take_lines(struct stream *t, const char *at, size_t n,
 
 static enum q2_status read_lines(struct stream *t, int fd, struct q2_err *err)
 {
-	char *buf = malloc(2 * (Q2_RECORD_MAX + 1));
-	char *room = buf + Q2_RECORD_MAX + 1;
+	char *buf = malloc((size_t)2 * (Q2_RECORD_MAX + 1));
+	char *room;
 	size_t held = 0, done;
 	enum q2_status st = Q2_OK;
 	ssize_t got;
 
 	if (buf == NULL)
 		return q2_scan_no_memory(err);
+	room = buf + Q2_RECORD_MAX + 1;
 	for (;;) {
 		got = read(fd, buf + held, Q2_RECORD_MAX - held);
 		if (got < 0 && errno == EINTR)

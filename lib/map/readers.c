@@ -217,8 +217,11 @@ bool q2_program_parse(const char *text, size_t *i, unsigned *major,
 	*minor = 0;
 	if (!readers[*i].versions || !number(&text, major))
 		return false;
-	if (*text == '.' && (text++, !number(&text, minor)))
-		return false;
+	if (*text == '.') {
+		text++;
+		if (!number(&text, minor))
+			return false;
+	}
 	/* 2.12.1 reads what 2.12 reads. */
 	if (*text == '.') {
 		unsigned patch;

@@ -43,8 +43,9 @@ void q2_survey_close(struct q2_survey *s)
 
 static enum q2_status allocate(struct q2_survey *s, struct q2_err *err)
 {
-	while (q2_problem_at(s->n_problems))
+	do
 		s->n_problems++;
+	while (q2_problem_at(s->n_problems));
 	s->problems = calloc(s->n_problems, sizeof(*s->problems));
 	if (s->problems)
 		return Q2_OK;

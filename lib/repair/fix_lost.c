@@ -288,7 +288,7 @@ static enum q2_status see_l1(struct seek *s, uint64_t clu, bool *stop)
 		return Q2_OK;
 	for (unsigned i = 0; i < PROBE / 8 && i < s->r->c->img.geom.l1_needed;
 	     i++) {
-		if (!entry_fits(s, q2_be64(probe + 8 * i), &used))
+		if (!entry_fits(s, q2_be64(probe + (size_t)8 * i), &used))
 			return Q2_OK;
 		any |= used;
 	}

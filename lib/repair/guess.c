@@ -69,9 +69,8 @@ unsigned q2_fit(const struct q2_case *k, const struct q2_l2_entry *e)
 	    (!high || e->host.start < after.host.start)) {
 		/* Near is better than merely between. */
 		score++;
-		if (low && e->host.start - before.host.start <= 16 * cs)
-			score++;
-		else if (high && after.host.start - e->host.start <= 16 * cs)
+		if ((low && e->host.start - before.host.start <= 16 * cs) ||
+		    (high && after.host.start - e->host.start <= 16 * cs))
 			score++;
 	}
 	return score;

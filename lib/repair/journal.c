@@ -195,7 +195,7 @@ static enum q2_status go(const char *journal, struct q2_io *io,
 			 enum q2_outcome *outcome, struct q2_err *err)
 {
 	struct work w = {.path = journal};
-	struct q2_plan_info info = {0};
+	struct q2_plan_info info = {.kind = Q2_PLAN_REVIEW};
 	struct q2_plan *plan;
 	enum q2_status st = load(journal, io, opts, undo, &plan, &info, err);
 

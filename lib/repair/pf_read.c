@@ -346,7 +346,7 @@ static enum q2_status judge_length(const struct reader *r,
 	    r->length < Q2_PF_HEADER)
 		return damaged(r->err, 0, "the header makes no sense");
 	if (kind == Q2_PLAN_JOURNAL && whole <= size)
-		whole = q2_pf_slots(whole) + Q2_PF_SLOTS * Q2_PF_SLOT;
+		whole = q2_pf_slots(whole) + (uint64_t)Q2_PF_SLOTS * Q2_PF_SLOT;
 	if (size < whole)
 		return damaged(r->err, size, "it is cut off");
 	if (size > whole)

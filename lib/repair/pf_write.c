@@ -222,7 +222,7 @@ static enum q2_status write_all(struct writer *w, const struct q2_plan *plan,
 	put_record(w, Q2_PF_END, (struct piece[3]){{digest, 8}, {0}, {0}});
 	if (kind == Q2_PLAN_JOURNAL)
 		put_zeros(w, q2_pf_slots(length) - length +
-				     Q2_PF_SLOTS * Q2_PF_SLOT);
+				     (uint64_t)Q2_PF_SLOTS * Q2_PF_SLOT);
 	drain(w);
 	return w->st;
 }

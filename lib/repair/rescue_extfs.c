@@ -169,7 +169,7 @@ static bool by_journal(struct ext *x)
 	if (!read_desc(x, 0, &d) ||
 	    !q2_gdisk_read(&x->s->guest,
 			   x->fs.start + d.inodes * x->fs.block_size +
-				   (JOURNAL - 1) * x->fs.inode_size + 40,
+				   (uint64_t)(JOURNAL - 1) * x->fs.inode_size + 40,
 			   b, sizeof(b)) ||
 	    q2_le16(b) != 0xf30a || q2_le16(b + 6) != 0)
 		return false;

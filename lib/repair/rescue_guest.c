@@ -123,7 +123,7 @@ bool q2_is_mbr(const uint8_t *sector, struct q2_partitions *p)
 	if (sector[510] != 0x55 || sector[511] != 0xaa)
 		return false;
 	for (unsigned i = 0; i < 4; i++) {
-		const uint8_t *e = sector + 446 + 16 * i;
+		const uint8_t *e = sector + 446 + (size_t)16 * i;
 		uint64_t start = q2_le32(e + 8), len = q2_le32(e + 12);
 
 		if (e[0] & 0x7f)

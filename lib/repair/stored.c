@@ -55,7 +55,7 @@ enum q2_status q2_journal_peek(const char *path, struct q2_plan_info *info,
 	unsigned used;
 	enum q2_status st = q2_io_open(path, &io, err);
 
-	*info = (struct q2_plan_info){0};
+	*info = (struct q2_plan_info){.kind = Q2_PLAN_REVIEW};
 	if (st != Q2_OK)
 		return st;
 	st = q2_pf_header(io, h, err);

@@ -114,9 +114,7 @@ struct range {
 
 static void add_owner(struct q2_cell_part *part, const struct range *r)
 {
-	if (part->bytes == 0)
-		part->who = r->who;
-	else if (part->who == Q2_NO_SNAPSHOT)
+	if (part->bytes == 0 || part->who == Q2_NO_SNAPSHOT)
 		part->who = r->who;
 	else if (r->who != Q2_NO_SNAPSHOT && r->who != part->who)
 		part->who = Q2_SEVERAL_SNAPSHOTS;
