@@ -391,7 +391,7 @@ lint: deps
 	@$(MAKE) --no-print-directory all
 	@bash tests/lint/run.sh $(B)
 # What the analysers of `lint` compile with.
-.PHONY: cflags abi abi-update valgrind coverage
+.PHONY: cflags abi abi-update valgrind
 cflags:
 	@echo '$(STD) -Ilib $(LIB_CFLAGS) $(CLI_CFLAGS) $(MAP_CFLAGS)'
 
@@ -405,13 +405,6 @@ valgrind: EVERY := 1
 valgrind: deps
 	@$(MAKE) --no-print-directory all tools
 	@bash tests/valgrind.sh $(B) $(EVERY)
-
-# PARTS="unit cases": the parts of tests/run.sh to run; all by default.
-coverage: deps
-	@sh tests/support/deps.sh '$(TEST_DEPS_DEBIAN) gcovr' '$(DEPS_FEDORA) gcovr' \
-		'$(DEPS_ALPINE) gcovr' '$(DEPS_ARCH) gcovr'
-	@$(MAKE) --no-print-directory VARIANT=cov test-programs
-	@bash tests/coverage.sh build/cov $(PARTS)
 
 # --- fuzzing: TARGET=check TIME=60 FUZZER=afl|libfuzzer, see fuzz/README.md ------
 FUZZ_DEPS_DEBIAN := $(TEST_DEPS_DEBIAN) afl++ clang llvm lld \

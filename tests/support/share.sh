@@ -5,6 +5,8 @@
 # Wants $build and $tmp; adds to $passed and $failed.
 # shellcheck shell=bash
 
+: "${build:?the build folder}" "${tmp:?a folder for scratch files}"
+
 # share_cases SCRIPT: every n-th case each; leaves what they print in $tmp/shared.
 share_cases() {
 	local all=([0-9]*/) jobs j i mine p f
