@@ -55,16 +55,17 @@ DEPS_FEDORA := gcc glibc-devel pkgconf zlib-devel libdeflate-devel \
 	libzstd-devel xxhash-devel openssl-devel libsmartcols-devel json-c-devel libnbd-devel \
 	libseccomp-devel clang check-devel qemu-img e2fsprogs jq mandoc ShellCheck codespell git xz \
 	util-linux binutils xxhash xfsprogs nbdkit curl golang-github-prometheus \
-	node-exporter dosfstools mtools xxd chromium-headless python3
+	node-exporter dosfstools mtools xxd chromium-headless python3 \
+	clang-tools-extra cppcheck valgrind
 DEPS_ALPINE := gcc musl-dev linux-headers pkgconf zlib-dev libdeflate-dev \
 	zstd-dev xxhash-dev openssl-dev util-linux-dev json-c-dev libnbd-dev clang check-dev \
 	libseccomp-dev qemu-img e2fsprogs jq mandoc shellcheck codespell git xz util-linux binutils \
 	bash xxhash xfsprogs nbdkit curl prometheus prometheus-node-exporter \
-	dosfstools mtools sfdisk xxd chromium python3
+	dosfstools mtools sfdisk xxd chromium python3 clang-extra-tools cppcheck valgrind
 DEPS_ARCH := gcc pkgconf zlib libdeflate zstd xxhash openssl json-c libnbd clang check \
 	libseccomp qemu-img e2fsprogs jq mandoc shellcheck codespell git xz util-linux binutils \
 	xfsprogs nbdkit curl prometheus prometheus-node-exporter \
-	dosfstools mtools xxd chromium python
+	dosfstools mtools xxd chromium python cppcheck valgrind
 
 # --- compiling: V=1 shows the commands ------------------------------------------------------------------
 LIBS := zlib libdeflate libzstd libxxhash libcrypto json-c

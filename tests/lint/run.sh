@@ -36,6 +36,8 @@ git ls-files '*.c' '*.h' | xargs python3 tests/lint/sizes.py
 verdict sizes $?
 git ls-files '*.c' '*.h' '*.sh' | xargs python3 tests/lint/duplicates.py
 verdict duplicates $?
+bash tests/lint/analyse.sh
+verdict analyse $?
 python3 tests/lint/abi.py check "$build" "${CC:-cc}"
 verdict abi $?
 # Findings of style (SC2086 and the like are meant where they stand).
