@@ -74,6 +74,8 @@ debcheck() {
 		qcow2-fsck -q a.qcow2
 		qcow2-map a.qcow2 >/dev/null
 		qcow2-dump -q -O qcow2 a.qcow2 b.qcow2
+		/usr/libexec/qcow2-progs/pool-check --nagios /packages
+		[ -z "$(find /etc -name "qcow2*")" ] # an administrator enables it
 		qemu-img compare -q a.qcow2 b.qcow2
 		cc -Wall -Werror -o check /usr/share/doc/libq2-dev/examples/check.c \
 			$(pkg-config --cflags --libs q2)
