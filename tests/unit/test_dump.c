@@ -10,6 +10,7 @@
 
 #include "dump/append.h"
 #include "dump/digest.h"
+#include "dump/guest.h"
 #include "dump/pack.h"
 #include "format/refcount.h"
 #include "image/decode.h"
@@ -215,6 +216,89 @@ START_TEST(packing)
 }
 END_TEST
 
+#define DISK ((size_t)5 << 20)
+
+/* The chunks of a digest, and their recall from a place on. */
+struct chunks {
+	uint64_t guest[8];
+	struct q2_digest digest[8];
+	size_t n, next;
+};
+
+static void keep_chunk(void *ctx, uint64_t guest, uint64_t length,
+		       const struct q2_digest *digest)
+{
+	struct chunks *c = ctx;
+
+	ck_assert_uint_eq(length, Q2_CHUNK_SIZE);
+	c->guest[c->n] = guest;
+	c->digest[c->n++] = *digest;
+}
+
+static bool recall_chunk(void *ctx, uint64_t *guest, struct q2_digest *digest)
+{
+	struct chunks *c = ctx;
+
+	if (c->next == c->n)
+		return false;
+	*guest = c->guest[c->next];
+	*digest = c->digest[c->next++];
+	return true;
+}
+
+/* A digest that goes on is the same, whatever was known; what makes no sense is
+ * refused. */
+START_TEST(digests_that_go_on)
+{
+	uint8_t *bytes = calloc(1, DISK);
+	struct q2_guest_opts opts = {.format = Q2_GUEST_RAW};
+	struct chunks all = {.n = 0}, some;
+	struct q2_read_opts scan = {.chunk = keep_chunk, .ctx = &all};
+	struct q2_digest_known known = {.recall = recall_chunk, .ctx = &some};
+	struct q2_digest want, got;
+	struct q2_guest *g;
+	struct q2_io *io;
+
+	ck_assert_ptr_nonnull(bytes);
+	bytes[7] = bytes[3 << 20] = bytes[DISK - 1] = 1;
+	ck_assert_int_eq(q2_io_memory(bytes, DISK, &io, NULL), Q2_OK);
+	ck_assert_int_eq(q2_guest_open_io(io, "disk", &opts, &g, NULL), Q2_OK);
+	ck_assert_int_eq(q2_guest_digest(g, &scan, &want, NULL), Q2_OK);
+	ck_assert_uint_eq(all.n, 3);
+	scan.chunk = NULL;
+	/* Chunks at 0, 3 and 4 MiB. */
+	for (size_t n = 0; n <= 3; n++) {
+		static const uint64_t ends[] = {0, 2 << 20, 4 << 20, 5 << 20};
+
+		some = all;
+		some.n = n;
+		known.bytes = ends[n];
+		ck_assert_int_eq(q2_guest_digest_on(g, &scan, &known, &got,
+						    NULL), Q2_OK);
+		ck_assert_mem_eq(&got, &want, sizeof(want));
+		ck_assert_uint_eq(some.next, n);
+	}
+	for (size_t i = 0; i < 4; i++) {
+		static const uint64_t bad[] = {1 << 20, 4096, 6 << 20, 7 << 20};
+
+		known.bytes = bad[i];
+		ck_assert_int_eq(q2_guest_digest_on(g, &scan, &known, &got,
+						    NULL), Q2_E_ARG);
+	}
+	/* Twice the same; behind what is known; in the middle of one. */
+	for (size_t i = 0; i < 3; i++) {
+		some = all;
+		known.bytes = 4 << 20;
+		some.n = 2;
+		some.guest[1] = i == 0 ? 0 : i == 1 ? 4 << 20 : 4096;
+		ck_assert_int_eq(q2_guest_digest_on(g, &scan, &known, &got,
+						    NULL), Q2_E_ARG);
+	}
+	q2_guest_close(g); /* and with it the disk in memory */
+	free(bytes);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("dump");
@@ -226,6 +310,7 @@ int main(void)
 	tcase_add_test(c, runs_of_blocks);
 	tcase_add_test(c, sifting);
 	tcase_add_test(c, digests_of_chunks);
+	tcase_add_test(c, digests_that_go_on);
 	tcase_add_loop_test(c, appending, 0, 7);
 	tcase_add_test(c, packing);
 	suite_add_tcase(s, c);
