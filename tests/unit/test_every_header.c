@@ -95,8 +95,8 @@ static void compare(struct image im)
 	size_t n = 0;
 
 	write_bytes(&im, b);
-	q2_header_parse(b, im.file_size < sizeof(b) ? im.file_size : sizeof(b),
-			&h);
+	q2_header_parse(b, im.file_size < sizeof(b) ? (size_t)im.file_size :
+						       sizeof(b), &h);
 	q2_header_judge(&h, im.file_size, &f);
 	made = q2_geom_make(&h, &f, im.file_size, &g);
 	compared++;
