@@ -9,6 +9,7 @@
  * Disables: that anything is believed to be unused: the check becomes partial.
  */
 #include "base/endian.h"
+#include "check/l1place.h"
 #include "check/l2shape.h"
 
 #define SAMPLES 64u
@@ -18,7 +19,9 @@
 struct place {
 	struct q2_checker *c;
 	uint8_t *table; /* a cluster */
+	uint64_t off;	/* of the L1 table, by what leads to it */
 	uint64_t entries;
+	bool active;
 	uint64_t left;
 };
 
@@ -103,11 +106,11 @@ static bool is_astray(struct place *p)
 	const struct q2_geom *g = &p->c->img.geom;
 	struct tally t;
 
-	if (g->l1_entries == 0)
+	if (p->active && g->l1_entries == 0)
 		return true;
-	if (!tally(p, g->l1_offset, false, &t) || t.full)
+	if (!tally(p, p->off, false, &t) || t.full)
 		return false;
-	return t.bad || is_free(p->c, g->l1_offset >> g->cluster_bits);
+	return t.bad || is_free(p->c, p->off >> g->cluster_bits);
 }
 
 /* The one table among the leaks; those of lost snapshots have no COPIED flags.
@@ -128,7 +131,7 @@ static uint64_t find(struct place *p)
 			if (p->left-- == 0)
 				return 0;
 			if (!tally(p, off, true, &t) || t.bad || !t.full ||
-			    !t.copied)
+			    (p->active && !t.copied))
 				continue;
 			if (found)
 				return 0;
@@ -137,29 +140,48 @@ static uint64_t find(struct place *p)
 	return found;
 }
 
+static enum q2_status look(struct place *p, uint64_t *found)
+{
+	struct q2_checker *c = p->c;
+	void *block;
+	enum q2_status st;
+
+	*found = 0;
+	if (c->leaks.n == 0 || p->entries == 0 || c->img.geom.data_file)
+		return Q2_OK;
+	p->left = c->opts->flags & Q2_CHECK_FULL ? UINT64_MAX : PROBES_MAX;
+	st = q2_get(&c->budget, c->img.geom.cluster_size, &block, c->err);
+	if (st != Q2_OK)
+		return st;
+	p->table = block;
+	if (is_astray(p))
+		*found = find(p);
+	q2_put(&c->budget, block, c->img.geom.cluster_size);
+	return Q2_OK;
+}
+
+enum q2_status q2_l1_lost(struct q2_checker *c, const struct q2_tree *tree,
+			  uint64_t *found)
+{
+	struct place p = {.c = c,
+			  .off = tree->l1_offset,
+			  .entries = tree->l1_entries};
+
+	return look(&p, found);
+}
+
 enum q2_status q2_chk_l1_place(struct q2_checker *c)
 {
 	const struct q2_geom *g = &c->img.geom;
-	struct place p = {.c = c, .left = PROBES_MAX};
+	struct place p = {.c = c, .off = g->l1_offset, .active = true};
 	struct q2_finding f = {.fields = Q2_F_FOUND | Q2_F_EXPECTED,
 			       .found = c->header.l1_offset};
-	void *block;
 	enum q2_status st;
 
 	p.entries = g->l1_entries ? q2_min(g->l1_entries, g->l1_needed) :
 				    g->l1_needed;
-	if (c->leaks.n == 0 || p.entries == 0 || g->data_file)
-		return Q2_OK;
-	if (c->opts->flags & Q2_CHECK_FULL)
-		p.left = UINT64_MAX;
-	st = q2_get(&c->budget, g->cluster_size, &block, c->err);
-	if (st != Q2_OK)
-		return st;
-	p.table = block;
-	if (is_astray(&p))
-		f.expected = find(&p);
-	if (f.expected)
+	st = look(&p, &f.expected);
+	if (st == Q2_OK && f.expected)
 		q2_found(c, Q2_P_ROOT_L1_OFFSET, &f);
-	q2_put(&c->budget, block, g->cluster_size);
-	return Q2_OK;
+	return st;
 }

@@ -11,12 +11,14 @@
 #include <string.h>
 
 #include "base/endian.h"
+#include "check/l1place.h"
 #include "repair/ledger.h"
 #include "repair/snapedit.h"
 #include "repair/trial.h"
 
 #define RECORDS_TRIED 8u
 #define MASS 64u /* entries */
+#define TREES_TRIED 64u
 
 static bool is_snapshots(unsigned number)
 {
@@ -101,6 +103,48 @@ static enum q2_status try_flips(struct q2_repair *r)
 	st = q2_act(r, Q2_P_SNAPSHOT_RECORD, Q2_EFFECT_GAIN, NULL, &action,
 		    "one wrong bit of the snapshot table is put right (at %llu)",
 		    (unsigned long long)t.best.off);
+	if (st == Q2_OK)
+		st = q2_change(r, Q2_C_PLACE, action, t.best.off, t.best.bytes,
+			       t.best.n);
+	return st == Q2_OK ? q2_recheck(r) : st;
+}
+
+static uint64_t record_place(const struct q2_repair *r, uint32_t index)
+{
+	const struct q2_snap_places *p = &r->c->snap_places;
+
+	for (size_t i = 0; i < p->n; i++)
+		if (p->at[i].index == index && p->at[i].sound)
+			return p->at[i].host + Q2_SNAPSHOT_AT_L1_OFFSET;
+	return 0;
+}
+
+/* A record that leads to what is no L1 table, where one table is among the leaks. */
+static enum q2_status try_places(struct q2_repair *r)
+{
+	const struct q2_trees *trees = &r->c->trees;
+	struct q2_trial t;
+	uint32_t action;
+	enum q2_status st = Q2_OK;
+
+	q2_trial_start(&t, r);
+	for (size_t i = 0; i < trees->n && i < TREES_TRIED && st == Q2_OK; i++) {
+		struct q2_patch p = {.n = 8};
+		uint64_t off = 0;
+
+		if (trees->at[i].id == Q2_TREE_ACTIVE)
+			continue;
+		st = q2_l1_lost(r->c, &trees->at[i], &off);
+		p.off = record_place(r, (uint32_t)trees->at[i].id);
+		q2_put_be64(p.bytes, off);
+		if (st == Q2_OK && off && p.off)
+			st = q2_trial_patch(&t, &p);
+	}
+	if (st != Q2_OK || !q2_trial_won(&t))
+		return st;
+	st = q2_act(r, Q2_P_SNAPSHOT_RECORD, Q2_EFFECT_GAIN, NULL, &action,
+		    "a snapshot gets back its L1 table (at %llu)",
+		    (unsigned long long)q2_be64(t.best.bytes));
 	if (st == Q2_OK)
 		st = q2_change(r, Q2_C_PLACE, action, t.best.off, t.best.bytes,
 			       t.best.n);
@@ -406,6 +450,9 @@ enum q2_status q2_fix_snapshots(struct q2_repair *r)
 
 	if (q2_all(r) && r->c->snap_places.n)
 		st = try_flips(r);
+	if (st == Q2_OK && q2_all(r) && r->c->leaks.n &&
+	    q2_want(r, Q2_P_SNAPSHOT_RECORD))
+		st = try_places(r);
 	if (st == Q2_OK)
 		st = uncounted(r);
 	if (st != Q2_OK || !(damaged(r) || r->findings.n))

@@ -285,6 +285,13 @@ for options in cluster_size=4k cluster_size=64k extended_l2=on,cluster_size=16k 
 			check "$options, L1 table at $at, $how" repair "$how"
 			check "$options, L1 table at $at, $how: as it was" cmp o.qcow2 r.qcow2
 		done
+		# The same of a snapshot.
+		case $options in refcount_bits=1,* | *=512) continue ;; esac
+		[ "$at" != 0 ] && [ "$at" != 99999744 ] && [ "$at" != $((l1 + 512)) ] || continue
+		cp o.qcow2 d.qcow2
+		put64 d.qcow2 "$(u64 o.qcow2 64)" "$at"
+		check "$options, snapshot's L1 table at $at, -y" repair -y
+		check "$options, snapshot's L1 table at $at, -y: as it was" cmp o.qcow2 r.qcow2
 	done
 done
 

@@ -1,0 +1,16 @@
+/*
+ * l1place.h - L1 tables that what should lead to them does not.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef Q2_CHECK_L1PLACE_H
+#define Q2_CHECK_L1PLACE_H
+
+#include "check/checker.h"
+
+/* *found: the host offset of the one leaked L1 table that a snapshot's may be, where
+ * nothing that its own leads to is an L2 table; else 0. */
+enum q2_status q2_l1_lost(struct q2_checker *c, const struct q2_tree *tree,
+			  uint64_t *found) Q2_MUST_CHECK;
+
+#endif
