@@ -100,7 +100,7 @@ runs_of() { # target
 cpu_of() { # target
 	local pid sum=0 line
 	for pid in $(pgrep -f "build/afl/fuzz/q2fuzz-afl-$1\$"); do
-		read -r -a line <"/proc/$pid/stat" 2>/dev/null || continue
+		{ read -r -a line <"/proc/$pid/stat"; } 2>/dev/null || continue
 		sum=$((sum + line[13] + line[14]))
 		case ${line[1]} in *q2fuzz*) sum=$((sum + line[15] + line[16])) ;; esac
 	done

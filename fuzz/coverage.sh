@@ -80,7 +80,7 @@ table generated
 cp "$tmp/faults.profdata" "$out/faults.profdata"
 
 # Files that need a file system or a network: no target may touch these.
-outside='lib/(io/(file|lock|create|target|nbd)|map/(scan|link|folder|lint)|dump/(inplace.*|journal|raw|dump|guest)|check/chk_chain|image/allow|repair/(journal|stored|discard)|crypt/.*)\.c'
+outside='lib/(io/(file|lock|create|target|nbd|nbd_load)|map/(disk|scan|link|folder|lint)|dump/(inplace.*|journal|raw|dump|guest)|check/chk_chain|image/allow|repair/(journal|stored|discard|export)|crypt/.*)\.c'
 join -t "$(printf '\t')" -j 1 "$tmp/corpus.tsv" "$tmp/cases.tsv" | join -t "$(printf '\t')" -j 1 - "$tmp/faults.tsv" |
 	join -t "$(printf '\t')" -j 1 - "$tmp/generated.tsv" |
 	awk -F '\t' -v outside="$outside" '
