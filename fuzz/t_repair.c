@@ -17,6 +17,7 @@
 
 /* Tables of the largest sizes that the format allows may be written anew. */
 #define GROWTH (UINT64_C(80) << 20)
+#define SMALL 65536u /* bytes of an image that is repaired in each way */
 
 /* Stops at the call that was asked for. */
 static bool on_progress(void *ctx, const struct q2_progress *p)
@@ -249,7 +250,8 @@ int q2f_repair(const uint8_t *data, size_t size)
 		q2f_repair_faults(&in);
 		return 0;
 	}
-	if (n > 1 && (q2f_thorough || in.ctl.flags & Q2F_FREE))
+	if (n > 1 && ((q2f_thorough && in.size <= SMALL) ||
+		      in.ctl.flags & Q2F_FREE))
 		n = 3;
 	for (unsigned all = 0; all < n; all++) {
 		in.ctl.flags = all ? Q2F_ALL : 0;

@@ -248,14 +248,12 @@ static enum q2_status doubtful(struct l2 *l, struct q2_case *k)
 	if (st != Q2_OK || guess.score == 0)
 		return st;
 	now = 2 * q2_fit(k, &k->e);
-	/* Of several that name one place, only that one has lost its own which its
-	 * neighbours want elsewhere: else the first one would get another's. */
-	if ((why & (Q2_S_SHARED | Q2_S_STREAM)) && !(why & Q2_S_META)) {
-		to = q2_l2_decode(&l->r->c->img.geom, guess.raw, guess.bitmap,
-				  0);
-		if (2 * q2_fit(k, &to) <= now)
-			return Q2_OK;
-	}
+	/* Of several that name one place, that one has lost its own which its
+	 * neighbours want elsewhere: not just the first of them. */
+	to = q2_l2_decode(&l->r->c->img.geom, guess.raw, guess.bitmap, 0);
+	if ((why & (Q2_S_SHARED | Q2_S_STREAM)) && !(why & Q2_S_META) &&
+	    2 * q2_fit(k, &to) <= now)
+		return Q2_OK;
 	/* One wrong bit explains a free cluster that is used, and a leaked one;
 	 * but data that stands there is worth more than that. */
 	if (!(why & Q2_S_META) &&
