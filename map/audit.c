@@ -162,6 +162,25 @@ static enum q2_status put_nagios(struct map *map, const struct judgement *j)
 }
 
 /* -------------------------------------------------------- a file of its own */
+/* Why the file must not be replaced; NULL if it may be. */
+static const char *precious(const struct q2_scan *scan, const char *path,
+			    char *operands[])
+{
+	struct stat sb, other;
+
+	if (lstat(path, &sb) < 0)
+		return NULL;
+	if (!S_ISREG(sb.st_mode))
+		return "it is not a regular file, and stays as it is";
+	if (q2_scan_find(scan, path) != Q2_NO_FILE)
+		return "it is one of the images, and stays as it is";
+	for (size_t i = 0; operands[i]; i++)
+		if (stat(operands[i], &other) == 0 &&
+		    other.st_dev == sb.st_dev && other.st_ino == sb.st_ino)
+			return "it was read, and stays as it is";
+	return NULL;
+}
+
 /* Writes beside the file and renames, so that readers see all or nothing. */
 static enum q2_status write_to(struct map *map, const struct q2_scan *scan,
 			       enum q2_scan_form form)
@@ -207,14 +226,22 @@ static enum q2_status write_to(struct map *map, const struct q2_scan *scan,
 /* The order of --output. */
 enum { OUTPUT_TEXT, OUTPUT_JSON, OUTPUT_NDJSON, OUTPUT_PROM };
 
-static enum q2_status show(struct map *map, const struct q2_scan *scan)
+static enum q2_status show(struct map *map, const struct q2_scan *scan,
+			   char *operands[])
 {
 	static const enum q2_scan_form forms[] = {Q2_SCAN_TREE, Q2_SCAN_JSON,
 						  Q2_SCAN_NDJSON, Q2_SCAN_PROM,
 						  Q2_SCAN_HTML};
+	const char *path = map->options->audit.to;
 	struct q2_sink sink = map_stream(map);
+	const char *why = path ? precious(scan, path, operands) : NULL;
 
-	if (map->options->audit.to)
+	if (why) {
+		q2_cli_complain(map->tool, path, why);
+		map->status |= Q2_EXIT_FAILED;
+		return Q2_OK;
+	}
+	if (path)
 		return write_to(map, scan, forms[map->options->output]);
 	if (map->options->output == OUTPUT_TEXT)
 		return map_table(map, scan);
@@ -278,7 +305,8 @@ static void audit(struct map *map, char *operands[])
 		return;
 	}
 	j = judge(scan, &warn, &crit);
-	st = o->audit.nagios ? put_nagios(map, &j) : show(map, scan);
+	st = o->audit.nagios ? put_nagios(map, &j) :
+			       show(map, scan, operands);
 	map_fail(map, NULL, st, &err);
 	if (!o->audit.nagios)
 		map->status |= j.level;

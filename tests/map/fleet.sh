@@ -332,6 +332,19 @@ metrics() {
 	wait "$exporter" 2>/dev/null
 	exporter=
 	check 'a node exporter passes them on' grep -q '^qcow2_commitment_bytes{.*path="small/a.qcow2"' scraped
+	# What it must not be put in place of: an image, what it was made of, a device.
+	cp small/a.qcow2 whole.qcow2
+	run audit --output=prom --to=small/a.qcow2 small
+	check '--to: an image' test "$status" = 8
+	check '--to: an image stays' cmp -s small/a.qcow2 whole.qcow2
+	run audit --output=ndjson --to=small.ndjson small
+	run audit --merge --output=prom --to=small.ndjson small.ndjson
+	check '--to: what is joined' test "$status" = 8
+	check '--to: what is joined stays' grep -q '^{' small.ndjson
+	mkfifo collect/pipe
+	run audit --output=prom --to=collect/pipe small
+	check '--to: a pipe' test "$status" = 8
+	check '--to: a pipe stays' test -p collect/pipe
 	check 'a node exporter takes all names' grep -qF 'path="odd/a\"b\\c.qcow2"' scraped
 	check 'a node exporter finds no error' grep -q '^node_textfile_scrape_error 0' scraped
 }
