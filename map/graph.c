@@ -105,10 +105,20 @@ static bool depends(const struct q2_scan *scan, size_t i, size_t on, size_t n)
 	return false;
 }
 
+/* Whether it may have other bases than are known.  A raw one has none itself. */
+static bool leads_away(const struct q2_scan_file *f)
+{
+	return f->flags & Q2_FF_NOT_A_FILE ||
+	       (f->flags & Q2_FF_OUTSIDE && f->backing &&
+		f->base == Q2_NO_FILE &&
+		(f->format == NULL || strcmp(f->format, "raw") != 0));
+}
+
 static enum q2_status dependants(struct map *map, const struct q2_scan *scan)
 {
 	struct q2_sink sink = map_stream(map);
 	size_t on = q2_scan_find(scan, map->options->dependants), n = 0;
+	size_t unknown = 0;
 	struct q2_scan_file f;
 	struct q2_buf b = {0};
 	enum q2_status st = Q2_OK;
@@ -119,13 +129,21 @@ static enum q2_status dependants(struct map *map, const struct q2_scan *scan)
 		map->status |= Q2_EXIT_FAILED;
 		return Q2_OK;
 	}
-	while (q2_scan_file(scan, n, &f))
+	while (q2_scan_file(scan, n, &f)) {
+		unknown += n != on && leads_away(&f);
 		n++;
+	}
 	for (size_t i = 0; q2_scan_file(scan, i, &f); i++)
 		if (i != on && depends(scan, i, on, n)) {
 			q2_buf_escape(&b, f.path, strlen(f.path));
 			q2_buf_char(&b, '\n');
 		}
+	if (unknown) {
+		q2_cli_complain(map->tool, map->options->dependants,
+				"there may be more: some images name what was "
+				"not looked at");
+		map->status |= Q2_EXIT_PROBLEMS;
+	}
 	if (b.failed)
 		st = Q2_E_NOMEM;
 	else if (b.n && sink.write(sink.ctx, b.at, b.n))

@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/vec.h"
 #include "image/naming.h"
+#include "image/resolve.h"
 #include "map/scan.h"
 
 /* ------------------------------------------------------------------- names */
@@ -80,6 +81,20 @@ static enum q2_status look_up(struct q2_scan *s, const char *path,
 	return st;
 }
 
+/* Whether the name leads to a file.  Whose current folder a relative name in JSON
+ * starts in is not known. */
+static enum q2_status find_place(const char *name, bool data_file,
+				 struct q2_place *place, bool *found)
+{
+	enum q2_status st = data_file ? q2_resolve_data(name, place, NULL) :
+					q2_resolve(name, place, NULL);
+
+	*found = st == Q2_OK && !place->server &&
+		 (data_file || strncmp(name, "json:", 5) != 0 ||
+		  place->path[0] == '/');
+	return st == Q2_E_NOMEM ? st : Q2_OK;
+}
+
 /* The file that a name in node i means. */
 static enum q2_status resolve(struct q2_scan *s, size_t i, const char *name,
 			      bool data_file, size_t *number,
@@ -89,20 +104,22 @@ static enum q2_status resolve(struct q2_scan *s, size_t i, const char *name,
 	struct q2_identity id = {0};
 	unsigned gone = data_file ? Q2_FF_NO_DATA_FILE : Q2_FF_NO_BASE;
 	unsigned flags = 0;
-	const char *plain;
-	bool from_cwd;
+	struct q2_place place;
 	uint64_t size;
 	enum q2_status st;
+	bool found;
 	char *path;
 
 	*number = Q2_NO_FILE;
-	if (q2_name_split(name, &plain, &from_cwd) != Q2_NAME_PATH) {
+	if (find_place(name, data_file, &place, &found) != Q2_OK)
+		return q2_scan_no_memory(err);
+	if (!found) {
 		s->at[i].f.flags |= Q2_FF_NOT_A_FILE;
 		return Q2_OK;
 	}
-	st = q2_path_beside(n->given ? n->given : n->f.path, plain,
-			    from_cwd || data_file, &s->budget, &path, &size,
-			    err);
+	st = q2_path_beside(n->given ? n->given : n->f.path, place.path,
+			    place.from_cwd || place.path[0] == '/', &s->budget,
+			    &path, &size, err);
 	if (st != Q2_OK)
 		return st;
 	st = look_up(s, path, gone, number, &flags, &id, err);

@@ -203,6 +203,18 @@ families() {
 	check 'graph: every file once' test "$(grep -c '^[|` -]*kin/' out)" = 14
 	run graph --dependants kin/base.qcow2 kin
 	check 'graph: dependants of dependants' out_has kin/sub/three.qcow2
+	# A name in JSON leads to a file, too, and one that does not is told of.
+	mkdir json
+	cp kin/base.qcow2 json/base.qcow2
+	qemu-img create -q -u -f qcow2 -F qcow2 -b \
+		"json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"$PWD/json/base.qcow2\"}}" \
+		json/over.qcow2 1M
+	run graph --dependants json/base.qcow2 json
+	check 'graph: dependants by JSON' test "$status $(cat out)" = '0 json/over.qcow2'
+	qemu-img create -q -u -f qcow2 -F raw -b nbd://localhost/x json/far.qcow2 1M
+	run graph --dependants json/base.qcow2 json
+	check 'graph: dependants: there may be more' test "$status" = 4
+	check 'graph: dependants: it is said' grep -q 'there may be more' err
 	run graph --dependants elsewhere/far.qcow2 kin
 	check 'graph: dependants of a stranger' test "$status" != 0
 
