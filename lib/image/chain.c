@@ -184,6 +184,18 @@ static enum q2_status open_data_file(struct opening *o, struct q2_layer *layer)
 	return st;
 }
 
+/* Without the data file its holes are not known, and all else is. */
+static enum q2_status try_data_file(struct opening *o, struct q2_layer *layer)
+{
+	enum q2_status st = open_data_file(o, layer);
+
+	if (st == Q2_E_NOMEM || st == Q2_E_BUDGET || st == Q2_E_INTERRUPTED)
+		return st;
+	if (st != Q2_OK && o->err)
+		*o->err = (struct q2_err){0};
+	return Q2_OK;
+}
+
 static enum q2_status start_qcow2(struct opening *o, struct q2_layer *layer)
 {
 	struct q2_budget *b = o->chain->budget;
@@ -194,6 +206,8 @@ static enum q2_status start_qcow2(struct opening *o, struct q2_layer *layer)
 		return blame(o, st, &why, "image", layer->path);
 	if (layer->opened.img.geom.data_file && o->policy->data_files)
 		st = open_data_file(o, layer);
+	else if (layer->opened.img.geom.data_file && o->policy->data_if_any)
+		st = try_data_file(o, layer);
 	if (st != Q2_OK)
 		return st;
 	return q2_map_open(&layer->map, &layer->opened.img,

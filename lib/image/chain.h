@@ -18,6 +18,7 @@
 struct q2_policy {
 	bool backing;	    /* follow backing files */
 	bool data_files;    /* open external data files */
+	bool data_if_any;   /* the same, but do without those that cannot be had */
 	bool allow_probe;   /* a file without a stated format: look at it */
 	/* The format, such as "raw", of those files; NULL: not known. */
 	const char *backing_format;

@@ -36,6 +36,7 @@ enum q2_status q2_disk_open(const char *path, const struct q2_disk_opts *opts,
 			    struct q2_disk **disk, struct q2_err *err)
 {
 	struct q2_policy policy = {.backing = opts->chain,
+				   .data_if_any = opts->chain,
 				   .allow_probe = opts->allow_probe,
 				   .backing_format = opts->backing_format,
 				   .allow_any = opts->allow_any,

@@ -103,6 +103,11 @@ images_external() {
 	judge
 	external data-raw-prealloc 4M data_file_raw=on,preallocation=falloc
 	judge
+	# The file of the tables is so sparse that holes of the other are looked for.
+	external data-raw-sparse 8M cluster_size=1M,data_file_raw=on
+	io 'write -P 1 3M 64k'
+	fallocate --dig-holes "$f"
+	judge
 	external data-extended 4M extended_l2=on
 	io 'write -P 1 0 3k' 'write -z 1M 2k' 'write -P 2 3M 64k'
 	judge
