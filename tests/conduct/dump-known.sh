@@ -26,10 +26,10 @@ same_digest() {
 	rm -f new.digests
 }
 
-# refused_state WHAT TEXT IMAGE: and the file stays as it is.
+# refused_state WHAT TEXT [OPTION...] IMAGE: and the file stays as it is.
 refused_state() {
 	cp new.digests.part kept.state
-	exits 8 --digest --resume --ranges=new.digests "$3"
+	exits 8 --digest --resume --ranges=new.digests "${@:3}"
 	check "$1: said" err_has "$2"
 	check "$1: nothing on stdout" test ! -s out
 	check "$1: the file is as it was" cmp kept.state new.digests.part
@@ -111,7 +111,7 @@ test_known() {
 	refused_state 'another image' 'has changed since' top.qcow2
 	exits 8 --digest --resume --ranges=new.digests missing.qcow2
 	check 'no image: the state stays' cmp state new.digests.part
-	refused_state 'a layer of it' 'has changed since' want.raw
+	refused_state 'a raw disk' 'has changed since' -f raw want.raw
 
 	# The image has changed, also if its time says that it has not.
 	cp -p known.qcow2 stamp
