@@ -76,5 +76,6 @@ void dump_close_sandbox(struct dump *dump, const char *image,
 	}
 	q2_cli_sandbox_allow_folder(s, o->ranges, Q2_SANDBOX_WRITE_FILES |
 							  Q2_SANDBOX_MAKE_FILES);
+	q2_cli_sandbox_allow_folder(s, o->map, Q2_SANDBOX_MAKE_FILES);
 	q2_cli_sandbox_close(s);
 }

@@ -8,12 +8,10 @@
  * the whole, so that a file that was cut off is told.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "dump.h"
 
@@ -37,36 +35,29 @@ static void on_chunk(void *ctx, uint64_t guest, uint64_t length,
 	put_hex(&b, digest);
 	dump_known_add(dump, b.at, b.n);
 	q2_buf_char(&b, '\n');
-	(void)q2_cli_output_add(&dump->ranges, b.at, b.n);
+	(void)q2_cli_output_add(&dump->ranges.out, b.at, b.n);
 	q2_buf_free(&b);
-}
-
-static int make_ranges(const struct dump *dump, int *fd)
-{
-	const char *path = dump->options->ranges;
-
-	*fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC |
-			 (dump->options->force ? O_TRUNC : O_EXCL), 0666);
-	if (*fd >= 0)
-		return 0;
-	q2_cli_complain(dump->tool, path, strerror(errno));
-	return Q2_EXIT_FAILED;
 }
 
 /* A run that can be continued makes its file when all is known. */
 static int open_ranges(struct dump *dump, const struct q2_guest *guest)
 {
-	int fd = -1, status = dump->options->resume ? 0 :
-						    make_ranges(dump, &fd);
+	struct aside *a = &dump->ranges;
+	int status = 0;
 	char text[80];
 	int n;
 
+	q2_cli_output_open(&a->out, -1);
+	a->path = dump->options->ranges;
+	if (!dump->options->resume)
+		status = dump_aside_open(dump, a);
+	if (status == 0)
+		status = dump_aside_judge(dump, a, guest);
 	if (status != 0)
-		return status;
-	q2_cli_output_open(&dump->ranges, fd);
+		return dump_aside_close(dump, a, status);
 	n = snprintf(text, sizeof(text), HEAD "\nsize %" PRIu64 "\n",
 		     q2_guest_size(guest));
-	(void)q2_cli_output_add(&dump->ranges, text, (size_t)n);
+	(void)q2_cli_output_add(&a->out, text, (size_t)n);
 	return 0;
 }
 
@@ -74,32 +65,19 @@ static int open_ranges(struct dump *dump, const struct q2_guest *guest)
 static int close_ranges(struct dump *dump, const struct q2_digest *digest,
 			int status)
 {
-	const char *path = dump->options->ranges;
+	struct aside *a = &dump->ranges;
 	struct q2_buf b = {0};
-	int error;
 
-	if (dump->ranges.fd < 0 && status == 0)
-		status = make_ranges(dump, &dump->ranges.fd);
-	if (dump->ranges.fd < 0) {
-		q2_cli_output_drop(&dump->ranges);
-		return status;
-	}
+	if (a->out.fd < 0 && status == 0)
+		status = dump_aside_open(dump, a);
 	if (status == 0) {
 		q2_buf_text(&b, "disk ");
 		put_hex(&b, digest);
 		q2_buf_char(&b, '\n');
-		(void)q2_cli_output_add(&dump->ranges, b.at, b.n);
-		(void)q2_cli_output_commit(&dump->ranges);
+		(void)q2_cli_output_add(&a->out, b.at, b.n);
 		q2_buf_free(&b);
 	}
-	error = q2_cli_output_close(&dump->ranges);
-	if (error != 0) {
-		q2_cli_complain(dump->tool, path, strerror(error));
-		status = Q2_EXIT_FAILED;
-	}
-	if (status != 0)
-		(void)unlink(path);
-	return status;
+	return dump_aside_close(dump, a, status);
 }
 
 /* With --salvage: what a digest is not of. */

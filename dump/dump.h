@@ -72,6 +72,13 @@ struct options {
 	int quiet;
 };
 
+/* A file of its own beside what is written: see dump_aside_open(). */
+struct aside {
+	const char *path;
+	struct q2_cli_output out; /* fd is -1: not open */
+	bool made;		  /* by us: it is removed if we fail */
+};
+
 /* One run of the tool. */
 struct dump {
 	const struct q2_cli_tool *tool;
@@ -81,7 +88,7 @@ struct dump {
 	struct q2_cli_sandbox sandbox;
 	struct q2_cli_secrets secrets; /* what was read from files */
 	struct mapfile *map; /* NULL for none */
-	struct q2_cli_output ranges; /* of --ranges */
+	struct aside ranges; /* of --ranges */
 	struct expected *expected;   /* of --check-digest */
 	bool different;		     /* and what came out */
 	uint64_t lost;		     /* bytes that a digest is not of */
@@ -112,6 +119,16 @@ int dump_digest(struct dump *dump, const char *image);
 int dump_check_digest(struct dump *dump, const char *image);
 int dump_compare(struct dump *dump, const char *a, const char *b);
 
+/* The file at a->path: made, or with --force opened as it is; whether it is one of
+ * those that are read; whether that path leads to it, too; and either its bytes put
+ * into it or, if `status` is not 0 or that fails, what was made removed.  All but
+ * one return an exit status, and have complained. */
+int dump_aside_open(struct dump *dump, struct aside *a);
+int dump_aside_judge(struct dump *dump, const struct aside *a,
+		     const struct q2_guest *guest);
+bool dump_aside_is(const struct aside *a, const char *path);
+int dump_aside_close(struct dump *dump, struct aside *a, int status);
+
 /* A line of --ranges. */
 #define DIGEST_HEX 32u
 struct digest_line {
@@ -135,13 +152,15 @@ void dump_known_tell(struct dump *dump, const struct q2_progress *now);
 /* "START+LENGTH", two sizes, or "START"; false if it is none. */
 bool dump_range(const char *text, uint64_t *start, uint64_t *length);
 
-/* The map of --salvage: begin, add ranges in order, complete, and in any case
- * close it.  Exit statuses. */
+/* The map of --salvage: begin; refuse it if it is another file that is used; add
+ * ranges in order; and complete it, or remove it if `status` is not 0 or 4.  Exit
+ * statuses. */
 int dump_map_open(struct dump *dump);
+int dump_map_judge(struct dump *dump, const struct q2_guest *guest,
+		   const char *out);
 void dump_map_add(struct dump *dump, enum q2_range_kind kind, uint64_t guest,
 		  uint64_t length, const char *why);
-int dump_map_end(struct dump *dump);
-void dump_map_close(struct dump *dump);
+int dump_map_close(struct dump *dump, int status);
 
 /* --absorb and --commit.  A message if options do not go together with them, or
  * NULL; and the work, which returns an exit status. */

@@ -146,7 +146,7 @@ static int write_out(struct dump *dump, struct q2_guest *guest,
 		say_lost(dump, image, &result);
 		status = Q2_EXIT_PROBLEMS;
 	}
-	return status | dump_map_end(dump);
+	return status;
 }
 
 /* What is written has no options but ours. */
@@ -177,9 +177,10 @@ int dump_export(struct dump *dump, const char *image, const char *out)
 					   &guest);
 	}
 	if (status == 0) {
-		status = write_out(dump, guest, image, out, &opts);
+		status = dump_map_judge(dump, guest, out);
+		if (status == 0)
+			status = write_out(dump, guest, image, out, &opts);
 		q2_guest_close(guest);
 	}
-	dump_map_close(dump);
-	return status;
+	return dump_map_close(dump, status);
 }

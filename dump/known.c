@@ -88,8 +88,8 @@ static bool recall(void *ctx, uint64_t *guest, struct q2_digest *digest)
 	for (size_t i = 0; i < sizeof(digest->bytes); i++)
 		digest->bytes[i] = (uint8_t)(digit(l.hex[2 * i]) << 4 |
 					     digit(l.hex[2 * i + 1]));
-	(void)q2_cli_output_add(&dump->ranges, line, strlen(line));
-	(void)q2_cli_output_add(&dump->ranges, "\n", 1);
+	(void)q2_cli_output_add(&dump->ranges.out, line, strlen(line));
+	(void)q2_cli_output_add(&dump->ranges.out, "\n", 1);
 	return true;
 }
 

@@ -7,16 +7,13 @@
  * comments to ddrescue: here they tell zeros from data, and why something is lost.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "dump.h"
 
 struct mapfile {
-	struct q2_cli_output out;
-	const char *path;
+	struct aside file;
 	bool any; /* the members below hold a range */
 	enum q2_range_kind kind;
 	uint64_t start;
@@ -26,35 +23,51 @@ struct mapfile {
 
 int dump_map_open(struct dump *dump)
 {
-	const char *path = dump->options->map;
 	struct mapfile *m;
-	int fd;
 
-	if (path == NULL)
+	if (dump->options->map == NULL)
 		return 0;
-	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC |
-			(dump->options->force ? O_TRUNC : O_EXCL), 0666);
-	if (fd < 0) {
-		q2_cli_complain(dump->tool, path, strerror(errno));
-		return Q2_EXIT_FAILED;
-	}
 	m = calloc(1, sizeof(*m));
 	if (m == NULL) {
-		close(fd);
-		q2_cli_complain(dump->tool, path, strerror(ENOMEM));
+		q2_cli_complain(dump->tool, NULL, strerror(ENOMEM));
 		return Q2_EXIT_FAILED;
 	}
-	m->path = path;
-	q2_cli_output_open(&m->out, fd);
+	q2_cli_output_open(&m->file.out, -1);
+	m->file.path = dump->options->map;
+	if (dump_aside_open(dump, &m->file) != 0) {
+		free(m);
+		return Q2_EXIT_FAILED;
+	}
 	if (dump->sandbox.started)
-		q2_cli_output_reserve(&m->out);
+		q2_cli_output_reserve(&m->file.out);
 	dump->map = m;
 	return 0;
 }
 
+int dump_map_judge(struct dump *dump, const struct q2_guest *guest,
+		   const char *out)
+{
+	const struct mapfile *m = dump->map;
+	struct q2_buf part = {0};
+	bool same;
+
+	if (m == NULL)
+		return 0;
+	q2_buf_format(&part, "%s.part", out);
+	q2_buf_add(&part, "", 1);
+	same = dump_aside_is(&m->file, out) ||
+	       (!part.failed && dump_aside_is(&m->file, part.at));
+	q2_buf_free(&part);
+	if (!same)
+		return dump_aside_judge(dump, &m->file, guest);
+	q2_cli_complain(dump->tool, m->file.path,
+			"the map cannot be the image that is written");
+	return Q2_EXIT_FAILED;
+}
+
 static void put(struct mapfile *m, const struct q2_buf *b)
 {
-	(void)q2_cli_output_add(&m->out, b->at, b->n);
+	(void)q2_cli_output_add(&m->file.out, b->at, b->n);
 }
 
 static void put_head(struct mapfile *m, uint64_t end)
@@ -112,29 +125,17 @@ void dump_map_add(struct dump *dump, enum q2_range_kind kind, uint64_t guest,
 	strncpy(m->why, text, sizeof(m->why) - 1);
 }
 
-int dump_map_end(struct dump *dump)
+int dump_map_close(struct dump *dump, int status)
 {
 	struct mapfile *m = dump->map;
+	int wrong = status & ~Q2_EXIT_PROBLEMS;
 
 	if (m == NULL)
-		return 0;
-	put_range(m);
-	if (q2_cli_output_commit(&m->out) == 0)
-		return 0;
-	q2_cli_complain(dump->tool, m->path, strerror(m->out.error));
-	return Q2_EXIT_FAILED;
-}
-
-void dump_map_close(struct dump *dump)
-{
-	struct mapfile *m = dump->map;
-	int error;
-
-	if (m == NULL)
-		return;
-	error = q2_cli_output_close(&m->out);
-	if (error != 0)
-		q2_cli_complain(dump->tool, m->path, strerror(error));
+		return status;
+	if (wrong == 0)
+		put_range(m);
+	wrong = dump_aside_close(dump, &m->file, wrong);
 	free(m);
 	dump->map = NULL;
+	return status | wrong;
 }

@@ -590,6 +590,11 @@ Q2_PUBLIC const char *q2_guest_path(const struct q2_guest *guest, uint32_t i);
  * moment, as q2_io_in_use() tells, valid as long as the guest; or NULL. */
 Q2_PUBLIC const char *q2_guest_written(const struct q2_guest *guest);
 
+/* Whether `path`, by whatever name or link, leads to one of the files of the chain,
+ * which must not be written to then; "-" is standard output.  False, too, if it
+ * leads nowhere, or to a server. */
+Q2_PUBLIC bool q2_guest_reads(const struct q2_guest *guest, const char *path);
+
 /* How many persistent bitmaps the image itself says it has. */
 Q2_PUBLIC uint32_t q2_guest_bitmaps(const struct q2_guest *guest);
 

@@ -13,6 +13,7 @@
 #include "format/bitmap.h"
 #include "format/ext.h"
 #include "image/snaptable.h"
+#include "io/target.h"
 
 enum q2_status q2_guest_first(struct q2_guest *g, const struct q2_opened *layer,
 			      uint8_t **bytes, struct q2_err *err)
@@ -354,11 +355,19 @@ static bool is(const struct q2_io *io, uint64_t dev, uint64_t inode)
 	return q2_io_shown(io, &d, &i) && d == dev && i == inode;
 }
 
-bool q2_guest_has(const struct q2_guest *g, uint64_t dev, uint64_t inode)
+static bool has(const struct q2_guest *g, uint64_t dev, uint64_t inode)
 {
 	for (unsigned i = 0; i < g->chain.n; i++)
 		if (is(g->chain.layers[i]->io, dev, inode) ||
 		    is(g->chain.layers[i]->data, dev, inode))
 			return true;
 	return false;
+}
+
+bool q2_guest_reads(const struct q2_guest *g, const char *path)
+{
+	uint64_t dev, inode;
+
+	return (q2_target_identity(path, &dev, &inode) && has(g, dev, inode)) ||
+	       (q2_target_shown(path, &dev, &inode) && has(g, dev, inode));
 }

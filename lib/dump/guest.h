@@ -60,9 +60,6 @@ bool q2_guest_encrypted(const struct q2_guest *g);
 /* The largest cluster of any layer of the view, in bytes; 0: all are raw. */
 size_t q2_guest_cluster(const struct q2_guest *g);
 
-/* Whether a file with this device and inode is one of the chain's. */
-bool q2_guest_has(const struct q2_guest *g, uint64_t dev, uint64_t inode);
-
 /* What the guest reads at a place, as q2_chain_at(). */
 static inline void q2_guest_at(struct q2_guest *g, uint64_t guest,
 			       uint64_t length, struct q2_piece *out)

@@ -21,12 +21,7 @@ static enum q2_status refuse(struct q2_err *err, enum q2_status st,
 static enum q2_status judge_target(const struct q2_dump_run *d,
 				   struct q2_err *err)
 {
-	uint64_t dev, inode;
-
-	if ((q2_target_identity(d->path, &dev, &inode) &&
-	     q2_guest_has(d->guest, dev, inode)) ||
-	    (q2_target_shown(d->path, &dev, &inode) &&
-	     q2_guest_has(d->guest, dev, inode)))
+	if (q2_guest_reads(d->guest, d->path))
 		return refuse(err, Q2_E_ARG,
 			      "it is one of the files that are read");
 	return Q2_OK;

@@ -2,6 +2,35 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash disable=SC2034,SC2154  # set there, used here
 
+# The files of --map and --ranges: whole, or as they were.
+test_asides() {
+	local name
+	for name in new3.raw new3.raw.part; do
+		for how in '' --force; do
+			# shellcheck disable=SC2086
+			exits 8 --salvage $how --map=$name top.qcow2 new3.raw
+			check "map $name: said" err_has 'image that is written'
+			check "map $name: nothing is made" absent new3.raw new3.raw.part
+		done
+	done
+	echo precious >precious
+	for name in foreign nothing.qcow2; do
+		exits 8 --salvage --force --map=precious "$name" new3.raw
+		exits 8 --digest --force --ranges=precious "$name"
+		check "$name: what is there stays" grep -qx precious precious
+		exits 8 --salvage --map=new.map "$name" new3.raw
+		exits 8 --digest --ranges=new.map "$name"
+		check "$name: nothing is made" absent new.map new3.raw
+	done
+	exits 8 --salvage --force --map=precious --range=5M top.qcow2 new3.raw
+	check 'a wrong range: what is there stays' grep -qx precious precious
+	head -c 9999 foreign >precious
+	exits 0 --salvage --force --map=precious top.qcow2 new3.raw
+	exits 0 --salvage --force --map=new.map top.qcow2 new3.raw
+	check 'what is there is replaced' cmp precious new.map
+	rm -f precious new.map new3.raw
+}
+
 test_targets() {
 	exits 0 top.qcow2 new.raw
 	check 'the bytes' cmp want.raw new.raw
@@ -28,8 +57,19 @@ test_targets() {
 		exits 8 --force top.qcow2 "$name"
 		check "$name is read: said" err_has 'files that are read'
 	done
+	for name in top.qcow2 base.qcow2 hard soft; do
+		exits 8 --salvage --force --map="$name" top.qcow2 new3.raw
+		check "$name as the map: said" err_has 'files that are read'
+		for how in '' --resume; do
+			# shellcheck disable=SC2086
+			exits 8 --digest $how --force --ranges="$name" top.qcow2
+			check "$name as the ranges, $how: said" err_has 'files that are read'
+		done
+	done
 	check 'files that are read: untouched' sha256sum --quiet -c hashes
+	check 'files that are read: nothing is made' absent new3.raw
 	rm -f hard soft
+	test_asides
 	exits 8 top.qcow2 folder
 	exits 8 top.qcow2 ''
 	check 'an empty name: said before anything is done' err_has 'empty name'
