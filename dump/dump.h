@@ -53,7 +53,7 @@ struct options {
 	int extended_l2;
 	const char *compress; /* METHOD or METHOD:LEVEL */
 	int compat;
-	uint64_t keep_backing;
+	uint64_t keep_backing; /* UINT64_MAX: none */
 	int bitmaps;
 	int drop_bitmaps;
 
@@ -161,6 +161,9 @@ int dump_map_judge(struct dump *dump, const struct q2_guest *guest,
 void dump_map_add(struct dump *dump, enum q2_range_kind kind, uint64_t guest,
 		  uint64_t length, const char *why);
 int dump_map_close(struct dump *dump, int status);
+
+/* Whether there are options for an image that is written. */
+bool dump_for_image(const struct options *o);
 
 /* --absorb and --commit.  A message if options do not go together with them, or
  * NULL; and the work, which returns an exit status. */

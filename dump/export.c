@@ -45,14 +45,23 @@ static unsigned flags_of(const struct options *o)
 	return flags;
 }
 
+static bool for_qcow2(const struct options *o)
+{
+	return o->cluster_size || o->refcount_bits || o->extended_l2 ||
+	       o->compress || o->compat || o->keep_backing != UINT64_MAX ||
+	       o->bitmaps;
+}
+
+bool dump_for_image(const struct options *o)
+{
+	return for_qcow2(o) || o->output || o->preallocate ||
+	       o->assume_zeroed || o->drop_bitmaps || o->verify || o->no_sync;
+}
+
 /* Options for one format only make no sense with the other. */
 static const char *misplaced(const struct options *o)
 {
-	bool for_qcow2 = o->cluster_size || o->refcount_bits ||
-			 o->extended_l2 || o->compress || o->compat ||
-			 o->keep_backing || o->bitmaps;
-
-	if (o->output == Q2_DUMP_RAW && for_qcow2)
+	if (o->output == Q2_DUMP_RAW && for_qcow2(o))
 		return "that option needs --output-format=qcow2";
 	if (o->output == Q2_DUMP_QCOW2 &&
 	    (o->preallocate || o->assume_zeroed))
@@ -89,11 +98,16 @@ static int make_opts(struct dump *dump, struct q2_dump_opts *out)
 				     "power of two from 512 to 2M", NULL);
 	while (cs >> out->cluster_bits > 1)
 		out->cluster_bits++;
-	if (o->refcount_bits > 64 || o->keep_backing > UINT32_MAX)
+	if (o->keep_backing == 0)
+		return q2_cli_misuse(dump->tool, "--keep-backing takes a layer "
+				     "below the image, which is 0", NULL);
+	if (o->refcount_bits > 64 || (o->keep_backing > UINT32_MAX &&
+				      o->keep_backing != UINT64_MAX))
 		return q2_cli_misuse(dump->tool, "a number is out of range",
 				     NULL);
 	out->refcount_bits = (unsigned)o->refcount_bits;
-	out->keep_backing = (uint32_t)o->keep_backing;
+	if (o->keep_backing != UINT64_MAX)
+		out->keep_backing = (uint32_t)o->keep_backing;
 	if (o->output == Q2_DUMP_QCOW2)
 		out->version = o->compat ? 2 : 3;
 	return -1;

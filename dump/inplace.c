@@ -37,16 +37,13 @@ const char *dump_inplace_wrong(const struct options *o)
 		       "--commit";
 	if ((o->keep_top || o->mark_bitmaps) && !o->commit)
 		return "--keep-top and --mark-bitmaps go with --commit";
-	if (verb && (o->output || o->preallocate || o->assume_zeroed ||
-		     o->cluster_size || o->refcount_bits || o->extended_l2 ||
-		     o->compress || o->compat || o->keep_backing ||
-		     o->bitmaps || o->drop_bitmaps || o->resume || o->force || o->verify))
+	if (verb && (dump_for_image(o) || o->resume || o->force))
 		return "options for a new image do not go with --absorb or "
 		       "--commit";
 	if (verb && (o->snapshot || o->layer != UINT64_MAX || o->range ||
 		     o->data_file || o->secrets.n || o->plaintext ||
 		     o->salvage || o->map || o->format || o->other_format ||
-		     o->threads || o->no_sync))
+		     o->threads))
 		return "options for reading do not go with --absorb or "
 		       "--commit";
 	return NULL;

@@ -206,6 +206,7 @@ static const char *contradiction(const struct options *o)
 {
 	int verbs = o->digest + o->compare + (o->check_digest != NULL) +
 		    o->absorb + o->commit;
+	bool reads = o->digest || o->compare || o->check_digest != NULL;
 
 	if (verbs > 1)
 		return "--digest, --check-digest, --compare, --absorb and "
@@ -221,6 +222,12 @@ static const char *contradiction(const struct options *o)
 		return "--map goes with --salvage, when an image is written";
 	if (o->salvage && o->compare)
 		return "nothing is salvaged by --compare";
+	if (reads && (dump_for_image(o) || (o->force && !o->ranges) ||
+		      (o->resume && !o->digest)))
+		return "an option for what is written does not go with what "
+		       "only reads";
+	if (o->other_format && !o->compare)
+		return "--second-format goes with --compare";
 	if (o->compare && (o->snapshot != NULL || o->data_file != NULL ||
 			   o->layer != UINT64_MAX))
 		return "--compare takes neither --snapshot, --layer nor "
@@ -268,6 +275,7 @@ int main(int argc, char *argv[])
 {
 	struct options options = {.backing_format = -1,
 				  .layer = UINT64_MAX,
+				  .keep_backing = UINT64_MAX,
 				  .progress_fd = -1};
 	struct dump dump = {.tool = &tool, .options = &options};
 	int first, status, error;

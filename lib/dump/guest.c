@@ -240,6 +240,9 @@ static enum q2_status open_all(struct q2_guest *g, struct q2_io *io,
 			   &g->chain, err);
 	if (st != Q2_OK)
 		return st;
+	if (o->data_file && g->chain.layers[0]->data == NULL)
+		return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
+			       "'%.100s' has no external data file", path);
 	g->keys = calloc(g->chain.n, sizeof(struct q2_key *));
 	if (g->keys == NULL)
 		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");

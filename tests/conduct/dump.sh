@@ -70,6 +70,20 @@ test_usage() {
 	exits 16 -O qcow2 -c zlib:0 top.qcow2 new.raw
 	exits 16 -O vmdk top.qcow2 new.raw
 	exits 16 --compare --snapshot=x top.qcow2 base.qcow2
+	# No option is ignored.
+	local option
+	for option in -Oqcow2 --cluster-size=64K --refcount-bits=16 --extended-l2 \
+		-czlib --compat=0.10 --keep-backing=1 --bitmaps --drop-bitmaps --verify \
+		--no-sync --preallocate=full --assume-zeroed --force; do
+		exits 16 --digest "$option" top.qcow2
+		exits 16 --check-digest=empty "$option" top.qcow2
+		exits 16 --compare "$option" top.qcow2 base.qcow2
+	done
+	exits 16 --compare --resume top.qcow2 base.qcow2
+	exits 16 -F raw top.qcow2 new.raw
+	exits 16 -O qcow2 --keep-backing=0 top.qcow2 new.raw
+	exits 8 --data-file=want.raw top.qcow2 new.raw
+	check 'no data file: said' err_has 'no external data file'
 	exits 8 -O qcow2 -c zlib:13 top.qcow2 new.raw
 	exits 8 -O qcow2 --refcount-bits=3 top.qcow2 new.raw
 	exits 8 -O qcow2 --compat=0.10 -c zstd top.qcow2 new.raw
