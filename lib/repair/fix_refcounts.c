@@ -145,8 +145,34 @@ static enum q2_status mend_suspects(struct counts *k)
 	return st;
 }
 
+/* Whether the cluster is freed only because that is what was asked for. */
+static bool is_given_up(const struct q2_repair *r, uint64_t clu)
+{
+	return q2_may_free(r, clu) && !q2_runs_have(&r->released, clu) &&
+	       !q2_runs_have(&r->saved, clu) &&
+	       !q2_runs_have(&r->worthless, clu);
+}
+
+/* What may be a guest's is never freed without a word. */
+static enum q2_status tell_given_up(struct q2_repair *r, uint32_t *action)
+{
+	const struct q2_leaks *leaks = &r->c->leaks;
+	struct q2_finding f = {.fields = Q2_F_COUNT};
+
+	for (size_t i = 0; i < leaks->n; i++)
+		for (uint64_t n = 0; n < leaks->at[i].n; n++)
+			f.count += is_given_up(r, leaks->at[i].first + n);
+	if (f.count == 0)
+		return Q2_OK;
+	return q2_act(r, Q2_P_LEAK, Q2_EFFECT_LOSS, &f, action,
+		      "%llu leaked cluster%s that may hold data %s freed, as "
+		      "told", (unsigned long long)f.count,
+		      f.count == 1 ? "" : "s", f.count == 1 ? "is" : "are");
+}
+
 static enum q2_status free_leaks(struct counts *k)
 {
+	uint32_t given_up = 0;
 	struct q2_repair *r = k->r;
 	const struct q2_leaks *leaks = &r->c->leaks;
 	enum q2_status st = Q2_OK;
@@ -156,6 +182,7 @@ static enum q2_status free_leaks(struct counts *k)
 	q2_runs_tidy(&r->worthless);
 	q2_runs_tidy(&r->released);
 	q2_runs_tidy(&r->saved);
+	st = tell_given_up(r, &given_up);
 	for (size_t i = 0; i < leaks->n && st == Q2_OK; i++)
 		for (uint64_t n = 0; n < leaks->at[i].n && st == Q2_OK; n++) {
 			uint64_t clu = leaks->at[i].first + n;
@@ -165,6 +192,8 @@ static enum q2_status free_leaks(struct counts *k)
 				continue;
 			if (q2_runs_have(&r->saved, clu))
 				action = r->saving - 1;
+			else if (is_given_up(r, clu))
+				action = given_up;
 			else
 				st = q2_act_bulk(r, Q2_P_LEAK, 1,
 						 "clusters that nothing needs "
