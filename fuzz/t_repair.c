@@ -97,6 +97,11 @@ static void judge_plan(const struct repair *r)
 		(void)q2f_open_violation("R-8", "the file grows from %llu to %llu bytes",
 					 (unsigned long long)p->old_size,
 					 (unsigned long long)p->new_size);
+	/* Of what nobody could read nothing was counted. */
+	if (res->before.verdict == Q2_UNREADABLE)
+		return;
+	if (res->after.verdict == Q2_UNREADABLE)
+		q2f_violation("R-1", "nothing can be read after");
 	if (res->after.corruptions > res->before.corruptions)
 		q2f_violation("R-1", "more corruptions after than before");
 }

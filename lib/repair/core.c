@@ -21,6 +21,7 @@
 /* A pointer names a cluster, of which the size is known later; and nothing is
  * put so far behind the file. */
 #define NAMED_LEN (UINT64_C(2) << 20)
+#define NAMED_STREAM (2 * NAMED_LEN) /* compressed data: up to two clusters */
 #define NAMED_FAR (UINT64_C(1) << 30)
 
 static bool is_kept(const struct q2_finding *f)
@@ -43,15 +44,18 @@ static void note_named(struct q2_repair *r, const struct q2_finding *f)
 {
 	static const enum q2_problem_id by_found[] = {
 		Q2_P_L1_ENTRY_OUTSIDE, Q2_P_L2_ENTRY_OUTSIDE,
-		Q2_P_COMPRESSED_OUTSIDE, Q2_P_REFBLOCK_OUTSIDE,
-		Q2_P_BITMAP_ENTRY_OUTSIDE, Q2_P_L1_UNALIGNED,
-		Q2_P_L2_UNALIGNED,
+		Q2_P_REFBLOCK_OUTSIDE, Q2_P_BITMAP_ENTRY_OUTSIDE,
+		Q2_P_L1_UNALIGNED,     Q2_P_L2_UNALIGNED,
 	};
 	uint64_t size = r->base->size, off = UINT64_MAX, len = NAMED_LEN;
 
 	for (size_t i = 0; i < sizeof(by_found) / sizeof(by_found[0]); i++)
 		if (f->problem->number == by_found[i])
 			off = f->found & Q2_ENTRY_OFFSET;
+	if (f->problem->number == Q2_P_COMPRESSED_OUTSIDE) {
+		off = f->found & ~UINT64_C(511);
+		len = NAMED_STREAM;
+	}
 	if ((f->fields & Q2_F_HOST) && (f->fields & Q2_F_LENGTH) &&
 	    f->problem->number < Q2_P_LEAK) {
 		off = f->host;
@@ -60,7 +64,7 @@ static void note_named(struct q2_repair *r, const struct q2_finding *f)
 	if (off == UINT64_MAX || q2_add_sat(off, len) <= size ||
 	    off >= q2_add_sat(size, NAMED_FAR) || r->named.n >= FINDINGS_MAX)
 		return;
-	len = q2_min(len, NAMED_LEN);
+	len = q2_min(len, NAMED_STREAM);
 	(void)!q2_runs_push(&r->named, &r->budget, (struct q2_run){off, len},
 			    NULL);
 }
@@ -381,8 +385,9 @@ static void skip_named(struct q2_repair *r, uint64_t bytes)
 		}
 		for (size_t i = 0; i < r->named.n; i++) {
 			uint64_t first = r->named.at[i].first;
-			uint64_t len = r->named.at[i].n == NAMED_LEN ?
-					       cs : r->named.at[i].n;
+			uint64_t n = r->named.at[i].n;
+			uint64_t len = n == NAMED_LEN	 ? cs :
+				       n == NAMED_STREAM ? 2 * cs : n;
 			struct q2_range named = {first, len};
 
 			if (!q2_overlap(want, named))

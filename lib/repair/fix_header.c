@@ -129,18 +129,23 @@ static bool is_there(const struct q2_repair *r, const struct doubt *d)
 	return false;
 }
 
-/* Whether a header of version 2 goes on as only one of version 3 does. */
-static bool reads_as_v3(const struct q2_repair *r)
+/* Whether the header, whatever its version, goes on as only one of version 3
+ * does. */
+static bool goes_on_as_v3(const struct q2_repair *r)
 {
 	uint8_t h[Q2_HEADER_READ];
 	uint32_t length;
 
-	if (r->c->img.geom.version != 2 ||
-	    q2_pread_zero(r->io, h, sizeof(h), 0, NULL) != Q2_OK)
+	if (q2_pread_zero(r->io, h, sizeof(h), 0, NULL) != Q2_OK)
 		return false;
 	length = q2_be32(h + 100);
 	return (length == 104 || length == 112) && q2_be32(h + 96) <= 6 &&
 	       (q2_be64(h + 72) & ~UINT64_C(0x1f)) == 0;
+}
+
+static bool reads_as_v3(const struct q2_repair *r)
+{
+	return r->c->img.geom.version == 2 && goes_on_as_v3(r);
 }
 
 /* The problem that throws doubt on the byte, if any does. */
@@ -234,21 +239,34 @@ static void put32(struct q2_patch *p, uint64_t off, uint32_t value)
 	q2_put_be32(p->bytes, value);
 }
 
-/* A header without its magic, or with another version. */
-static enum q2_status try_magic(struct q2_repair *r)
+static enum q2_status try_one(struct q2_repair *r, enum q2_problem_id why,
+			      uint64_t off, uint32_t value, const char *text)
 {
 	struct q2_patch p;
 	struct q2_trial t;
 	enum q2_status st;
 
-	if (!q2_found_any(r, Q2_P_HEADER_MAGIC))
+	if (!q2_found_any(r, why) || !q2_want(r, why))
 		return Q2_OK;
 	q2_trial_start(&t, r);
-	put32(&p, 0, Q2_MAGIC);
+	put32(&p, off, value);
 	st = q2_trial_patch(&t, &p);
 	if (st != Q2_OK || !q2_trial_won(&t))
 		return st;
-	return apply(r, &t.best, Q2_P_HEADER_MAGIC, "the magic is put back");
+	return apply(r, &t.best, why, text);
+}
+
+/* A header without its magic, or with a version that there is not: one bit may
+ * make it 2 where all else is that of a 3. */
+static enum q2_status try_magic(struct q2_repair *r)
+{
+	enum q2_status st = try_one(r, Q2_P_HEADER_MAGIC, 0, Q2_MAGIC,
+				    "the magic is put back");
+
+	if (st != Q2_OK || !goes_on_as_v3(r))
+		return st;
+	return try_one(r, Q2_P_HEADER_VERSION, 4, 3,
+		       "the version becomes 3, as the rest of the header has it");
 }
 
 /* All values that a field can have. */
