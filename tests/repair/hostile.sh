@@ -356,5 +356,17 @@ put8 d.qcow2 112 34
 check "bitmaps under a wrong type, -y" repair -y
 check "bitmaps under a wrong type, -y: as they were" cmp o.qcow2 r.qcow2
 
+# What is freed because that was asked for is told, and not called worthless.
+qemu-img create -q -f qcow2 o.qcow2 16M
+qemu-io -f qcow2 -c 'write -P 1 0 256k' -c 'discard 0 64k' o.qcow2 >io
+cp o.qcow2 d.qcow2
+put64 d.qcow2 "$(entry 3)" 0
+loss() {
+	"$fsck" --output=json -y --free-orphans --no-journal d.qcow2 |
+		jq -e '.images[0].repair.actions | map(select(.effect == "loss")) |
+			length == 1 and .[0].id == "LEAK"'
+}
+check "an orphan freed as told: said so" loss
+
 echo "hostile: $passed passed, $failed failed"
 [ "$failed" = 0 ]
