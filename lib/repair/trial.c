@@ -18,6 +18,8 @@ struct run {
 	uint64_t roots;
 	uint64_t oddities;
 	uint64_t beyond; /* mapped past the end of the disk */
+	uint64_t zeros;	 /* refcounts */
+	uint64_t uncounted;
 };
 
 static bool is_root(unsigned number)
@@ -27,12 +29,24 @@ static bool is_root(unsigned number)
 		number < Q2_P_BACKING_MISSING);
 }
 
+/* Not a structure that is found by a field of its own, which may be wrong. */
+static bool is_uncounted(const struct q2_finding *f)
+{
+	return f->problem->number == Q2_P_REFCOUNT_ZERO &&
+	       !q2_concerns(f, Q2_K_L1) && !q2_concerns(f, Q2_K_SNAPSHOT_L1) &&
+	       !q2_concerns(f, Q2_K_SNAPTABLE) &&
+	       !q2_concerns(f, Q2_K_REFTABLE) &&
+	       !q2_concerns(f, Q2_K_REFBLOCK) && !q2_concerns(f, Q2_K_HEADER);
+}
+
 static void on_found(void *ctx, const struct q2_finding *f)
 {
 	struct run *run = ctx;
 
 	run->beyond += f->problem->number == Q2_P_L1_BEYOND_DISK ||
 		       f->problem->number == Q2_P_L2_BEYOND_DISK;
+	run->zeros += f->problem->number == Q2_P_REFCOUNT_ZERO;
+	run->uncounted += is_uncounted(f);
 	switch (f->problem->severity) {
 	case Q2_CORRUPT:
 		run->corruptions++;
@@ -67,6 +81,35 @@ static bool cuts_disk(const struct run *run, const struct q2_patch *p,
 	       (res->virtual_size == 0 ||
 		(run->beyond &&
 		 res->virtual_size < run->t->r->result.virtual_size));
+}
+
+static uint64_t trees_in_use(const struct q2_checker *c)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < c->trees.n; i++)
+		n += c->trees.at[i].l1_entries != 0;
+	return n;
+}
+
+/* Where refcounts are lost, a tree that is not looked at any more leaks nothing: only
+ * its zeros are gone. */
+static bool hides(const struct run *run, const struct q2_checker *c,
+		  const struct q2_patch *p, const struct q2_score *score)
+{
+	const struct q2_trial *t = run->t;
+	const struct q2_geom *g = &t->r->c->img.geom;
+	uint64_t zeros = t->r->counts[Q2_P_REFCOUNT_ZERO];
+
+	if (c->img.geom.cluster_size == g->cluster_size &&
+	    trees_in_use(c) < trees_in_use(t->r->c) &&
+	    score->leaks >= t->now.leaks && score->roots >= t->now.roots)
+		return true;
+	return p->off - g->reftable_offset >= g->reftable_bytes &&
+	       !(p->off >= 48 && p->off < 60) &&
+	       !(p->off >= 96 && p->off < 100) &&
+	       run->uncounted < t->uncounted && score->leaks >= t->now.leaks &&
+	       score->corruptions - run->zeros >= t->now.corruptions - zeros;
 }
 
 static int compare(const struct q2_score *a, const struct q2_score *b)
@@ -142,6 +185,11 @@ void q2_trial_start(struct q2_trial *t, struct q2_repair *r)
 			roots += r->counts[i];
 	}
 	*t = (struct q2_trial){.r = r, .fuel = FUEL, .cost = cost_of(r)};
+	t->uncounted = r->counts[Q2_P_REFCOUNT_ZERO];
+	for (size_t i = 0; i < r->findings.n; i++)
+		t->uncounted -= r->findings.at[i].problem->number ==
+					Q2_P_REFCOUNT_ZERO &&
+				!is_uncounted(&r->findings.at[i]);
 	/* Only the data tells how it was compressed. */
 	if (r->counts[Q2_P_COMPRESSION_BIT] || r->counts[Q2_P_COMPRESSION_TYPE])
 		t->flags = Q2_CHECK_DATA;
@@ -177,7 +225,7 @@ enum q2_status q2_trial_patch(struct q2_trial *t, const struct q2_patch *p)
 	if (st == Q2_OK) {
 		score = score_of(c, &res, run.oddities, run.roots);
 		if ((score.leaks > t->now.leaks && !t->now.unreadable) ||
-		    cuts_disk(&run, p, &res))
+		    cuts_disk(&run, p, &res) || hides(&run, c, p, &score))
 			score.corruptions = UINT64_MAX;
 		order = compare(&score, &t->best_score);
 		if (order < 0) {

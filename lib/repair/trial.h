@@ -33,6 +33,7 @@ struct q2_trial {
 	struct q2_repair *r;
 	struct q2_score now;
 	struct q2_score best_score;
+	uint64_t uncounted; /* tables and data whose refcount is zero */
 	struct q2_patch best;
 	bool tie; /* two are as good */
 	unsigned flags; /* of the checks */

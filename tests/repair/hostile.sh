@@ -356,6 +356,31 @@ put8 d.qcow2 112 34
 check "bitmaps under a wrong type, -y" repair -y
 check "bitmaps under a wrong type, -y: as they were" cmp o.qcow2 r.qcow2
 
+# Refcounts that are lost are no reason to look away from a snapshot.
+for options in cluster_size=2M cluster_size=64k cluster_size=4k,refcount_bits=64; do
+	qemu-img create -q -f qcow2 -o $options o.qcow2 16M
+	qemu-io -f qcow2 -c 'write -P 1 0 1M' -c 'write -P 2 6M 64k' o.qcow2 >io
+	qemu-img snapshot -c one o.qcow2
+	qemu-io -f qcow2 -c 'write -P 3 512k 64k' o.qcow2 >io
+	qemu-img snapshot -c two o.qcow2
+	qemu-io -f qcow2 -c 'write -P 4 10M 64k' -c 'write -P 5 1536k 64k' o.qcow2 >io
+	for name in one two; do
+		qemu-img convert -l snapshot.name=$name -O raw o.qcow2 $name.raw
+	done
+	cp o.qcow2 d.qcow2
+	block=$(u64 o.qcow2 "$(u64 o.qcow2 48)")
+	cluster=$((1 << 16#$(xxd -p -s 20 -l 4 o.qcow2)))
+	dd if=/dev/zero of=d.qcow2 bs=512 seek=$((block / 512)) count=$((cluster / 512)) conv=notrunc status=none
+	check "$options, refcounts lost, -y" repair -y
+	check "$options, refcounts lost, -y: the disk is as it was" same_disk o
+	check "$options, refcounts lost, -y: the snapshots are there" snapshots_are one two
+	check "$options, refcounts lost, -y: qemu-img agrees" qemu-img check r.qcow2
+	# The same where a table leads to nonsense as well.
+	yes 'kernel: a line of a log' | head -c 4096 | dd of=d.qcow2 bs=1 seek=$(($(u64 o.qcow2 "$(u64 o.qcow2 40)") & 0xfffffffffffe00)) conv=notrunc status=none
+	check "$options, refcounts and a table lost, -y" repair -y
+	check "$options, refcounts and a table lost, -y: the snapshots are there" snapshots_are one two
+done
+
 # What is freed because that was asked for is told, and not called worthless.
 qemu-img create -q -f qcow2 o.qcow2 16M
 qemu-io -f qcow2 -c 'write -P 1 0 256k' -c 'discard 0 64k' o.qcow2 >io
