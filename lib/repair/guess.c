@@ -232,6 +232,9 @@ static enum q2_status try_others(struct q2_case *k, struct contest *c)
 	const struct q2_l2ref_vec *t = &k->r->c->refs.tables;
 	const struct q2_geom *g = &k->r->c->img.geom;
 	size_t at = (size_t)(k->ref - t->at), lo = at, hi = at;
+	/* An empty entry may be one that was discarded, if only the refcount is
+	 * late; since version 3 that leaves a zero flag. */
+	bool told = k->raw || g->version >= 3;
 	enum q2_status st = Q2_OK;
 
 	while (lo > 0 && t->at[lo - 1].slot == k->ref->slot && at - lo < 64)
@@ -250,7 +253,8 @@ static enum q2_status try_others(struct q2_case *k, struct contest *c)
 			continue;
 		st = try(k, c, (q2_be64(bytes) & ~Q2_COPIED) |
 				       (k->raw & Q2_COPIED),
-			 g->ext_l2 ? q2_be64(bytes + 8) : 0, k->raw ? OTHER_TREE : 0);
+			 g->ext_l2 ? q2_be64(bytes + 8) : 0,
+			 told ? OTHER_TREE : 0);
 	}
 	return st;
 }
