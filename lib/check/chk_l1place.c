@@ -38,21 +38,27 @@ static bool read_at(struct place *p, uint64_t off, uint8_t *to, size_t n)
 	return q2_pread_zero(p->c->img.io, to, n, off, NULL) == Q2_OK;
 }
 
-/* What an entry names: 0 no L2 table, 1 an empty one, 2 one that holds entries. */
-static unsigned judge_table(struct place *p, uint64_t off)
+/* What an entry names: 0 no L2 table, 1 an empty one, 2 one that holds entries.  What
+ * is in use is one as well if only a few of its entries are damaged, or lead past the
+ * end of a file that was cut. */
+static unsigned judge_table(struct place *p, uint64_t off, bool strict)
 {
 	const struct q2_geom *g = &p->c->img.geom;
 	struct q2_l2_shape shape;
+	uint64_t good = 0, bad = 0;
 
-	if (!read_at(p, off, p->table, (size_t)g->cluster_size) ||
-	    !q2_l2_shaped(p->c, p->table, 1u << g->l2_bits, &shape))
+	if (!read_at(p, off, p->table, (size_t)g->cluster_size))
 		return 0;
-	return shape.entries ? 2 : 1;
+	if (q2_l2_shaped(p->c, p->table, 1u << g->l2_bits, &shape))
+		return shape.entries ? 2 : 1;
+	if (!strict)
+		q2_l2_tally(g, p->table, 1u << g->l2_bits, &good, &bad);
+	return good > bad ? 2 : 0;
 }
 
 /* Adds some entries that follow one another. */
 static void add(struct place *p, struct tally *t, const uint8_t *bytes,
-		size_t n)
+		size_t n, bool strict)
 {
 	const struct q2_geom *g = &p->c->img.geom;
 
@@ -66,7 +72,8 @@ static void add(struct place *p, struct tally *t, const uint8_t *bytes,
 		t->copied += e.copied;
 		if (t->used++ >= SAMPLES && e.faults == 0)
 			continue;
-		is = e.faults ? 0 : judge_table(p, q2_offset(g, e.table));
+		is = e.faults ? 0 : judge_table(p, q2_offset(g, e.table),
+						strict);
 		t->bad += is == 0;
 		t->full += is == 2;
 	}
@@ -83,7 +90,7 @@ static bool tally(struct place *p, uint64_t off, bool strict, struct tally *t)
 
 		if (!read_at(p, off + at, bytes, n))
 			return false;
-		add(p, t, bytes, n);
+		add(p, t, bytes, n, strict);
 		if (strict && t->bad)
 			return true;
 	}

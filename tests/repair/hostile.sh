@@ -416,5 +416,23 @@ for options in cluster_size=4k cluster_size=64k extended_l2=on,cluster_size=16k 
 			qemu-io -r -f qcow2 -c 'read -P 1 64k 192k' r.qcow2
 done
 
+# A file that was cut so that the snapshot table is gone: a snapshot's L1 table is not
+# taken for the one of the active disk, though one entry of that leads past the end.
+for options in cluster_size=64k cluster_size=4k extended_l2=on,cluster_size=16k; do
+	qemu-img create -q -f qcow2 -o $options o.qcow2 16M
+	qemu-io -f qcow2 -c 'write -P 1 0 1M' o.qcow2 >io
+	qemu-img snapshot -c one o.qcow2
+	qemu-io -f qcow2 -c 'write -P 2 0 64k' -c 'write -P 3 1M 64k' o.qcow2 >io
+	qemu-img snapshot -c two o.qcow2
+	qemu-io -f qcow2 -c 'write -P 4 1536k 64k' o.qcow2 >io
+	cp o.qcow2 d.qcow2
+	truncate -s $(($(u64 o.qcow2 64) + 100)) d.qcow2
+	check "$options, cut at the snapshot table: the L1 table is not blamed" \
+		test -z "$("$fsck" --output=json d.qcow2 | jq -r '.images[0].findings[] | select(.id == "ROOT_L1_OFFSET").id')"
+	check "$options, cut at the snapshot table, -y" repair -y
+	check "$options, cut at the snapshot table, -y: the disk is the active one" \
+		qemu-io -r -f qcow2 -c 'read -P 2 0 64k' -c 'read -P 1 64k 960k' -c 'read -P 3 1M 64k' r.qcow2
+done
+
 echo "hostile: $passed passed, $failed failed"
 [ "$failed" = 0 ]
