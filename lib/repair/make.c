@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/endian.h"
 #include "base/err.h"
 #include "repair/repair.h"
 #include "repair/rescue.h"
@@ -150,6 +151,34 @@ static enum q2_status all_but_one(struct q2_repair *r,
 	return st;
 }
 
+/* What was to be attached, and was not: whoever decided that has to know. */
+static enum q2_status tell_unattached(struct q2_repair *r)
+{
+	const struct q2_geom *g = &r->c->img.geom;
+	enum q2_status st = Q2_OK;
+
+	for (size_t i = 0; i < r->opts->n_attach && st == Q2_OK; i++) {
+		struct q2_attach a = r->opts->attach[i];
+		uint8_t b[8] = {0};
+		uint32_t action;
+
+		if (a.slot < g->l1_entries &&
+		    q2_pread_zero(r->io, b, 8,
+				  g->l1_offset + UINT64_C(8) * a.slot,
+				  NULL) == Q2_OK &&
+		    (q2_be64(b) & Q2_ENTRY_OFFSET) == a.host && a.host)
+			continue;
+		st = q2_act(r, Q2_P_ORPHAN_L2, Q2_EFFECT_NONE, NULL, &action,
+			    "L1[%u] does not get what is at %#llx: that is no "
+			    "orphaned L2 table, or the slot is not an empty "
+			    "one of the disk", (unsigned)a.slot,
+			    (unsigned long long)a.host);
+		if (st == Q2_OK)
+			r->plan->actions.at[action].note = true;
+	}
+	return st;
+}
+
 static void clean_up(struct q2_repair *r)
 {
 	q2_checker_free(r->c);
@@ -190,6 +219,8 @@ enum q2_status q2_plan_make(struct q2_io *io, const struct q2_plan_opts *opts,
 		st = rounds(r, result);
 	if (st == Q2_OK && result->not_converged)
 		st = all_but_one(r, result);
+	if (st == Q2_OK && r->c && !result->not_converged)
+		st = tell_unattached(r);
 	if (st == Q2_OK)
 		st = q2_finish(r);
 out:

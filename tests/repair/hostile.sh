@@ -434,5 +434,22 @@ for options in cluster_size=64k cluster_size=4k extended_l2=on,cluster_size=16k;
 		qemu-io -r -f qcow2 -c 'read -P 2 0 64k' -c 'read -P 1 64k 960k' -c 'read -P 3 1M 64k' r.qcow2
 done
 
+# Whoever says where a table belongs is told if it does not get there.
+qemu-img create -q -f qcow2 -o cluster_size=4k o.qcow2 16M
+qemu-io -f qcow2 -c 'write -P 1 0 64k' -c 'write -P 2 9M 64k' o.qcow2 >io
+l1=$(u64 o.qcow2 40)
+table=$(($(u64 o.qcow2 $((l1 + 32))) & 0xfffffffffffe00))
+cp o.qcow2 d.qcow2
+put64 d.qcow2 $((l1 + 32)) 0
+unattached() { # options; how many are told of
+	# shellcheck disable=SC2086
+	rm -f attach.plan
+	test "$("$fsck" -y $1 --plan=attach.plan d.qcow2 | grep -c 'does not get what is at')" = "$2"
+}
+check "attached as told" unattached "--attach=4=$table" 0
+for wrong in 99=$table 0=$table 4=$((table + 1)) 4=0 4=$l1; do
+	check "--attach=$wrong: said so" unattached "--attach=$wrong" 1
+done
+
 echo "hostile: $passed passed, $failed failed"
 [ "$failed" = 0 ]
