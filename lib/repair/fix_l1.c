@@ -140,6 +140,30 @@ static enum q2_status names_data(struct q2_l1fix *l)
 		       "names is that one's data");
 }
 
+/* Whether a snapshot names the same table in the same slot, which is counted for one of
+ * the two.  What only one tree has is newer than the other: it is the active disk's. */
+static bool snapshot_took_it(const struct q2_l1fix *l)
+{
+	const struct q2_trees *trees = &l->r->c->trees;
+	uint64_t off = l->raw & Q2_ENTRY_OFFSET, n = 0;
+
+	if (l->tree->id != Q2_TREE_ACTIVE ||
+	    q2_surplus(&l->ledger, l->e.table.n) != -1)
+		return false;
+	for (size_t i = 0; i < trees->n; i++) {
+		uint8_t b[8];
+
+		if (trees->at[i].id != Q2_TREE_ACTIVE &&
+		    l->slot < trees->at[i].l1_entries &&
+		    q2_pread_zero(l->r->io, b, 8,
+				  trees->at[i].l1_offset +
+					  UINT64_C(8) * l->slot,
+				  NULL) == Q2_OK)
+			n += (q2_be64(b) & Q2_ENTRY_OFFSET) == off;
+	}
+	return n == 1;
+}
+
 /* An entry that the format allows, with a table that others use as well, or that
  * is not counted at all. */
 static enum q2_status doubtful(struct q2_l1fix *l)
@@ -154,6 +178,11 @@ static enum q2_status doubtful(struct q2_l1fix *l)
 	if (!(starved || meta) && !leads_to_nonsense(l))
 		return l->sure ? Q2_OK : names_data(l);
 	missed = l->ledger.any ? missed_table(l) : 0;
+	/* What nobody names any more would be the active disk's own. */
+	if (!meta && missed && snapshot_took_it(l) &&
+	    q2_refmap_get(&l->r->c->map, missed >>
+			  l->r->c->img.geom.cluster_bits).count)
+		return Q2_OK;
 	if (missed && (!q2_found_any(l->r, Q2_P_L1_ALIAS) ||
 		       in_order(l, missed) >
 			       in_order(l, l->raw & Q2_ENTRY_OFFSET)) &&

@@ -451,5 +451,24 @@ for wrong in 99=$table 0=$table 4=$((table + 1)) 4=0 4=$l1; do
 	check "--attach=$wrong: said so" unattached "--attach=$wrong" 1
 done
 
+# A snapshot's entry that names the newer table of the active disk, which stays there.
+for options in cluster_size=4k cluster_size=64k; do
+	qemu-img create -q -f qcow2 -o $options o.qcow2 16M
+	qemu-io -f qcow2 -c 'write -P 1 0 1M' o.qcow2 >io
+	qemu-img snapshot -c one o.qcow2
+	qemu-img snapshot -c two o.qcow2
+	qemu-io -f qcow2 -c 'write -z 0 64k' o.qcow2 >io
+	qemu-img convert -l snapshot.name=one -O raw o.qcow2 one.raw
+	second=$(u64 o.qcow2 $(($(u64 o.qcow2 64) + (40 + 24 + 4 + 7) / 8 * 8)))
+	for at in "$(u64 o.qcow2 "$(u64 o.qcow2 64)")" "$second"; do
+		cp o.qcow2 d.qcow2
+		put64 d.qcow2 "$at" "$(u64 o.qcow2 "$(u64 o.qcow2 40)")"
+		check "$options, a snapshot's L1[0] at $at names the active table, -y" repair -y
+		check "$options, a snapshot's L1[0] at $at names the active table, -y: the disk" same_disk o
+		check "$options, a snapshot's L1[0] at $at names the active table, -y: qemu-img agrees" \
+			qemu-img check r.qcow2
+	done
+done
+
 echo "hostile: $passed passed, $failed failed"
 [ "$failed" = 0 ]
