@@ -134,7 +134,8 @@ static enum q2_status try_flips(struct q2_repair *r)
 		if (st == Q2_OK)
 			st = try_entries(r, &t, &p->at[i]);
 	}
-	if (st != Q2_OK || !q2_trial_won(&t))
+	if (st != Q2_OK || !q2_trial_won(&t) ||
+	    (r->opts->wanted && !q2_want(r, Q2_P_BITMAP_RECORD)))
 		return st;
 	st = q2_act(r, Q2_P_BITMAP_RECORD, Q2_EFFECT_NONE, NULL, &action,
 		    "one wrong bit of the bitmaps is put right (at %llu)",

@@ -65,7 +65,8 @@ static enum q2_status try_flips(struct q2_repair *r, struct q2_range area)
 			st = q2_trial_flips(&t, e.at, len);
 		}
 	} while (step == Q2_EXT_ONE && st == Q2_OK);
-	if (st != Q2_OK || !q2_trial_won(&t))
+	if (st != Q2_OK || !q2_trial_won(&t) ||
+	    (r->opts->wanted && !q2_want(r, Q2_P_EXT_TOO_LONG)))
 		return st;
 	st = q2_act(r, Q2_P_EXT_TOO_LONG, Q2_EFFECT_NONE, NULL, &action,
 		    "one wrong bit of the header extensions is put right "

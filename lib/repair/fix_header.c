@@ -224,6 +224,10 @@ static enum q2_status try_flips(struct q2_repair *r)
 		st = try_reftable(r, &t);
 	if (st != Q2_OK || !q2_trial_won(&t))
 		return st;
+	if (!q2_want(r, t.best.off >= Q2_HEADER_READ ?
+				Q2_P_REFBLOCK_MISSING :
+				doubtful(r, t.best.off, mass)))
+		return Q2_OK;
 	if (t.best.off >= Q2_HEADER_READ)
 		return apply(r, &t.best, Q2_P_REFBLOCK_MISSING,
 			     "one wrong bit of the refcount table is put "

@@ -98,7 +98,8 @@ static enum q2_status try_flips(struct q2_repair *r)
 		st = q2_trial_flips(&t, p->at[i].host,
 				    q2_min(end - p->at[i].host, 256));
 	}
-	if (st != Q2_OK || !q2_trial_won(&t))
+	if (st != Q2_OK || !q2_trial_won(&t) ||
+	    !q2_want(r, Q2_P_SNAPSHOT_RECORD))
 		return st;
 	st = q2_act(r, Q2_P_SNAPSHOT_RECORD, Q2_EFFECT_GAIN, NULL, &action,
 		    "one wrong bit of the snapshot table is put right (at %llu)",
@@ -140,7 +141,8 @@ static enum q2_status try_places(struct q2_repair *r)
 		if (st == Q2_OK && off && p.off)
 			st = q2_trial_patch(&t, &p);
 	}
-	if (st != Q2_OK || !q2_trial_won(&t))
+	if (st != Q2_OK || !q2_trial_won(&t) ||
+	    !q2_want(r, Q2_P_SNAPSHOT_RECORD))
 		return st;
 	st = q2_act(r, Q2_P_SNAPSHOT_RECORD, Q2_EFFECT_GAIN, NULL, &action,
 		    "a snapshot gets back its L1 table (at %llu)",
@@ -450,8 +452,7 @@ enum q2_status q2_fix_snapshots(struct q2_repair *r)
 
 	if (q2_all(r) && r->c->snap_places.n)
 		st = try_flips(r);
-	if (st == Q2_OK && q2_all(r) && r->c->leaks.n &&
-	    q2_want(r, Q2_P_SNAPSHOT_RECORD))
+	if (st == Q2_OK && q2_all(r) && r->c->leaks.n)
 		st = try_places(r);
 	if (st == Q2_OK)
 		st = uncounted(r);

@@ -470,5 +470,26 @@ for options in cluster_size=4k cluster_size=64k; do
 	done
 done
 
+# Who says no to all questions keeps every byte, of the header too.
+qemu-img create -q -f qcow2 -o cluster_size=4k o.qcow2 16M
+qemu-io -f qcow2 -c 'write -P 1 0 256k' o.qcow2 >io
+qemu-img snapshot -c one o.qcow2
+qemu-img snapshot -c two o.qcow2
+qemu-io -f qcow2 -c 'write -P 2 0 64k' o.qcow2 >io
+for at in 99:5 46:176 63:3 107:1; do
+	cp o.qcow2 d.qcow2
+	put8 d.qcow2 "${at%:*}" "${at#*:}"
+	cp d.qcow2 r.qcow2
+	yes n | "$fsck" -i --no-journal r.qcow2 >answers 2>&1
+	check "byte ${at%:*} of the header, -i and no" untouched
+	check "byte ${at%:*} of the header, -y" repair -y
+	check "byte ${at%:*} of the header, -y: the disk is as it was" same_disk o
+done
+# No question about what nobody found.
+cp o.qcow2 d.qcow2
+put64 d.qcow2 "$(entry 0)" 0
+yes n | "$fsck" -i --no-journal d.qcow2 >answers 2>&1
+check "an entry lost, -i: no word of the snapshot table" test "$(grep -c SNAPSHOT_ answers)" = 0
+
 echo "hostile: $passed passed, $failed failed"
 [ "$failed" = 0 ]
