@@ -5,6 +5,8 @@
  */
 #include "refcheck_own.h"
 
+#define NOT_TOLD UINT64_MAX
+
 struct bitmap {
 	uint64_t table, entries, needed, name, name_len;
 	uint64_t gran;
@@ -36,7 +38,8 @@ static void judge_table(struct q2f_refcheck *r, struct bitmap *b, bool in_use)
 	uint64_t most = (UINT64_C(512) << 20) / r->cs;
 	uint64_t n = b->entries;
 
-	if (n == 0 || n > most || (b->needed && n != b->needed && !in_use)) {
+	if (n == 0 || n > most ||
+	    (b->needed != NOT_TOLD && n != b->needed && !in_use)) {
 		bad(r, "a bitmap table's size");
 		r->guess_counts = true;
 	}
@@ -67,7 +70,8 @@ static uint64_t record(struct q2f_refcheck *r, uint64_t at, uint64_t dir_end,
 			     .entries = rc_get(r, at + 8, 4),
 			     .name = at + 24 + extra,
 			     .name_len = name_len,
-			     .gran = rc_get(r, at + 17, 1)};
+			     .gran = rc_get(r, at + 17, 1),
+			     .needed = NOT_TOLD};
 	if (flags & ~UINT64_C(7))
 		bad(r, "a bitmap's flags");
 	if (rc_get(r, at + 16, 1) != 1)

@@ -83,13 +83,15 @@ static void judge_name(const struct judge *j)
 	}
 }
 
-/* How many entries the table has to have; 0 if that cannot be told. */
+#define NOT_TOLD UINT64_MAX
+
+/* How many entries the table has to have; none for a disk of no bytes. */
 static uint64_t needed_entries(const struct judge *j)
 {
 	const struct q2_geom *g = &j->c->img.geom;
 
 	if (!gran_usable(&j->r->b))
-		return 0;
+		return NOT_TOLD;
 	return q2_div_up(q2_bitmap_bytes(g->disk_size, j->r->b.gran),
 			 g->cluster_size);
 }
@@ -100,20 +102,26 @@ static uint64_t judge_size(const struct judge *j, uint64_t needed)
 	const struct q2_bitmap *b = &j->r->b;
 	uint64_t most = Q2_BITMAP_BYTES_MAX >> j->c->img.geom.cluster_bits;
 	bool absurd = b->table_size == 0 || b->table_size > most;
+	bool told = needed != NOT_TOLD;
 
 	/* The disk may have been resized while a bitmap was in use; but a table
 	 * without an entry is none, whatever its bitmap is. */
-	if (!absurd && (needed == 0 || b->table_size == needed ||
+	if (!absurd && (!told || b->table_size == needed ||
 			(b->flags & Q2_BITMAP_IN_USE)))
 		return b->table_size;
+	if (!told)
+		needed = 0;
 	emit(j, Q2_P_BITMAP_TABLE_SIZE,
 	     (struct q2_finding){
 		     .fields = Q2_F_FOUND | Q2_F_EXPECTED,
 		     .found = b->table_size,
-		     .expected = q2_max(needed, 1),
+		     .expected = absurd ? q2_max(needed, 1) : needed,
 	     });
 	j->c->result->partial = true;
-	/* A wrong length says nothing; the part that is needed does. */
+	/* A wrong length says nothing; the part that is needed does.  Where no
+	 * disk needs any, the disk's size may be the wrong one. */
+	if (needed == 0 && told)
+		return q2_min(b->table_size, most);
 	return q2_min(needed, q2_min(b->table_size, most));
 }
 
