@@ -148,6 +148,7 @@ static void disk_of(const struct q2f_input *in, bool alone)
 		judge_snapshots(&disk);
 		q2_snaptable_free(&disk.snapshots, &disk.budget);
 		q2_chain_close(&disk.chain);
+		free(disk.found);
 	}
 	(void)q2f_heap_done();
 	if (disk.budget.used || q2f_heap.blocks != before)

@@ -389,6 +389,7 @@ static void rows_of(const struct q2f_input *in)
 		for (unsigned form = 0; form < 4; form++)
 			show(print_rows, &d, form, kinds[form]);
 	q2_chain_close(&disk.chain);
+	free(disk.found);
 }
 
 int q2f_report(const uint8_t *data, size_t size)

@@ -249,6 +249,9 @@ void q2f_view_make(struct q2f_view *v, struct q2_disk *disk)
 		content = w.reads_as;
 	}
 	v->rows = w.rows;
+	/* A disk on the stack is closed by its parts. */
+	free(disk->found);
+	disk->found = NULL;
 }
 
 void q2f_view_free(struct q2f_view *v)
