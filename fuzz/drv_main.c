@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,11 +64,19 @@ static void on_violation(const char *oracle)
 static void on_signal(int sig)
 {
 	fprintf(stderr, "q2fuzz: %s\n",
-		sig == SIGALRM ? "violation of I-10: it does not end" :
+		sig == SIGPROF ? "violation of I-10: it does not end" :
 				 "signal");
 	report();
 	signal(sig, SIG_DFL);
-	raise(sig == SIGALRM ? SIGABRT : sig);
+	raise(sig == SIGPROF ? SIGABRT : sig);
+}
+
+/* Of processor time: what others run at the same time is no hang. */
+static void limit(unsigned seconds)
+{
+	const struct itimerval end = {.it_value = {.tv_sec = seconds}};
+
+	setitimer(ITIMER_PROF, &end, NULL);
 }
 
 static void run_targets(const uint8_t *data, size_t size)
@@ -77,11 +86,11 @@ static void run_targets(const uint8_t *data, size_t size)
 	for (const struct q2f_target *t = q2f_targets; t->name; t++) {
 		if (opt.only && t != opt.only)
 			continue;
-		alarm(opt.seconds);
+		limit(opt.seconds);
 		t->run(data, size);
 		opt.inputs++;
 	}
-	alarm(0);
+	limit(0);
 }
 
 enum fault { FAIL_ALLOC, FAIL_READ, FAIL_WRITE, STOP, BAD_SECTOR, FAULT_KINDS };
@@ -379,7 +388,7 @@ static int usage(FILE *to)
 		    "  -k  ORACLE,... known to be broken: counted, no failure\n"
 		    "  -r  each so many times, and no more than a fuzzer does: to measure\n"
 		    "  -S  store the input that fails\n"
-		    "  -T  seconds that one input may take (20)\n"
+		    "  -T  seconds of processor time for one input (20)\n"
 		    "  -t  make failing files smaller, in place\ntargets:\n");
 	for (const struct q2f_target *t = q2f_targets; t->name; t++)
 		fprintf(to, "  %-12s %s\n", t->name, t->what);
@@ -440,7 +449,7 @@ int main(int argc, char **argv)
 		return usage(stderr);
 	q2f_on_violation = on_violation;
 	q2f_thorough = opt.repeat == 0;
-	signal(SIGALRM, on_signal);
+	signal(SIGPROF, on_signal);
 	signal(SIGSEGV, on_signal);
 	signal(SIGBUS, on_signal);
 	signal(SIGFPE, on_signal);
