@@ -77,9 +77,13 @@ enum q2_status q2_disk_judge(struct q2_disk *disk, struct q2_err *err)
 				     &why);
 		if (st == Q2_E_IO)
 			st = Q2_OK;
-		if (st != Q2_OK)
+		if (st != Q2_OK) {
+			/* What was judged in part counts as not judged. */
+			free(disk->found);
+			disk->found = NULL;
 			return q2_fail(err, st, why.sys_errno, why.offset,
 				       "%s", why.text);
+		}
 	}
 	judge_snapshot(disk);
 	return st;
