@@ -7,6 +7,7 @@
 #   make check      every test; one closing line
 #   make demo       the main job on a real image
 #   make bench      speed and memory beside qemu-img
+#   make coverage   what the tests reach of lib/
 #   VARIANT=release|debug|clang|asan|tsan|cov   CC=gcc|clang   WERROR=1
 
 VARIANT ?= release
@@ -46,7 +47,7 @@ TEST_DEPS_DEBIAN := $(BUILD_DEPS_DEBIAN) clang check qemu-utils e2fsprogs jq \
 	xfsprogs mount libnbd-dev libnbd-bin nbdkit curl prometheus \
 	prometheus-node-exporter \
 	dosfstools mtools fdisk xxd python3 libqcow-utils libqcow-dev chromium \
-	fonts-dejavu-core file systemd clang-tidy cppcheck valgrind
+	fonts-dejavu-core file systemd clang-tidy cppcheck valgrind gcovr
 # For check-portable.
 FOREIGN_DEPS_DEBIAN := qemu-user-static gcc-s390x-linux-gnu \
 	libc6-dev-s390x-cross gcc-i686-linux-gnu libc6-dev-i386-cross \
@@ -110,7 +111,7 @@ VFLAGS := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
 else ifeq ($(VARIANT),llvmcov)
 VFLAGS := -O1 -g -fprofile-instr-generate -fcoverage-mapping
 else ifeq ($(VARIANT),cov)
-VFLAGS := -O0 -g --coverage -DQ2_COVERAGE
+VFLAGS := -O0 -g --coverage -fprofile-update=atomic -DQ2_COVERAGE
 else
 $(error unknown VARIANT '$(VARIANT)': release, debug, clang, static, asan, tsan, cov, llvmcov,
 	afl, lf, s390x, i386 or armhf)
@@ -392,7 +393,7 @@ lint: deps
 	@$(MAKE) --no-print-directory all
 	@bash tests/lint/run.sh $(B)
 # What the analysers of `lint` compile with.
-.PHONY: cflags abi abi-update valgrind
+.PHONY: cflags abi abi-update coverage valgrind
 cflags:
 	@echo '$(STD) -Ilib $(LIB_CFLAGS) $(CLI_CFLAGS) $(MAP_CFLAGS)'
 
@@ -400,6 +401,11 @@ cflags:
 abi abi-update: deps
 	@$(MAKE) --no-print-directory lib
 	@python3 tests/lint/abi.py $(if $(filter abi,$@),check,update) $(B) $(CC)
+
+# What the tests reach of lib/; PARTS="unit cases": of some parts of tests/run.sh.
+coverage: deps
+	@$(MAKE) --no-print-directory VARIANT=cov all test-programs
+	@bash tests/coverage.sh build/cov $(PARTS)
 
 # Memcheck on every image; EVERY=10: on every tenth.
 valgrind: EVERY := 1
