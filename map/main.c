@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include <locale.h>
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
@@ -189,6 +190,8 @@ int main(int argc, char *argv[])
 	int first, status, skip = 0;
 
 	q2_cli_start();
+	/* All that is printed is UTF-8, which libsmartcols has to know. */
+	(void)setlocale(LC_CTYPE, "C.UTF-8");
 	for (size_t i = 0; argc > 1 && i < VERBS; i++)
 		if (strcmp(argv[1], verbs[i]->name) == 0) {
 			verb = verbs[i];

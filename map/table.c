@@ -86,9 +86,40 @@ static void put_flags(struct q2_buf *b, unsigned flags)
 		}
 }
 
+/* Two digits. */
+static unsigned long hex(const char *digits)
+{
+	char two[3] = {digits[0], digits[1], '\0'};
+
+	return strtoul(two, NULL, 16);
+}
+
+/* libsmartcols escapes a backslash before an x, since it writes such escapes
+ * itself: bytes are octal here, as in ls -b. */
 static void put_path(struct q2_buf *b, const char *path)
 {
-	q2_buf_escape(b, path, strlen(path));
+	struct q2_buf text = {0};
+	const char *at;
+
+	q2_buf_escape(&text, path, strlen(path));
+	q2_buf_add(&text, "", 1);
+	for (at = text.failed ? "" : text.at; *at;) {
+		size_t plain = strcspn(at, "\\");
+
+		q2_buf_add(b, at, plain);
+		at += plain;
+		if (*at == '\0')
+			break;
+		if (at[1] == 'x')
+			q2_buf_format(b, "\\%03lo", hex(at + 2));
+		else if (at[1] == '\\' && at[2] == 'x')
+			q2_buf_text(b, "\\134");
+		else
+			q2_buf_add(b, at, 2);
+		at += at[1] == 'x' ? 4 : 2;
+	}
+	b->failed |= text.failed;
+	q2_buf_free(&text);
 }
 
 static void put_base(const struct table *t, struct q2_buf *b,

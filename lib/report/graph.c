@@ -151,12 +151,42 @@ void q2_scan_put_tree(struct q2_buf *out, const struct q2_scan *scan)
 }
 
 /* ---------------------------------------------------------------- Graphviz */
-/* A backslash, and so that of a newline, would start one of Graphviz's own
- * escapes, and is doubled. */
+/* One character.  A backslash, and so that of a newline, would start one of
+ * Graphviz's own escapes, and is doubled. */
+static void put_character(struct q2_buf *out, const char *text, size_t len)
+{
+	char escaped[32];
+	struct q2_buf b;
+
+	q2_buf_fix(&b, escaped, sizeof(escaped));
+	if (*text == '"' || *text == '\\')
+		q2_buf_char(&b, *text);
+	else
+		q2_buf_escape(&b, text, len);
+	for (size_t i = 0; i < b.n; i++) {
+		if (b.at[i] == '"' || b.at[i] == '\\')
+			q2_buf_char(out, '\\');
+		q2_buf_char(out, b.at[i]);
+	}
+}
+
 static void put_label(struct q2_buf *out, const char *text)
 {
+	size_t n = strlen(text);
+
 	q2_buf_char(out, '"');
-	q2_scan_put_quoted(out, text, "\\\\n");
+	while (n) {
+		uint32_t code;
+		size_t len = q2_utf8((const uint8_t *)text, n, &code);
+
+		if (len)
+			put_character(out, text, len);
+		else
+			q2_buf_text(out, "\xef\xbf\xbd");
+		len = len ? len : 1;
+		text += len;
+		n -= len;
+	}
 	q2_buf_char(out, '"');
 }
 

@@ -237,8 +237,9 @@ static void put_ndjson(struct q2_json *j, const struct q2_scan *scan)
 }
 
 /* -------------------------------------------------------------- Prometheus */
-void q2_scan_put_quoted(struct q2_buf *out, const char *text,
-			const char *newline)
+/* What stands between quotes there: a quote, a backslash and a newline get a
+ * backslash in front, and U+FFFD stands for what is not UTF-8. */
+static void put_quoted(struct q2_buf *out, const char *text)
 {
 	size_t n = strlen(text);
 
@@ -249,7 +250,7 @@ void q2_scan_put_quoted(struct q2_buf *out, const char *text,
 		if (len == 0)
 			q2_buf_text(out, "\xef\xbf\xbd");
 		else if (*text == '\n')
-			q2_buf_text(out, newline);
+			q2_buf_text(out, "\\n");
 		else if (*text == '\\' || *text == '"')
 			q2_buf_format(out, "\\%c", *text);
 		else
@@ -265,7 +266,7 @@ static void put_host_label(struct q2_buf *out, const struct q2_scan_volume *v)
 	if (v->host == NULL)
 		return;
 	q2_buf_text(out, ",host=\"");
-	q2_scan_put_quoted(out, v->host, "\\n");
+	put_quoted(out, v->host);
 	q2_buf_char(out, '"');
 }
 
@@ -316,7 +317,7 @@ static void put_metric(struct q2_buf *out, const struct q2_scan *scan,
 		    (f.is_device && m->value == allocation_of))
 			continue;
 		q2_buf_format(out, "%s{path=\"", m->name);
-		q2_scan_put_quoted(out, f.path, "\\n");
+		put_quoted(out, f.path);
 		/* Names must not become alike. */
 		if (!is_utf8(f.path)) {
 			q2_buf_text(out, "\",bytes=\"");

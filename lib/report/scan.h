@@ -8,12 +8,6 @@
 
 #include "report/report.h"
 
-/* What stands between quotes in other programs' files: a quote and a backslash get
- * a backslash in front, `newline` stands for a newline, and U+FFFD for what is not
- * UTF-8. */
-void q2_scan_put_quoted(struct q2_buf *out, const char *text,
-			const char *newline);
-
 /* Who depends on whom, as a drawing and for Graphviz. */
 void q2_scan_put_tree(struct q2_buf *out, const struct q2_scan *scan);
 void q2_scan_put_dot(struct q2_buf *out, const struct q2_scan *scan);

@@ -237,6 +237,7 @@ unreadable() {
 
 odd_files() {
 	local quote='odd/a"b\c.qcow2' newline=$'odd/a\nb.qcow2' bytes=$'odd/a\xffb.qcow2'
+	local name
 	mkdir odd odd/closed
 	qemu-img create -q -f qcow2 odd/plain.qcow2 1M
 	cp odd/plain.qcow2 "$quote"
@@ -257,6 +258,23 @@ odd_files() {
 		$'path="odd/a\xef\xbf\xbdb.qcow2",bytes="6f64642f61ff622e71636f7732"'
 	run graph odd
 	check 'names: text' out_has 'odd/a\nb.qcow2'
+
+	# What would steer a terminal, and what looks like an escape.
+	mkdir odder
+	for name in $'a\033[2Jb' $'a\tb' $'a\x7fb' $'a\xc2\x9bb' $'a\xe2\x80\xaeb' 'a\x41b' 'a\b' $'\xc3\xa9' $'a\nb' $'\xff'; do
+		cp odd/plain.qcow2 "odder/$name"
+	done
+	run audit --no-headings -o file odder
+	check 'odd names: a line each' test "$(wc -l <out)" = 10
+	check 'odd names: escaped once' diff \
+		<(find odder -type f -print0 | sort -z) \
+		<(sed 's/ *$//' out | while IFS= read -r name; do printf '%b\0' "$name"; done | sort -z)
+	check 'odd names: text is text' out_has $'odder/\xc3\xa9'
+	check 'odd names: no control characters' test -z "$(grep -aP '[^\x20-\x7e\xc3\xa9]' out)"
+	run graph --output=dot odder
+	check 'odd names: DOT, no control characters' test -z "$(grep -aP '[\x00-\x1f\x7f]|\xc2\x9b|\xe2\x80\xae' out)"
+	check 'odd names: DOT, escaped' out_has 'label="odder/a\\x1b[2Jb"'
+	check 'odd names: DOT, what looks like an escape' out_has 'label="odder/a\\x41b"'
 
 	mkdir lost
 	head -c 65536 /dev/zero >lost/wiped.qcow2
