@@ -19,8 +19,8 @@ static const struct q2_cli_option option_table[] = {
 	 "capacity, length, allocation, commitment, growth, ratio,\n"
 	 "snapshots, overlays, base, flags",
 	 Q2_CLI_TEXT, AT(audit.columns), 0},
-	{"no-headings", 0, NULL, "leave out the table's head", Q2_CLI_SET,
-	 AT(audit.no_headings), 1},
+	{"no-headings", 0, NULL, "leave out the table's head, and the sums below it",
+	 Q2_CLI_SET, AT(audit.no_headings), 1},
 	{"bytes", 'b', NULL, "whole numbers of bytes, no units", Q2_CLI_SET,
 	 AT(audit.bytes), 1},
 	{"tree", 0, NULL, "overlays below their bases", Q2_CLI_SET, AT(audit.tree),
@@ -260,6 +260,13 @@ static const char *conflict(const struct options *o)
 
 	if (o->audit.nagios && (o->output || o->audit.to))
 		return "--nagios has a form of its own";
+	if ((o->output || o->audit.nagios) &&
+	    (o->audit.columns || o->audit.bytes || o->audit.tree ||
+	     o->audit.no_headings))
+		return "--columns, --no-headings, --bytes and --tree are for "
+		       "the table";
+	if (o->audit.columns && o->audit.columns[0] == '\0')
+		return "--columns takes the names of columns";
 	if (o->audit.to && !o->output)
 		return "--to is not for text";
 	/* A part's sums mean nothing: bases may be in other parts. */

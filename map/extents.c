@@ -126,8 +126,16 @@ static void extents(struct map *map, char *operands[])
 				    .ctx = &walk};
 	struct q2_err err = {0};
 	enum q2_status st;
-	struct q2_disk *disk = map_open(map, operands[0]);
+	struct q2_disk *disk;
 
+	if (o->hilbert >= 0 && o->output <= FIRST_PICTURE) {
+		map->status = q2_cli_misuse(map->tool, "--order is for svg and "
+					    "html", NULL);
+		return;
+	}
+	if (map_allows_in_vain(map))
+		return;
+	disk = map_open(map, operands[0]);
 	if (disk == NULL)
 		return;
 	st = o->output < FIRST_PICTURE ? list(&walk, disk, &opts, &err) :

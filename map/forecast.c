@@ -260,7 +260,7 @@ static void forecast(struct map *map, char *operands[])
 		return;
 	}
 	shape.raw = o->target == FORM_RAW;
-	if (!map_creation(map, &shape))
+	if (!map_creation(map, &shape, false))
 		return;
 	if (shape.luks) {
 		map->status = q2_cli_misuse(map->tool, "qcow2-dump makes no "

@@ -188,6 +188,22 @@ static uint64_t host_of(struct map *map, const char *path, uint64_t guest)
 	return UINT64_MAX;
 }
 
+/* What does not go together; NULL if all does. */
+static const char *conflict(const struct options *o)
+{
+	bool one = o->host != UINT64_MAX || o->guest != UINT64_MAX;
+
+	if (o->host != UINT64_MAX && o->guest != UINT64_MAX)
+		return "--host and --guest exclude each other";
+	if (o->output >= OUTPUT_BLOCKS && one)
+		return "there is no picture of one address";
+	if (o->snapshot && o->guest == UINT64_MAX)
+		return "--snapshot is for --guest";
+	if (o->hilbert >= 0 && o->output <= OUTPUT_BLOCKS)
+		return "--order is for svg and html";
+	return NULL;
+}
+
 static void layout(struct map *map, char *operands[])
 {
 	const struct options *o = map->options;
@@ -196,18 +212,11 @@ static void layout(struct map *map, char *operands[])
 	uint64_t host = o->host;
 	struct q2_survey *survey;
 	struct q2_err err = {0};
+	const char *wrong = conflict(o);
 	enum q2_status st;
 
-	if (o->host != UINT64_MAX && o->guest != UINT64_MAX) {
-		map->status = q2_cli_misuse(map->tool,
-					    "--host and --guest exclude each "
-					    "other", NULL);
-		return;
-	}
-	if (o->output >= OUTPUT_BLOCKS &&
-	    (o->host != UINT64_MAX || o->guest != UINT64_MAX)) {
-		map->status = q2_cli_misuse(map->tool, "there is no picture "
-					    "of one address", NULL);
+	if (wrong) {
+		map->status = q2_cli_misuse(map->tool, wrong, NULL);
 		return;
 	}
 	if (o->guest != UINT64_MAX) {

@@ -210,13 +210,19 @@ static void require_all(const struct q2_cli_list *list, struct notes *notes,
 		}
 }
 
+/* A limit; 0: there is none. */
+static uint64_t given(uint64_t limit)
+{
+	return limit == UINT64_MAX ? 0 : limit;
+}
+
 static void one(struct map *map, const char *path)
 {
 	const struct lint_options *o = &map->options->lint;
 	struct notes notes = {.n = 0};
 	struct q2_lint_opts opts = {.raw = map->options->raw != 0,
-				    .max_size = o->max_size,
-				    .max_ratio = o->max_ratio,
+				    .max_size = given(o->max_size),
+				    .max_ratio = given(o->max_ratio),
 				    .note = on_note,
 				    .ctx = &notes};
 	struct q2_sink sink = map_stream(map);
@@ -265,6 +271,11 @@ static void lint(struct map *map, char *operands[])
 	if (!all_known(map, &o->allow) || !all_known(map, &o->refuse) ||
 	    !all_readers_known(map))
 		return;
+	if (o->max_size == 0 || o->max_ratio == 0) {
+		map->status = q2_cli_misuse(map->tool, "--max-size and "
+					    "--max-ratio take more than 0", NULL);
+		return;
+	}
 	if (o->list) {
 		list_rules(map);
 		return;

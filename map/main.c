@@ -38,6 +38,18 @@ const char *map_backing_format(const struct options *options)
 					     names[options->backing_format];
 }
 
+bool map_allows_in_vain(struct map *map)
+{
+	const struct options *o = map->options;
+
+	if (o->chain || !(o->allow.n || o->allow_any || o->allow_probe ||
+			  o->backing_format >= 0))
+		return false;
+	map->status = q2_cli_misuse(map->tool, "what is said of backing files "
+				    "is for --chain", NULL);
+	return true;
+}
+
 struct q2_disk *map_open(struct map *map, const char *path)
 {
 	const struct options *o = map->options;
@@ -182,6 +194,9 @@ int main(int argc, char *argv[])
 				  .size = UINT64_MAX,
 				  .host = UINT64_MAX,
 				  .guest = UINT64_MAX,
+				  .hilbert = -1,
+				  .lint = {.max_size = UINT64_MAX,
+					   .max_ratio = UINT64_MAX},
 				  .forecast = {.sample = UINT64_MAX},
 				  .max_memory = half_of_memory()};
 	const struct verb *verb = verbs[0];

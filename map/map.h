@@ -67,7 +67,7 @@ struct options {
 	uint64_t length;
 	uint64_t max_memory;
 	int holes;
-	int hilbert; /* pictures: 1 along that curve */
+	int hilbert; /* pictures: 1 along that curve; -1: not said */
 	int quiet;
 	int progress_fd;
 	int sandbox; /* enum q2_sandbox_mode */
@@ -151,12 +151,16 @@ int map_confine(struct map *map, const struct verb *verb, char *operands[]);
 /* What --backing-format says; NULL: nothing. */
 const char *map_backing_format(const struct options *options);
 
+/* Says so and returns true if an option of OPTIONS_ALLOW was given although no
+ * backing file is to be opened. */
+bool map_allows_in_vain(struct map *map);
+
 /* Opens the image as the options say.  NULL: it was complained about. */
 struct q2_disk *map_open(struct map *map, const char *path);
 
-/* Takes over the creation options that were given; false: it was complained
- * about. */
-bool map_creation(struct map *map, struct q2_measure_opts *m);
+/* Takes over the creation options that were given, without the size unless
+ * `sized`, which makes no difference; false: it was complained about. */
+bool map_creation(struct map *map, struct q2_measure_opts *m, bool sized);
 
 /* Surveys the image.  NULL: it was complained about.  If it is damaged, the exit
  * status tells. */

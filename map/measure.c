@@ -46,6 +46,7 @@ static bool makes_no_difference(const char *name)
 	static const char *const names[] = {
 		"lazy_refcounts", "backing_fmt", "compression_type", "data_file",
 		"data_file_raw", "encrypt.key-secret", "encrypt.iter-time",
+		"nocow", "extent_size_hint",
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
@@ -54,11 +55,21 @@ static bool makes_no_difference(const char *name)
 	return false;
 }
 
+/* Those that a raw image has, too. */
+static bool of_any_file(const char *name)
+{
+	return strcmp(name, "preallocation") == 0 ||
+	       strcmp(name, "nocow") == 0 ||
+	       strcmp(name, "extent_size_hint") == 0;
+}
+
 /* One of qemu-img's creation options; false if it means nothing here. */
 static bool set(struct q2_measure_opts *m, const char *name, const char *value)
 {
 	uint64_t n;
 
+	if (m->raw && !of_any_file(name))
+		return false;
 	if (strcmp(name, "cluster_size") == 0)
 		return q2_cli_size(value, &m->cluster_size);
 	if (strcmp(name, "refcount_bits") == 0) {
@@ -91,8 +102,9 @@ static bool set(struct q2_measure_opts *m, const char *name, const char *value)
 
 /* name=value,name=value … ; false and a complaint if one makes no sense. */
 static bool set_all(struct map *map, struct q2_measure_opts *m,
-		    const char *text)
+		    const char *text, bool sized)
 {
+	uint64_t size;
 	char *copy = strdup(text), *rest = copy, *one;
 	bool ok = copy != NULL;
 
@@ -101,7 +113,11 @@ static bool set_all(struct map *map, struct q2_measure_opts *m,
 
 		if (value)
 			*value++ = '\0';
-		ok = set(m, one, value ? value : "on");
+		value = value ? value : "on";
+		if (sized && strcmp(one, "size") == 0)
+			ok = q2_cli_size(value, &size);
+		else
+			ok = set(m, one, value);
 		if (!ok)
 			map->status = q2_cli_misuse(
 				map->tool, "not a creation option with a "
@@ -111,14 +127,24 @@ static bool set_all(struct map *map, struct q2_measure_opts *m,
 	return ok;
 }
 
-bool map_creation(struct map *map, struct q2_measure_opts *m)
+bool map_creation(struct map *map, struct q2_measure_opts *m, bool sized)
 {
 	const struct q2_cli_list *list = &map->options->creation;
 
 	for (size_t i = 0; i < list->n; i++)
-		if (!set_all(map, m, list->at[i]))
+		if (!set_all(map, m, list->at[i], sized))
 			return false;
 	return true;
+}
+
+/* What does not go together; NULL if all does. */
+static const char *conflict(const struct options *o, bool image)
+{
+	if (image == (o->size != UINT64_MAX))
+		return "either an image or --size is wanted";
+	if (!image && (o->chain || o->snapshot || o->raw))
+		return "--chain, --snapshot and --raw are for an image";
+	return NULL;
 }
 
 static void measure(struct map *map, char *operands[])
@@ -126,6 +152,7 @@ static void measure(struct map *map, char *operands[])
 	static const enum q2_doc_form forms[] = {Q2_DOC_TEXT, Q2_DOC_JSON,
 						 Q2_DOC_QEMU};
 	const struct options *o = map->options;
+	const char *wrong = conflict(o, operands[0] != NULL);
 	struct q2_measure_opts opts = Q2_MEASURE_DEFAULTS;
 	struct q2_sink sink = map_stream(map);
 	struct q2_disk *disk = NULL;
@@ -134,14 +161,14 @@ static void measure(struct map *map, char *operands[])
 	enum q2_status st;
 
 	opts.raw = o->target == 0;
-	if (!map_creation(map, &opts))
+	if (!map_creation(map, &opts, true))
 		return;
-	if ((operands[0] == NULL) == (o->size == UINT64_MAX)) {
-		map->status = q2_cli_misuse(map->tool,
-					    "either an image or --size is "
-					    "wanted", NULL);
+	if (wrong) {
+		map->status = q2_cli_misuse(map->tool, wrong, NULL);
 		return;
 	}
+	if (map_allows_in_vain(map))
+		return;
 	if (operands[0]) {
 		disk = map_open(map, operands[0]);
 		if (disk == NULL)

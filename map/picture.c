@@ -48,7 +48,7 @@ struct q2_picture_opts map_picture(const struct map *map,
 				    .length = map->options->length,
 				    .columns = 64};
 
-	if (map->options->hilbert)
+	if (map->options->hilbert == 1)
 		o.flags |= Q2_PICTURE_HILBERT;
 	if (is_utf8() && !(terminal && q2_cli_dumb()))
 		o.flags |= Q2_PICTURE_UNICODE;

@@ -256,6 +256,8 @@ static void snapshots(struct map *map, char *operands[])
 					    "--delta, nor of a --chain", NULL);
 		return;
 	}
+	if (map_allows_in_vain(map))
+		return;
 	if (map->options->chain) {
 		if (map->options->names.n)
 			map->status = q2_cli_misuse(map->tool, "layers cannot "

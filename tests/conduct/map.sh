@@ -45,7 +45,7 @@ make_images() {
 image_verbs=(extents layout space snapshots measure lint)
 
 test_usage() {
-	local verb bad
+	local verb bad option
 	exits 0 --help
 	check 'help: on stdout' out_has 'Usage: qcow2-map'
 	exits 0 --version
@@ -72,6 +72,35 @@ test_usage() {
 	done
 	exits 16 graph
 	exits 16 audit
+	# What would be ignored is refused.
+	for bad in '' --output=json --output=prom --output=html --nagios; do
+		exits 16 audit -o '' $bad clean.qcow2
+		[ -n "$bad" ] || continue
+		for option in -ofile -b --tree --no-headings; do
+			exits 16 audit $option $bad clean.qcow2
+		done
+	done
+	exits 16 layout --snapshot=first clean.qcow2
+	exits 16 layout --snapshot=first --host=0 clean.qcow2
+	for option in --order=rows --order=hilbert; do
+		for bad in text json ndjson blocks; do
+			exits 16 layout $option --output=$bad clean.qcow2
+			exits 16 extents $option --output=$bad clean.qcow2
+		done
+		exits 16 layout $option --host=0 clean.qcow2
+		exits 16 layout $option --guest=0 clean.qcow2
+	done
+	for option in --snapshot=first --chain --raw --allow-probe --allow-any-path --allow-path=.; do
+		exits 16 measure --size=1G $option
+	done
+	for option in --allow-path=. --allow-any-path --allow-probe --backing-format=raw; do
+		for verb in extents measure snapshots; do
+			exits 16 $verb $option clean.qcow2
+			check "$verb $option: what it is for" err_has --chain
+		done
+	done
+	exits 16 lint --max-ratio=0 clean.qcow2
+	exits 16 lint --max-size=0 clean.qcow2
 	exits 16 graph --dependants=clean.qcow2 --output=json clean.qcow2
 	exits 16 audit --nagios --output=json clean.qcow2
 	exits 16 --snapshot
@@ -85,6 +114,11 @@ test_usage() {
 	for bad in refcount_bits=x compat=9 nonsense=1 compat; do
 		exits 16 measure -O qcow2 -o "$bad" clean.qcow2
 	done
+	# As qemu-img does, which has these for any file.
+	for bad in cluster_size=4k compat=1.1 refcount_bits=16 preallocation=off,cluster_size=64k; do
+		exits 16 measure -O raw -o "$bad" clean.qcow2
+	done
+	exits 0 measure -O raw -o preallocation=full,nocow=on clean.qcow2
 	for bad in cluster_size=3 cluster_size=3k refcount_bits=3 extended_l2=on,cluster_size=4k \
 		compat=0.10,refcount_bits=1; do
 		exits 8 measure -O qcow2 -o "$bad" clean.qcow2
