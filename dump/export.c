@@ -24,7 +24,7 @@ static bool parse_compress(const char *text, struct q2_dump_opts *out)
 		return false;
 	if (colon == NULL)
 		return true;
-	if (!q2_cli_size(colon + 1, &level) || level == 0 || level > 100)
+	if (!q2_cli_number(colon + 1, &level) || level == 0 || level > 100)
 		return false;
 	out->level = (int)level;
 	return true;

@@ -39,7 +39,7 @@ static const struct q2_cli_option option_table[] = {
 	 Q2_CLI_SET, AF(read), 1},
 	{"sample", 0, "PERCENT",
 	 "the same with so much of the data, for an estimate",
-	 Q2_CLI_SIZE, AF(sample), 0},
+	 Q2_CLI_NUMBER, AF(sample), 0},
 	{"secret", 0, "[LAYER=]FILE",
 	 "flatten, compress: the secret of an encrypted image, of\n"
 	 "which data are read",
@@ -114,7 +114,7 @@ static bool set_method(struct q2_dump_opts *opts, const char *text)
 		return false;
 	if (colon == NULL)
 		return true;
-	if (!q2_cli_size(colon + 1, &level) || level == 0 || level > 100)
+	if (!q2_cli_number(colon + 1, &level) || level == 0 || level > 100)
 		return false;
 	opts->level = (int)level;
 	return true;

@@ -25,7 +25,7 @@ static const struct q2_cli_option option_table[] = {
 	{"max-ratio", 0, "N",
 	 "refuse disks that are more than so many times larger\n"
 	 "than their file (ratio-limit)",
-	 Q2_CLI_SIZE, AT(lint.max_ratio), 0},
+	 Q2_CLI_NUMBER, AT(lint.max_ratio), 0},
 	OPTION_RAW,
 	{"list-rules", 0, NULL, "list the rules", Q2_CLI_SET, AT(lint.list),
 	 1},

@@ -73,7 +73,7 @@ static bool set(struct q2_measure_opts *m, const char *name, const char *value)
 	if (strcmp(name, "cluster_size") == 0)
 		return q2_cli_size(value, &m->cluster_size);
 	if (strcmp(name, "refcount_bits") == 0) {
-		m->refcount_bits = q2_cli_size(value, &n) && n <= 64 ?
+		m->refcount_bits = q2_cli_number(value, &n) && n <= 64 ?
 					   (unsigned)n : 0;
 		return m->refcount_bits != 0;
 	}

@@ -39,6 +39,7 @@ enum q2_cli_type {
 	Q2_CLI_CHOICE, /* sets an int to the index of a word in `arg` */
 	Q2_CLI_FD,     /* sets an int to a file descriptor open for writing */
 	Q2_CLI_SIZE,   /* sets a uint64_t, see q2_cli_size() */
+	Q2_CLI_NUMBER, /* sets a uint64_t, see q2_cli_number() */
 	Q2_CLI_TEXT,   /* sets a const char * */
 	Q2_CLI_LIST    /* may be given more than once: a struct q2_cli_list */
 };
@@ -105,10 +106,13 @@ bool q2_cli_is_name(const char *text);
  * for, in place; false if it stands for none, which has been complained about. */
 bool q2_cli_name(const struct q2_cli_tool *tool, char *name);
 
-/* A whole number with an optional unit: k or K, M, G, T, P, E, alone or
- * followed by iB, are powers of 1024; or 0x and hexadecimal digits.  False for
- * anything else. */
+/* A number with an optional unit: k or K, M, G, T, P, E, alone or followed by iB,
+ * are powers of 1024; or 0x and hexadecimal digits.  With a unit it may have a
+ * fraction, as in 1.5G, of which bytes are rounded.  False for anything else. */
 bool q2_cli_size(const char *text, uint64_t *size);
+
+/* Decimal digits, and nothing else. */
+bool q2_cli_number(const char *text, uint64_t *number);
 
 /* ------------------------------------------------------------------ output
  * What goes to stdout is collected and written when it is complete, so that a

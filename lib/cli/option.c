@@ -143,7 +143,7 @@ static bool writable_fd(const char *text, int *fd)
 	uint64_t n;
 	int flags;
 
-	if (!q2_cli_size(text, &n) || n > INT_MAX)
+	if (!q2_cli_number(text, &n) || n > INT_MAX)
 		return false;
 	*fd = (int)n;
 	flags = fcntl(*fd, F_GETFL);
@@ -181,6 +181,11 @@ static bool set(const struct q2_cli_option *o, const char *arg, void *options)
 			return false;
 		memcpy(at, &size, sizeof(size));
 		return true;
+	case Q2_CLI_NUMBER:
+		if (!q2_cli_number(arg, &size))
+			return false;
+		memcpy(at, &size, sizeof(size));
+		return true;
 	case Q2_CLI_TEXT:
 		memcpy(at, &arg, sizeof(arg));
 		return true;
@@ -204,6 +209,8 @@ static int bad_argument(const struct q2_cli_tool *tool,
 		q2_buf_text(&b, "a file descriptor that is open for writing");
 	else if (o->type == Q2_CLI_LIST)
 		q2_buf_format(&b, "%d values at the most", Q2_CLI_LIST_MAX);
+	else if (o->type == Q2_CLI_NUMBER)
+		q2_buf_text(&b, "a whole number");
 	else
 		q2_buf_text(&b, "a size such as 1048576, 512M or 2GiB");
 	q2_buf_add(&b, "", 1);

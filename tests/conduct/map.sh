@@ -41,6 +41,32 @@ make_images() {
 	sha256sum ./*.qcow2 sub/*.qcow2 empty one-byte magic-only foreign >hashes
 }
 
+# Sizes and numbers as qemu-img understands them.
+test_numbers() {
+	local size bad
+	for size in 1.5K 1.5k 1.K 1.0005K 1.0001K 1.00045K 0.1M 0.3G 0.7T 0.3P 1.000000001T \
+		2.99999999999G 0.00000000000001K 1G 1536 0x600; do
+		exits 0 measure -O raw --output=qemu --size=$size
+		check "$size: as qemu-img takes it" cmp out <(qemu-img measure -O raw --output=json --size $size)
+	done
+	for bad in 1.5 .5K 1e3 0x1.8K -1 1.5X 1..5K 1,5K 1.5.5K 16E 20000000000000000000 ''; do
+		exits 16 measure -O raw --size="$bad"
+		check "'$bad': what it takes" err_has '--size takes a size'
+	done
+	exits 0 -s 0.5M -l 0.5M --output=qemu clean.qcow2
+	check '-s with a fraction' cmp out <(qemu-img map -s 0.5M -l 0.5M --output=json clean.qcow2)
+	exits 0 measure -O qcow2 -o size=1.5G --output=qemu clean.qcow2
+	check '-o size=' cmp out <(qemu-img measure -O qcow2 -o size=1.5G --output=json clean.qcow2)
+	exits 16 measure -O qcow2 -o size=x clean.qcow2
+	exits 16 forecast flatten -o size=1G over.qcow2
+	for bad in 0.5 x 1K 0x10 ''; do
+		exits 16 lint --max-ratio="$bad" clean.qcow2
+		check "--max-ratio=$bad: what it takes" err_has '--max-ratio takes a whole number'
+		exits 16 forecast flatten --sample="$bad" over.qcow2
+		check "--sample=$bad: what it takes" err_has '--sample takes a whole number'
+	done
+}
+
 # Verbs that take one image.
 image_verbs=(extents layout space snapshots measure lint)
 
@@ -491,6 +517,7 @@ test_documents() {
 
 make_images
 test_usage
+test_numbers
 test_bad_input
 test_policy
 test_damage
