@@ -91,18 +91,30 @@ struct q2_scan *map_scan(struct map *map, char *operands[])
 	return scan;
 }
 
-/* Whether file i has `on` among its bases, or as its data file.  A chain is no
- * longer than there are files. */
-static bool depends(const struct q2_scan *scan, size_t i, size_t on, size_t n)
+enum answer { UNKNOWN, UNDER_WAY, NO, YES };
+
+/* Finds out whether file i has `on` among its bases, or as its data file; and the
+ * same for all of its bases on the way. */
+static void ask(const struct q2_scan *scan, size_t i, size_t on,
+		unsigned char *answer)
 {
+	unsigned char found = NO;
 	struct q2_scan_file f;
 
-	for (; n && q2_scan_file(scan, i, &f); n--) {
-		if (f.base == on || f.data_file == on)
-			return true;
-		i = f.base;
+	for (size_t at = i; q2_scan_file(scan, at, &f); at = f.base) {
+		/* A loop that has come around says no. */
+		if (answer[at] != UNKNOWN) {
+			found = answer[at] == YES ? YES : NO;
+			break;
+		}
+		answer[at] = UNDER_WAY;
+		if (f.base == on || f.data_file == on) {
+			found = YES;
+			break;
+		}
 	}
-	return false;
+	for (; q2_scan_file(scan, i, &f) && answer[i] == UNDER_WAY; i = f.base)
+		answer[i] = found;
 }
 
 /* Whether it may have other bases than are known.  A raw one has none itself. */
@@ -121,6 +133,7 @@ static enum q2_status dependants(struct map *map, const struct q2_scan *scan)
 	size_t unknown = 0;
 	struct q2_scan_file f;
 	struct q2_buf b = {0};
+	unsigned char *answer;
 	enum q2_status st = Q2_OK;
 
 	if (on == Q2_NO_FILE) {
@@ -133,11 +146,18 @@ static enum q2_status dependants(struct map *map, const struct q2_scan *scan)
 		unknown += n != on && leads_away(&f);
 		n++;
 	}
-	for (size_t i = 0; q2_scan_file(scan, i, &f); i++)
-		if (i != on && depends(scan, i, on, n)) {
-			q2_buf_escape(&b, f.path, strlen(f.path));
-			q2_buf_char(&b, '\n');
-		}
+	answer = calloc(n + 1, 1);
+	if (answer == NULL)
+		return Q2_E_NOMEM;
+	for (size_t i = 0; q2_scan_file(scan, i, &f); i++) {
+		if (answer[i] == UNKNOWN)
+			ask(scan, i, on, answer);
+		if (i == on || answer[i] != YES)
+			continue;
+		q2_buf_escape(&b, f.path, strlen(f.path));
+		q2_buf_char(&b, '\n');
+	}
+	free(answer);
 	if (unknown) {
 		q2_cli_complain(map->tool, map->options->dependants,
 				"there may be more: some images name what was "

@@ -255,31 +255,73 @@ static bool add_line(struct table *t, size_t i)
 	return t->line[i] && fill(t, t->line[i], &f);
 }
 
-/* Whether everything below file i has its line already. */
-static bool ready(const struct table *t, size_t i)
+/* How many bases each file stands on, and those of each number in turn: first[k]
+ * and from there next[], where n ends. */
+struct levels {
+	size_t *height; /* SIZE_MAX: not known yet */
+	size_t *first;
+	size_t *next;
+};
+
+/* The height of file i, and of all that it stands on.  `next` is room for the way
+ * there. */
+static void climb(const struct table *t, struct levels *l, size_t i)
 {
+	size_t n = 0, height = 0;
 	struct q2_scan_file f;
 
-	return q2_scan_file(t->scan, i, &f) &&
-	       (f.base == Q2_NO_FILE || (f.flags & Q2_FF_LOOP) ||
-		t->line[f.base]);
+	while (q2_scan_file(t->scan, i, &f)) {
+		if (l->height[i] != SIZE_MAX) {
+			height = l->height[i] + 1;
+			break;
+		}
+		l->next[n++] = i;
+		i = f.flags & Q2_FF_LOOP ? Q2_NO_FILE : f.base;
+	}
+	while (n)
+		l->height[l->next[--n]] = height++;
+}
+
+/* Level by level, so that bases come first, and in the order of the files. */
+static bool add_levels(struct table *t, struct levels *l)
+{
+	for (size_t i = 0; i <= t->n; i++) {
+		l->height[i] = SIZE_MAX;
+		l->first[i] = t->n;
+	}
+	for (size_t i = 0; i < t->n; i++)
+		climb(t, l, i);
+	for (size_t i = t->n; i-- > 0;) {
+		l->next[i] = l->first[l->height[i]];
+		l->first[l->height[i]] = i;
+	}
+	for (size_t k = 0; k < t->n; k++)
+		for (size_t i = l->first[k]; i < t->n; i = l->next[i])
+			if (!add_line(t, i))
+				return false;
+	return true;
+}
+
+static bool add_tree(struct table *t)
+{
+	struct levels l = {.height = calloc(t->n + 1, sizeof(size_t)),
+			   .first = calloc(t->n + 1, sizeof(size_t)),
+			   .next = calloc(t->n + 1, sizeof(size_t))};
+	bool ok = l.height && l.first && l.next && add_levels(t, &l);
+
+	free(l.height);
+	free(l.first);
+	free(l.next);
+	return ok;
 }
 
 static bool add_lines(struct table *t)
 {
-	bool tree = t->map->options->audit.tree != 0, more = true;
-
-	/* One round for each level. */
-	while (more) {
-		more = false;
-		for (size_t i = 0; i < t->n; i++) {
-			if (t->line[i] || (tree && !ready(t, i)))
-				continue;
-			if (!add_line(t, i))
-				return false;
-			more = tree;
-		}
-	}
+	if (t->map->options->audit.tree)
+		return add_tree(t);
+	for (size_t i = 0; i < t->n; i++)
+		if (!add_line(t, i))
+			return false;
 	return true;
 }
 

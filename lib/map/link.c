@@ -175,24 +175,28 @@ static enum q2_status follow(struct q2_scan *s, size_t i, struct q2_err *err)
 }
 
 /* ------------------------------------------------------------------- loops */
-/* Every node has one base at the most: two walkers, one of which goes twice as
- * fast, meet if and only if there is a loop. */
-static bool loops(const struct q2_scan *s, size_t i)
+/* Every node has one base at the most: a walk that comes back to where it was
+ * before has found a loop, and one that comes to where another was finds nothing
+ * new.  So every node is gone through once, or twice on a loop. */
+static bool find_loops(struct q2_scan *s)
 {
-	size_t slow = i, fast = i;
+	size_t *walk = calloc(s->n + 1, sizeof(*walk)); /* 0: none was there */
 
-	for (;;) {
-		for (int k = 0; k < 2; k++) {
-			fast = s->at[fast].f.base;
-			if (fast == Q2_NO_FILE)
-				return false;
-			if (fast == i)
-				return true;
+	for (size_t i = 0; walk && i < s->n; i++) {
+		size_t at = i;
+
+		while (at != Q2_NO_FILE && walk[at] == 0) {
+			walk[at] = i + 1;
+			at = s->at[at].f.base;
 		}
-		slow = s->at[slow].f.base;
-		if (slow == fast)
-			return false; /* one that it is not part of */
+		if (at == Q2_NO_FILE || walk[at] != i + 1)
+			continue;
+		for (; !(s->at[at].f.flags & Q2_FF_LOOP);
+		     at = s->at[at].f.base)
+			s->at[at].f.flags |= Q2_FF_LOOP;
 	}
+	free(walk);
+	return walk != NULL;
 }
 
 /* ------------------------------------------------------------------- order */
@@ -343,7 +347,7 @@ enum q2_status q2_scan_link(struct q2_scan *scan, struct q2_err *err)
 		st = follow(scan, i, err);
 	if (st != Q2_OK)
 		return st;
-	if (!sort(scan))
+	if (!sort(scan) || !find_loops(scan))
 		return q2_scan_no_memory(err);
 	for (size_t i = 0; i < scan->n; i++) {
 		struct q2_scan_file *f = &scan->at[i].f;
@@ -352,8 +356,6 @@ enum q2_status q2_scan_link(struct q2_scan *scan, struct q2_err *err)
 			continue;
 		scan->at[f->base].f.overlays++;
 		compare(scan, i);
-		if (loops(scan, i))
-			f->flags |= Q2_FF_LOOP;
 	}
 	for (size_t i = 0; i < scan->n; i++) {
 		struct q2_scan_file *f = &scan->at[i].f;

@@ -224,6 +224,55 @@ families() {
 	check 'audit: a tree with loops' test "$(grep -c '^[|` -]*kin/' out)" = 14
 }
 
+# A chain of thousands, a loop of thousands, and one that stands on that loop.
+long_chains() {
+	local n=6000 base
+	qemu-img create -q -f qcow2 -o cluster_size=512 -u -b xxxxx -F qcow2 one.qcow2 4K
+	mkdir long loop
+	base=$(grep -obUaF xxxxx one.qcow2 | cut -d: -f1)
+	python3 - "$n" "$base" <<-'END'
+		import sys
+		n, at = int(sys.argv[1]), int(sys.argv[2])
+		image = open("one.qcow2", "rb").read()
+		for i in range(n):
+		    for folder, base in ("long", i + 1), ("loop", (i + 1) % n):
+		        name = b"%05d" % base
+		        with open("%s/%05d" % (folder, i), "wb") as f:
+		            f.write(image[:at] + name + image[at + 5:])
+	END
+	cp loop/00000 loop/on-it
+	printf 00001 | dd of=loop/on-it bs=1 seek="$base" conv=notrunc status=none
+	qemu-img create -q -f qcow2 -o cluster_size=512 long/06000 4K
+	run graph --output=json long
+	check 'long chain: no loop' json 'all(.files[]; .flags | index("loop") | not) and (.files | length == 6001)'
+	run graph --dependants long/06000 long
+	check 'long chain: all depend on its base' test "$(wc -l <out)" = $n
+	run graph --dependants long/01234 long
+	check 'long chain: and some on one in between' diff out <(printf 'long/%05d\n' $(seq 0 1233))
+	run audit -b -o capacity,file long
+	check 'long chain: audited' test "$(grep -c ' long/' out)" = $((n + 1))
+	run graph --output=json loop
+	check 'long loop: all are in it' json '[.files[] | select(.flags | index("loop"))] | length == 6000'
+	check 'long loop: what stands on it is not' json \
+		'.files[] | select(.filename == "loop/on-it") | .flags | index("loop") | not'
+	run graph --dependants loop/00042 loop
+	check 'long loop: all depend on each' test "$(wc -l <out)" = $n
+	run graph --dependants loop/on-it loop
+	check 'long loop: none on what stands on it' test "$status" = 4 -a ! -s out
+	rm -rf long loop
+	# In the tree bases come before their overlays, whatever their names are.
+	mkdir tall
+	qemu-img create -q -f qcow2 tall/m.qcow2 8M
+	over tall/z.qcow2 m.qcow2 qcow2
+	over tall/c.qcow2 m.qcow2 qcow2
+	over tall/b.qcow2 z.qcow2 qcow2
+	over tall/a.qcow2 b.qcow2 qcow2
+	qemu-img create -q -f qcow2 tall/n.qcow2 8M
+	run audit --tree --no-headings -o file tall
+	check 'a tree against the order of names' diff <(sed 's/ *$//' out) <(printf '%s\n' tall/m.qcow2 \
+		'|-tall/c.qcow2' '`-tall/z.qcow2' '  `-tall/b.qcow2' '    `-tall/a.qcow2' tall/n.qcow2)
+}
+
 # ------------------------------------------------- names, rights, vanishing
 # As root, permission bits count only without the capabilities to override.
 unreadable() {
@@ -485,6 +534,7 @@ fleet
 many
 worst_case
 families
+long_chains
 odd_files
 limits
 devices
