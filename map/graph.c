@@ -121,8 +121,8 @@ static void ask(const struct q2_scan *scan, size_t i, size_t on,
 static bool leads_away(const struct q2_scan_file *f)
 {
 	return f->flags & Q2_FF_NOT_A_FILE ||
-	       (f->flags & Q2_FF_OUTSIDE && f->backing &&
-		f->base == Q2_NO_FILE &&
+	       (f->flags & Q2_FF_OUTSIDE && !(f->flags & Q2_FF_NO_BASE) &&
+		f->backing && f->base == Q2_NO_FILE &&
 		(f->format == NULL || strcmp(f->format, "raw") != 0));
 }
 

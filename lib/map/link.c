@@ -42,8 +42,42 @@ static char *shown_path(const struct q2_scan *s, const char *real, bool *failed)
 	return NULL;
 }
 
+/* Whether a path where nothing is leads out of the folders given: what there is of
+ * its folders tells. */
+static enum q2_status missing_outside(const struct q2_scan *s, const char *path,
+				      bool *outside, struct q2_err *err)
+{
+	char *folder = strdup(path), *real = NULL, *shown = NULL;
+	bool failed = folder == NULL;
+	struct q2_buf below = {0};
+
+	while (!failed && real == NULL) {
+		char *slash = strrchr(folder, '/');
+
+		if (slash && slash != folder)
+			*slash = '\0';
+		real = realpath(slash == folder ? "/" :
+				slash		? folder : ".", NULL);
+		if (slash == NULL || slash == folder)
+			break;
+	}
+	free(folder);
+	if (real) {
+		q2_buf_text(&below, real);
+		q2_buf_add(&below, "/", 2);
+		failed |= below.failed;
+	}
+	if (real && !failed)
+		shown = shown_path(s, below.at, &failed);
+	*outside = shown == NULL;
+	q2_buf_free(&below);
+	free(real);
+	free(shown);
+	return failed ? q2_scan_no_memory(err) : Q2_OK;
+}
+
 /* The file at `path`, which is looked at if it is in the folders given; else the
- * flag says why there is none: `gone`, or Q2_FF_OUTSIDE. */
+ * flags say why there is none: `gone`, or Q2_FF_OUTSIDE, or both. */
 static enum q2_status look_up(struct q2_scan *s, const char *path,
 			      unsigned gone, size_t *number, unsigned *flags,
 			      struct q2_identity *id, struct q2_err *err)
@@ -56,8 +90,14 @@ static enum q2_status look_up(struct q2_scan *s, const char *path,
 
 	*number = Q2_NO_FILE;
 	if (stat(path, &sb) < 0) {
-		*flags |= errno == EACCES ? Q2_FF_OUTSIDE : gone;
-		return Q2_OK;
+		bool outside = errno == EACCES;
+
+		if (!outside) {
+			*flags |= gone;
+			st = missing_outside(s, path, &outside, err);
+		}
+		*flags |= outside ? Q2_FF_OUTSIDE : 0u;
+		return st;
 	}
 	st = q2_scan_identify(path, &sb, id, &below, err);
 	if (st != Q2_OK)

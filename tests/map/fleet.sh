@@ -155,6 +155,7 @@ has() {
 }
 
 families() {
+	local name
 	mkdir kin kin/sub elsewhere
 	qemu-img create -q -f qcow2 kin/base.qcow2 8M
 	qemu-img create -q -f qcow2 elsewhere/far.qcow2 8M
@@ -163,6 +164,13 @@ families() {
 	over kin/sub/three.qcow2 ../one.qcow2 qcow2
 	over kin/gone.qcow2 nowhere.qcow2 qcow2
 	over kin/far.qcow2 ../elsewhere/far.qcow2 qcow2
+	mkdir away
+	over away/lost.qcow2 ../elsewhere/lost.qcow2 qcow2
+	over away/lost-folder.qcow2 ../elsewhere/no/such/folder/lost.qcow2 qcow2
+	over away/lost-root.qcow2 /no-such-file-here.qcow2 qcow2
+	over away/lost-here.qcow2 ./sub/lost.qcow2 qcow2
+	over away/lost-back.qcow2 ../away/lost.raw raw
+	over away/through-file.qcow2 lost.qcow2/x qcow2
 	over kin/remote.qcow2 nbd://localhost/x raw
 	over kin/wrong.qcow2 base.qcow2 raw
 	over kin/loop-a.qcow2 loop-b.qcow2 qcow2
@@ -197,6 +205,22 @@ families() {
 	check 'graph: one file of two names' json '.files[] | select(.inode == '"$(stat -c %i kin/one.qcow2)"') | .paths == 2'
 	check 'graph: a stub' json '.files[] | select(.filename == "kin/stub.qcow2") | .format == "unreadable" and .error'
 	check 'graph: sorted' json '[.files[].filename] | . == sort'
+	run graph --output=json away
+	for name in lost lost-folder lost-root; do
+		check "graph: $name is missing" has away/$name.qcow2 missing-base
+		check "graph: $name is outside as well" has away/$name.qcow2 outside
+	done
+	for name in lost-here lost-back through-file; do
+		check "graph: $name is missing" has away/$name.qcow2 missing-base
+		check "graph: $name is inside" json --arg f "away/$name.qcow2" \
+			'.files[] | select(.filename == $f) | .flags | index("outside") | not'
+	done
+	run graph --dependants elsewhere/far.qcow2 away elsewhere
+	check 'graph: dependants: a file that is missing is not another one' test ! -s err
+	(cd away && timeout 60 "$map" graph --output=json .) >out 2>err
+	check 'graph: from the folder itself, outside' has ./lost.qcow2 outside
+	check 'graph: from the folder itself, inside' json \
+		'.files[] | select(.filename == "./lost-here.qcow2") | .flags | index("outside") | not'
 	run graph kin elsewhere
 	check 'graph: with its folder it is inside' test -z "$(grep 'far.*outside' out)"
 	check 'graph: the tree' out_has '|  `- kin/sub/three.qcow2'
