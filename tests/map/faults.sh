@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# faults.sh - qcow2-map when reading fails or the file shrinks; and that it opens
-# no file that it was not told to.
+# faults.sh - qcow2-map when reading fails, or the file shrinks or grows; and that
+# it opens no file that it was not told to.
 #
 # SPDX-License-Identifier: MIT
 #
@@ -62,15 +62,43 @@ for ((cluster = 0; cluster < $(stat -c %s image.qcow2) / 512; cluster += 3)); do
 	done
 done
 
-# --------------------------------------------------------------- a file that shrinks
+# ---------------------------------------------------- a file that shrinks, or grows
 cp image.qcow2 whole.qcow2
+# resized NTH LENGTH argument...: the file gets this length before that read.
+resized() {
+	cp whole.qcow2 image.qcow2
+	LD_PRELOAD=$preload FAULT_FILE=image.qcow2 FAULT_CUT=$1:$2 \
+		timeout 60 "$map" "${@:3}" --no-sandbox image.qcow2 >out 2>err
+	status=$?
+}
+
+verbs=(extents layout space snapshots measure lint graph audit
+	'forecast flatten' 'forecast flatten --read' 'snapshots --chain')
 for nth in 1 2 3 4 5 6 8 10 15 20; do
-	for verb in extents layout snapshots graph; do
-		cp whole.qcow2 image.qcow2
-		LD_PRELOAD=$preload FAULT_FILE=image.qcow2 FAULT_CUT=$nth:4096 \
-			timeout 60 "$map" "$verb" --no-sandbox image.qcow2 >out 2>err
-		status=$?
-		check "cut at read $nth: $verb ends with $status" test $((status & ~12)) = 0
+	for verb in "${verbs[@]}"; do
+		for length in 4096 512 0; do
+			# shellcheck disable=SC2086
+			resized $nth $length $verb
+			check "cut to $length at read $nth: $verb ends with $status" test $((status & ~12)) = 0
+		done
+	done
+	for verb in extents layout space snapshots lint graph audit; do
+		resized $nth 4096 $verb --output=json
+		check "cut at read $nth: $verb, all of its JSON or none" jq empty out
+	done
+done
+# What is behind the end is nobody's: the guest's disk is as it was.
+"$map" extents --output=json whole.qcow2 | sed s/whole.qcow2/image.qcow2/ >before
+"$map" measure -O qcow2 --output=json whole.qcow2 | sed s/whole.qcow2/image.qcow2/ >before.size
+for nth in 1 2 3 5 8 15; do
+	resized $nth 1000000 extents --output=json
+	check "grown at read $nth: the map is the same" cmp before out
+	resized $nth 1000000 measure -O qcow2 --output=json
+	check "grown at read $nth: so is its size" cmp before.size out
+	for verb in "${verbs[@]}"; do
+		# shellcheck disable=SC2086
+		resized $nth 1000000 $verb
+		check "grown at read $nth: $verb ends with $status" test $((status & ~4)) = 0
 	done
 done
 
