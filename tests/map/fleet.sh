@@ -13,8 +13,10 @@ map=$(readlink -f "${1:?usage: fleet.sh MAP}")
 dir=$(mktemp -d) || exit 1
 exporter=
 shared=
+full=
 loops=()
 trap '[ $BASHPID != $$ ] || { [ -z "$exporter" ] || kill "$exporter"
+	[ -z "$full" ] || umount "$full"
 	for loop in "${loops[@]}"; do losetup -d "$loop"; done
 	rm -rf "$dir" ${shared:+"$shared"}; }' EXIT
 cd "$dir" || exit 1
@@ -415,6 +417,28 @@ limits() {
 	check 'columns: unknown' test "$status" = 16
 }
 
+# Where the new file does not fit, the old one stays, and nothing else is left.
+full_disk() {
+	local form
+	mkdir full
+	if ! mount -t tmpfs -o size=8k none full 2>/dev/null; then
+		echo 'not made: a full disk (nothing can be mounted here)' >&2
+		return
+	fi
+	full=$dir/full
+	for form in prom json html; do
+		echo old >full/report
+		run audit --output=$form --to=full/report odd odder
+		check "--to: $form on a full disk" test "$status" = 8
+		check "--to: $form on a full disk, the reason" grep -q \
+			'^qcow2-map audit: full/report: No space left on device$' err
+		check "--to: $form on a full disk, the old file stays" test "$(cat full/report)" = old
+		check "--to: $form on a full disk, nothing else is left" test "$(ls -A full)" = report
+	done
+	umount full
+	full=
+}
+
 metrics() {
 	mkdir collect
 	run audit --output=prom --to=collect/qcow2.prom small odd
@@ -448,6 +472,7 @@ metrics() {
 	run audit --output=prom --to=collect/pipe small
 	check '--to: a pipe' test "$status" = 8
 	check '--to: a pipe stays' test -p collect/pipe
+	full_disk
 	check 'a node exporter takes all names' grep -qF 'path="odd/a\"b\\c.qcow2"' scraped
 	check 'a node exporter finds no error' grep -q '^node_textfile_scrape_error 0' scraped
 }
