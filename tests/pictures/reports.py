@@ -109,9 +109,31 @@ HOSTILE = ("<img src=x onerror=pwned()>", "</script><script>pwned()</script>",
            "]]><svg onload=pwned()>", "'><b>&lt;&amp;\u202e", "a\\nb")
 
 
+def hostile_base(chromium):
+    """What an image calls its base stays text, too."""
+    base = (b"</script><img src=x onerror='window.pwned=1'>\x1b[2J\"\xff\n&lt;"
+            b".qcow2")
+    os.makedirs("strangers", exist_ok=True)
+    subprocess.run([b"qemu-img", b"create", b"-q", b"-u", b"-f", b"qcow2",
+                    b"-F", b"qcow2", b"-b", base, b"strangers/over.qcow2",
+                    b"1M"], check=True)
+    with open("strangers.html", "wb") as f:
+        f.write(run("audit", "--output=html", "strangers", status=4))
+    url = chromium.open("strangers.html")
+    text = chromium.run("document.body.textContent")
+    check("audit, hostile base: is shown",
+          "</script><img src=x onerror='window.pwned=1'>\\x1b[2J\"\\xff\\n&lt;"
+          ".qcow2" in text, text[-600:])
+    check("audit, hostile base: stays text", chromium.run("""
+        typeof window.pwned === 'undefined' &&
+        document.querySelectorAll('img').length === 0 &&
+        document.querySelectorAll('script').length === 1"""))
+    quiet("audit, hostile base", chromium, url)
+
+
 def test_hostile(chromium):
     folder = "<img src=x onerror='window.pwned=1'>&\"]]>"
-    name = "x<\n\x01\u202e%s" % "</script><script>window.pwned=1<"
+    name = "x<\n\x01\x1b[2J\u202e%s" % "</script><script>window.pwned=1<"
     os.makedirs(os.path.join(folder, os.path.dirname(name + "/script>")),
                 exist_ok=True)
     recipe = "cluster 512\nsize 64K\n"
@@ -121,7 +143,7 @@ def test_hostile(chromium):
     path = os.fsencode(os.path.join(folder, name + "/script>")) + b"\xff\xc0.qcow2"
     shutil.copy(image, path)
     shown = (folder.replace("\\", "\\\\") + "/" +
-             name.replace("\n", "\\n").replace("\x01", "\\x01")
+             name.replace("\n", "\\n").replace("\x01", "\\x01").replace("\x1b", "\\x1b")
              .replace("\u202e", "\\xe2\\x80\\xae") + "/script>\\xff\\xc0.qcow2")
     for verb in ("layout", "space", "snapshots", "extents", "audit"):
         with open("hostile.html", "wb") as f:
@@ -151,6 +173,7 @@ def test_hostile(chromium):
         check(verb + ", hostile: the policy holds", chromium.run(
             "typeof window.pwned === 'undefined'")
             and "Content Security Policy" in str(chromium.problems))
+    hostile_base(chromium)
     for verb in ("layout", "extents"):
         with open("hostile.svg", "wb") as f:
             f.write(run(verb, "--output=svg", path))
