@@ -314,7 +314,7 @@ static enum q2_status read_piece(struct q2_pass *s, unsigned thread,
 				 unsigned side, struct q2_job *job,
 				 const struct q2_piece *p)
 {
-	struct q2_reader *r = s->readers[thread][side];
+	struct q2_reader *r = s->team.readers[thread][side];
 	struct q2_packed packed = {0};
 	size_t at = (size_t)(p->e.guest - s->start - job->at);
 	uint8_t *out = job->part[side].bytes + at;

@@ -49,12 +49,12 @@ unsigned q2_pass_threads(const struct q2_pass *s)
 static void work(void *ctx, unsigned thread, size_t slot)
 {
 	struct q2_pass *s = ctx;
-	struct q2_job *job = &s->jobs[slot];
+	struct q2_job *job = &s->team.jobs[slot];
 
 	if (job->kind != Q2_JOB_DATA)
 		return;
 	for (size_t side = 0; s->sink->transient && side < sides(s); side++)
-		job->part[side].bytes = s->bytes[thread][side];
+		job->part[side].bytes = s->team.bytes[thread][side];
 	q2_job_read(s, thread, job);
 	if (job->status == Q2_OK && s->sink->work)
 		job->status = s->sink->work(s->ctx, thread, job, &job->err);
@@ -102,9 +102,10 @@ static enum q2_status make_thread(struct q2_pass *s, unsigned t,
 	enum q2_status st = Q2_OK;
 
 	for (size_t side = 0; side < sides(s) && st == Q2_OK; side++) {
-		st = q2_reader_new(s->guest[side], &s->readers[t][side], err);
+		st = q2_reader_new(s->guest[side], &s->team.readers[t][side],
+				   err);
 		if (st == Q2_OK && s->sink->transient)
-			st = get_bytes(s, &s->bytes[t][side], err);
+			st = get_bytes(s, &s->team.bytes[t][side], err);
 	}
 	return st;
 }
@@ -114,13 +115,13 @@ static enum q2_status prepare(struct q2_pass *s, unsigned threads,
 {
 	enum q2_status st = Q2_OK;
 
-	s->n_jobs = s->sink->transient ? Q2_CREW_SLOTS / 2 :
-					2 * (size_t)threads + 1;
-	s->jobs = calloc(s->n_jobs, sizeof(*s->jobs));
-	if (s->jobs == NULL)
+	s->team.n_jobs = s->sink->transient ? Q2_CREW_SLOTS / 2 :
+						  2 * (size_t)threads + 1;
+	s->team.jobs = calloc(s->team.n_jobs, sizeof(*s->team.jobs));
+	if (s->team.jobs == NULL)
 		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
-	for (size_t i = 0; i < s->n_jobs && st == Q2_OK; i++)
-		st = make_job(s, &s->jobs[i], err);
+	for (size_t i = 0; i < s->team.n_jobs && st == Q2_OK; i++)
+		st = make_job(s, &s->team.jobs[i], err);
 	for (unsigned t = 0; t < threads && st == Q2_OK; t++)
 		st = make_thread(s, t, err);
 	return st;
@@ -128,16 +129,16 @@ static enum q2_status prepare(struct q2_pass *s, unsigned threads,
 
 static void clean_up(struct q2_pass *s)
 {
-	for (size_t i = 0; s->jobs != NULL && i < s->n_jobs; i++)
-		drop_job(s, &s->jobs[i]);
-	free(s->jobs);
-	s->jobs = NULL;
+	for (size_t i = 0; s->team.jobs != NULL && i < s->team.n_jobs; i++)
+		drop_job(s, &s->team.jobs[i]);
+	free(s->team.jobs);
+	s->team.jobs = NULL;
 	for (unsigned t = 0; t < Q2_CREW_MAX; t++)
 		for (unsigned side = 0; side < 2; side++) {
-			q2_reader_free(s->readers[t][side]);
-			s->readers[t][side] = NULL;
-			free(s->bytes[t][side]);
-			s->bytes[t][side] = NULL;
+			q2_reader_free(s->team.readers[t][side]);
+			s->team.readers[t][side] = NULL;
+			free(s->team.bytes[t][side]);
+			s->team.bytes[t][side] = NULL;
 		}
 	q2_digest_free(&s->disk);
 }
@@ -189,18 +190,19 @@ static enum q2_status loop(struct q2_pass *s, struct q2_err *err)
 	while (st == Q2_OK) {
 		while (s->next < s->length && skip(s))
 			;
-		if (s->next < s->length && q2_crew_slot(&s->crew, &slot)) {
-			st = q2_job_fill(s, &s->jobs[slot], err);
+		if (s->next < s->length &&
+		    q2_crew_slot(&s->team.crew, &slot)) {
+			st = q2_job_fill(s, &s->team.jobs[slot], err);
 			if (st != Q2_OK)
 				break;
-			q2_job_ahead(s, &s->jobs[slot]);
-			q2_crew_submit(&s->crew);
+			q2_job_ahead(s, &s->team.jobs[slot]);
+			q2_crew_submit(&s->team.crew);
 			continue;
 		}
-		if (!q2_crew_oldest(&s->crew, &slot))
+		if (!q2_crew_oldest(&s->team.crew, &slot))
 			break;
-		st = retire(s, &s->jobs[slot], err);
-		q2_crew_retire(&s->crew);
+		st = retire(s, &s->team.jobs[slot], err);
+		q2_crew_retire(&s->team.crew);
 	}
 	return st;
 }
@@ -227,9 +229,10 @@ enum q2_status q2_pass_run(struct q2_pass *s, struct q2_err *err)
 	if (st == Q2_OK && s->digest)
 		st = start_digest(s, err);
 	if (st == Q2_OK) {
-		q2_crew_start(&s->crew, threads, s->n_jobs, work, s);
+		q2_crew_start(&s->team.crew, threads, s->team.n_jobs, work,
+			      s);
 		st = loop(s, err);
-		q2_crew_stop(&s->crew);
+		q2_crew_stop(&s->team.crew);
 	}
 	if (st == Q2_OK && s->digest)
 		s->result = q2_digest_end(&s->disk);

@@ -87,6 +87,15 @@ struct q2_sink_ops {
 				 struct q2_err *err);
 };
 
+/* The threads, and what they have in hand. */
+struct q2_team {
+	struct q2_crew crew;
+	size_t n_jobs;
+	struct q2_job *jobs;
+	struct q2_reader *readers[Q2_CREW_MAX][2];
+	uint8_t *bytes[Q2_CREW_MAX][2]; /* a thread's own, if transient */
+};
+
 struct q2_pass {
 	const struct q2_read_opts *opts;
 	struct q2_guest *guest[2]; /* the second may be NULL */
@@ -117,11 +126,7 @@ struct q2_pass {
 	uint64_t next; /* from here on jobs are to be made */
 	uint64_t done;
 	struct q2_pace pace;
-	size_t n_jobs;
-	struct q2_job *jobs;
-	struct q2_crew crew;
-	struct q2_reader *readers[Q2_CREW_MAX][2];
-	uint8_t *bytes[Q2_CREW_MAX][2]; /* a thread's own, if transient */
+	struct q2_team team;
 	struct q2_digest_disk disk;
 };
 
