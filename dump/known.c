@@ -29,16 +29,17 @@ bool dump_parse_range(const char *line, struct digest_line *out)
 int dump_known_open(struct dump *dump)
 {
 	const struct options *o = dump->options;
-	size_t room = o->ranges ? strlen(o->ranges) + sizeof(SUFFIX) : 0;
 	char *path;
+	size_t room;
 	int status;
 
-	if (!o->digest || !o->resume)
+	if (!o->digest || !o->resume || o->ranges == NULL)
 		return 0;
 	if (!o->force && access(o->ranges, F_OK) == 0) {
 		q2_cli_complain(dump->tool, o->ranges, strerror(EEXIST));
 		return Q2_EXIT_FAILED;
 	}
+	room = strlen(o->ranges) + sizeof(SUFFIX);
 	path = malloc(room);
 	if (path == NULL) {
 		q2_cli_complain(dump->tool, o->ranges, strerror(ENOMEM));
@@ -68,9 +69,11 @@ int dump_known_load(struct dump *dump, const struct q2_guest *guest,
 				 dump->options->force != 0);
 }
 
-static int digit(char c)
+static unsigned digit(char c)
 {
-	return c <= '9' ? c - '0' : c - 'a' + 10;
+	unsigned n = (unsigned char)c;
+
+	return n <= '9' ? n - '0' : n - 'a' + 10;
 }
 
 /* As q2_digest_known has it. */
