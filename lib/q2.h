@@ -726,7 +726,8 @@ struct q2_dump_result {
 /* Writes the disk to `path`: a file, which gets that name when it is complete, a
  * block device, or "-", standard output.  Q2_E_ARG: these options or this target
  * make no sense, or the target is there already.  After a failure there is no
- * file, except for Q2_DUMP_RESUME, which leaves PATH.part. */
+ * file, except for Q2_DUMP_RESUME, which leaves PATH.part.  With that, and without
+ * Q2_DUMP_FORCE, a PATH.part for which no journal vouches is Q2_E_REFUSED. */
 Q2_PUBLIC enum q2_status q2_dump(struct q2_guest *guest, const char *path,
 				 const struct q2_dump_opts *opts,
 				 struct q2_dump_result *result,

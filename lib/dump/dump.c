@@ -105,7 +105,7 @@ enum q2_status q2_dump_raw(struct q2_dump_run *d, struct q2_err *err)
 		q2_dump_learn(d, &s);
 	if (st == Q2_OK)
 		st = digest_again(d, err);
-	q2_journal_close(sink.journal, st == Q2_OK);
+	d->journal = sink.journal;
 	return st;
 }
 
@@ -229,7 +229,7 @@ enum q2_status q2_dump_qcow2(struct q2_dump_run *d, struct q2_err *err)
 	d->result->copied = sink.copied;
 	for (unsigned t = 0; t < Q2_CREW_MAX; t++)
 		q2_packer_free(sink.packers[t]);
-	q2_journal_close(sink.journal, st == Q2_OK);
+	d->journal = sink.journal;
 	q2_newimage_free(sink.image);
 	free(backing);
 	return st;
@@ -264,6 +264,19 @@ static unsigned target_flags(const struct q2_dump_opts *o)
 	return flags;
 }
 
+/* What is not right does not become so by being continued. */
+static enum q2_status verify(struct q2_dump_run *d, struct q2_err *err)
+{
+	enum q2_status st = q2_dump_verify(d, err);
+
+	if (st == Q2_OK || st == Q2_E_INTERRUPTED || d->journal == NULL)
+		return st;
+	/* The first error is the one that is told. */
+	if (q2_journal_forget(d->journal, err) != Q2_OK)
+		return Q2_E_IO;
+	return st;
+}
+
 enum q2_status q2_dump(struct q2_guest *guest, const char *path,
 		       const struct q2_dump_opts *opts,
 		       struct q2_dump_result *result, struct q2_err *err)
@@ -284,6 +297,9 @@ enum q2_status q2_dump(struct q2_guest *guest, const char *path,
 		st = q2_target_open(path, target_flags(opts), &d.target, err);
 	if (st != Q2_OK)
 		return st;
+	if (q2_target_kind(d.target) == Q2_TARGET_FILE &&
+	    !(opts->flags & Q2_DUMP_RESUME))
+		q2_journal_discard(path);
 	st = judge_server(&d, err);
 	if (st == Q2_OK)
 		st = opts->format == Q2_DUMP_RAW ? q2_dump_raw(&d, err) :
@@ -291,9 +307,10 @@ enum q2_status q2_dump(struct q2_guest *guest, const char *path,
 	if (st == Q2_OK)
 		st = q2_target_sync(d.target, err);
 	if (st == Q2_OK)
-		st = q2_dump_verify(&d, err);
+		st = verify(&d, err);
 	if (st == Q2_OK)
 		st = q2_target_publish(d.target, err);
+	q2_journal_close(d.journal, st == Q2_OK);
 	q2_target_close(d.target);
 	return st;
 }

@@ -30,6 +30,8 @@ struct q2_dump_run {
 	bool partial; /* the scan does not see the whole disk */
 	unsigned percent; /* of the disk that is looked at; 0: all */
 	struct q2_dump_sums sums; /* QCOW2 */
+	/* Of what is being written, until it has its name; NULL for none. */
+	struct q2_journal *journal;
 };
 
 /* Creation options with the defaults filled in, of an image without a backing

@@ -19,6 +19,7 @@
 
 #define SUFFIX ".part.journal"
 #define NEW ".new"
+#define HEAD "qcow2-dump 1 "
 #define TEXT_MAX ((size_t)256 << 20) /* states are at most an L1 table and more */
 #define STEP (UINT64_C(32) << 20) /* bytes for which a line is worth a sync */
 #define STATE_SHARE 8u /* a state is worth so many times its own bytes */
@@ -26,6 +27,8 @@
 struct q2_journal {
 	struct q2_journal_key key;
 	int fd;
+	bool ours; /* its first line is that of a journal; `other`: of other work */
+	bool other;
 	uint64_t done;
 	uint64_t noted;
 	char *path;
@@ -44,7 +47,7 @@ static int head_of(const struct q2_journal *j, char *out, size_t room)
 {
 	const uint64_t all[2] = {j->key.hash, j->key.size};
 
-	return snprintf(out, room, "qcow2-dump 1 %016" PRIx64 "\n",
+	return snprintf(out, room, HEAD "%016" PRIx64 "\n",
 			q2_hash(all, sizeof(all)));
 }
 
@@ -86,24 +89,22 @@ static const char *read_line(struct q2_journal *j, const char *line,
 	return nl + 1 + len;
 }
 
-/* *other: it is of another key. */
-static void read_text(struct q2_journal *j, size_t n, bool *other)
+static void read_text(struct q2_journal *j, size_t n)
 {
 	const char *end = j->text + n, *line;
 	char head[60];
 	int len = head_of(j, head, sizeof(head));
 
-	*other = false;
-	if (n < (size_t)len || memcmp(j->text, head, 13) != 0 ||
+	if (n < (size_t)len || memcmp(j->text, HEAD, sizeof(HEAD) - 1) != 0 ||
 	    j->text[len - 1] != '\n')
 		return;
-	*other = memcmp(j->text, head, (size_t)len) != 0;
-	for (line = j->text + len; !*other && line != NULL && line < end;)
+	j->ours = true;
+	j->other = memcmp(j->text, head, (size_t)len) != 0;
+	for (line = j->text + len; !j->other && line != NULL && line < end;)
 		line = read_line(j, line, end);
 }
 
-static enum q2_status load(struct q2_journal *j, bool *other,
-			   struct q2_err *err)
+static enum q2_status load(struct q2_journal *j, struct q2_err *err)
 {
 	size_t n = 0;
 	struct stat sb;
@@ -122,35 +123,47 @@ static enum q2_status load(struct q2_journal *j, bool *other,
 			return cannot(err, "cannot read the journal");
 		n += (size_t)got;
 	} while (got > 0);
-	read_text(j, n, other);
+	read_text(j, n);
 	return Q2_OK;
 }
 
-/* Nothing but the head. */
+/* Nothing but the head, which a run that is killed here leaves as it was. */
 static enum q2_status begin(struct q2_journal *j, struct q2_err *err)
 {
 	char head[60];
 	int n = head_of(j, head, sizeof(head));
+	bool stays = j->ours && !j->other;
 
-	if (ftruncate(j->fd, 0) < 0 || write(j->fd, head, (size_t)n) != n)
+	if (ftruncate(j->fd, stays ? n : 0) < 0 ||
+	    (!stays && write(j->fd, head, (size_t)n) != n))
 		return cannot(err, "cannot write the journal");
+	j->ours = true;
+	j->other = false;
 	return Q2_OK;
 }
 
 static enum q2_status start(struct q2_journal *j, unsigned flags,
 			    struct q2_err *err)
 {
-	bool fresh = flags & Q2_JOURNAL_FRESH, other = false;
-	enum q2_status st;
+	bool fresh = flags & Q2_JOURNAL_FRESH;
+	bool replace = fresh || (flags & Q2_JOURNAL_REPLACE);
+	enum q2_status st = Q2_OK;
 
-	j->fd = open(j->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW |
-			      O_APPEND | (fresh ? O_TRUNC : 0), 0666);
-	if (j->fd < 0)
+	j->fd = open(j->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_APPEND |
+			      (replace ? O_CREAT : 0) | (fresh ? O_TRUNC : 0),
+		     0666);
+	if (j->fd < 0 && (replace || errno != ENOENT))
 		return cannot(err, "cannot open the journal");
-	st = load(j, &other, err);
+	if (j->fd >= 0)
+		st = load(j, err);
 	if (st != Q2_OK)
 		return st;
-	if (other && !(flags & Q2_JOURNAL_REPLACE))
+	if (!j->ours && !replace)
+		return q2_fail(err, Q2_E_REFUSED, 0, Q2_NO_OFFSET,
+			       "NAME.part exists, and no journal says that it "
+			       "is of a run with --resume: --force starts anew, "
+			       "and overwrites it");
+	if (j->other && !replace)
 		return q2_fail(err, Q2_E_REFUSED, 0, Q2_NO_OFFSET,
 			       "what an interrupted run has left is of another "
 			       "image or form of it, or the image has changed "
@@ -160,6 +173,32 @@ static enum q2_status start(struct q2_journal *j, unsigned flags,
 		return Q2_OK;
 	/* Lines of other work must not stay before ours. */
 	return begin(j, err);
+}
+
+static char *path_of(const char *path)
+{
+	char *name = malloc(strlen(path) + sizeof(SUFFIX));
+
+	if (name != NULL) {
+		strcpy(name, path);
+		strcat(name, SUFFIX);
+	}
+	return name;
+}
+
+void q2_journal_discard(const char *path)
+{
+	char *name = path_of(path);
+	char head[sizeof(HEAD) - 1];
+	int fd = name ? open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW |
+				   O_NONBLOCK) : -1;
+
+	if (fd >= 0 && read(fd, head, sizeof(head)) == (ssize_t)sizeof(head) &&
+	    memcmp(head, HEAD, sizeof(head)) == 0)
+		(void)unlink(name);
+	if (fd >= 0)
+		close(fd);
+	free(name);
 }
 
 enum q2_status q2_journal_open(const char *path,
@@ -175,13 +214,11 @@ enum q2_status q2_journal_open(const char *path,
 		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
 	j->key = *key;
 	j->fd = -1;
-	j->path = malloc(strlen(path) + sizeof(SUFFIX));
+	j->path = path_of(path);
 	if (j->path == NULL) {
 		q2_journal_close(j, false);
 		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
 	}
-	strcpy(j->path, path);
-	strcat(j->path, SUFFIX);
 	st = start(j, flags, err);
 	if (st == Q2_OK)
 		*out = j;

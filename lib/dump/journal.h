@@ -25,11 +25,12 @@ struct q2_journal_key {
 
 enum q2_journal_flag {
 	Q2_JOURNAL_FRESH = 1 << 0,  /* whatever there is, nothing is done yet */
-	Q2_JOURNAL_REPLACE = 1 << 1 /* the same if it is of another key */
+	Q2_JOURNAL_REPLACE = 1 << 1 /* the same if it is of another key, or
+				     * there is none that can be read */
 };
 
 /* Opens or makes the journal for the target at `path`.  Q2_E_REFUSED: it is of
- * another key. */
+ * another key, or none: the temporary file may be anybody's. */
 enum q2_status q2_journal_open(const char *path,
 			       const struct q2_journal_key *key,
 			       unsigned flags, struct q2_journal **out,
@@ -59,6 +60,10 @@ enum q2_status q2_journal_note(struct q2_journal *j, struct q2_target *t,
 enum q2_status q2_journal_keep(struct q2_journal *j, struct q2_target *t,
 			       uint64_t done, const uint8_t *state, size_t len,
 			       struct q2_err *err) Q2_MUST_CHECK;
+
+/* A temporary file at `path` was made anew by a run that keeps no journal: one that
+ * is left from before is removed, as it vouches for a file that is gone. */
+void q2_journal_discard(const char *path);
 
 /* `finished`: the file is removed.  NULL is fine. */
 void q2_journal_close(struct q2_journal *j, bool finished);

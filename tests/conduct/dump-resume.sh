@@ -2,23 +2,26 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash disable=SC2034,SC2154  # set there, used here
 
+# A run with --resume that is interrupted halfway.
+interrupt() {
+	local pid
+	rm -f new.raw*
+	env --default-signal=INT "$dump" --resume --rate=24M long.qcow2 new.raw >out 2>err </dev/null &
+	pid=$!
+	wait_for grep -q ^done new.raw.part.journal
+	kill -INT "$pid"
+	wait "$pid"
+	check 'interrupted: exit 32' test $? -eq 32
+	check 'interrupted: no file of that name' absent new.raw
+	check 'interrupted: a temporary one' test -s new.raw.part
+}
+
 # A run that is interrupted, and goes on.
 test_resume() {
 	local pid
 	qemu-img create -q -f qcow2 long.qcow2 96M
 	qemu-io -c 'write -P 1 0 48M' -c 'write -P 2 48M 48M' long.qcow2 >/dev/null
 	qemu-img convert -O raw long.qcow2 long.raw
-	interrupt() {
-		rm -f new.raw*
-		env --default-signal=INT "$dump" --resume --rate=24M long.qcow2 new.raw >out 2>err </dev/null &
-		pid=$!
-		wait_for grep -q ^done new.raw.part.journal
-		kill -INT "$pid"
-		wait "$pid"
-		check 'interrupted: exit 32' test $? -eq 32
-		check 'interrupted: no file of that name' absent new.raw
-		check 'interrupted: a temporary one' test -s new.raw.part
-	}
 	interrupt
 	exits 0 --resume --verify long.qcow2 new.raw
 	check 'resumed: the bytes' cmp long.raw new.raw
@@ -37,6 +40,8 @@ test_resume() {
 	exits 8 --resume --verify long.qcow2 new.raw
 	check 'resumed and verified: said' err_has 'reads back differently'
 	check 'resumed and verified: no file' absent new.raw
+	exits 0 --resume --verify long.qcow2 new.raw
+	check 'the run after that starts anew' cmp long.raw new.raw
 	# The image has changed: refused, also if its time says that it has not.
 	interrupt
 	printf x | dd of=new.raw.part bs=1 seek=1000 conv=notrunc status=none
@@ -85,6 +90,53 @@ test_resume() {
 	kill -INT "$pid"
 	wait "$pid"
 	rm -f new.raw* long.raw long.qcow2 stamp
+}
+
+# What nobody vouches for is neither continued nor overwritten.
+test_left_behind() {
+	local pid i
+	echo precious >mine
+	cp mine new.raw.part
+	refuse_left() { # WHAT
+		exits 8 --resume top.qcow2 new.raw
+		check "$1: --force is named" err_has '--force starts anew'
+		check "$1: no file" absent new.raw
+		check "$1: what is there stays" cmp mine new.raw.part
+	}
+	refuse_left 'no journal'
+	check 'no journal: none is made' absent new.raw.part.journal
+	for i in '' foreign 'qcow2-dump 1 ' $'qcow2-dump 1 0123\n'; do
+		printf %s "$i" >new.raw.part.journal
+		refuse_left "journal '$i'"
+		check "journal '$i': stays" cmp <(printf %s "$i") new.raw.part.journal
+	done
+	exits 0 --resume --force --verify top.qcow2 new.raw
+	check 'with --force: the bytes' cmp want.raw new.raw
+	check 'with --force: nothing left' absent new.raw.part new.raw.part.journal
+	rm -f new.raw
+
+	# A run that keeps no journal makes the one of an earlier run untrue.
+	qemu-img create -q -f qcow2 long.qcow2 96M
+	qemu-io -c 'write -P 1 0 48M' -c 'write -P 2 48M 48M' long.qcow2 >/dev/null
+	for i in --force ''; do
+		interrupt
+		[[ -n $i ]] || rm -f new.raw.part
+		# shellcheck disable=SC2086
+		"$dump" $i --rate=1M long.qcow2 new.raw >out 2>err </dev/null &
+		pid=$!
+		wait_for absent new.raw.part.journal
+		wait_for test -s new.raw.part
+		kill -KILL "$pid"
+		wait "$pid" 2>/dev/null
+		check "killed, '$i': a part" test -s new.raw.part
+		check "killed, '$i': no journal of another run" absent new.raw.part.journal
+		exits 8 --resume long.qcow2 new.raw
+		check "killed, '$i': nobody vouches for it" err_has 'no journal'
+	done
+	echo mine >new.raw.part.journal
+	exits 0 --force long.qcow2 new.raw
+	check 'what is no journal stays' test "$(<new.raw.part.journal)" = mine
+	rm -f new.raw* long.qcow2 mine
 }
 
 # Killed at any write, resize or flush of the file or its journal, a run leaves no file

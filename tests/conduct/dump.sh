@@ -282,6 +282,7 @@ test_compare
 test_range
 test_signals
 test_resume
+test_left_behind
 test_kills
 test_nbd
 test_documents
