@@ -53,7 +53,7 @@ struct options {
 	int extended_l2;
 	const char *compress; /* METHOD or METHOD:LEVEL */
 	int compat;
-	uint64_t keep_backing; /* UINT64_MAX: none */
+	const char *keep_backing; /* a layer, by number or file; NULL: none */
 	int bitmaps;
 	int drop_bitmaps;
 

@@ -48,7 +48,7 @@ static unsigned flags_of(const struct options *o)
 static bool for_qcow2(const struct options *o)
 {
 	return o->cluster_size || o->refcount_bits || o->extended_l2 ||
-	       o->compress || o->compat || o->keep_backing != UINT64_MAX ||
+	       o->compress || o->compat || o->keep_backing ||
 	       o->bitmaps;
 }
 
@@ -98,16 +98,13 @@ static int make_opts(struct dump *dump, struct q2_dump_opts *out)
 				     "power of two from 512 to 2M", NULL);
 	while (cs >> out->cluster_bits > 1)
 		out->cluster_bits++;
-	if (o->keep_backing == 0)
+	if (o->keep_backing && strcmp(o->keep_backing, "0") == 0)
 		return q2_cli_misuse(dump->tool, "--keep-backing takes a layer "
 				     "below the image, which is 0", NULL);
-	if (o->refcount_bits > 64 || (o->keep_backing > UINT32_MAX &&
-				      o->keep_backing != UINT64_MAX))
+	if (o->refcount_bits > 64)
 		return q2_cli_misuse(dump->tool, "a number is out of range",
 				     NULL);
 	out->refcount_bits = (unsigned)o->refcount_bits;
-	if (o->keep_backing != UINT64_MAX)
-		out->keep_backing = (uint32_t)o->keep_backing;
 	if (o->output == Q2_DUMP_QCOW2)
 		out->version = o->compat ? 2 : 3;
 	return -1;
@@ -133,6 +130,23 @@ static void say_left(struct dump *dump, const char *image,
 		 "%lu of its bitmaps, in use or damaged, are not in the result",
 		 (unsigned long)r->bitmaps_left);
 	q2_cli_complain(dump->tool, image, text);
+}
+
+/* What only the chain tells: which layer is meant. */
+static int find_kept(struct dump *dump, const struct q2_guest *guest,
+		     const char *image, struct q2_dump_opts *opts)
+{
+	const char *want = dump->options->keep_backing;
+	char text[200];
+
+	if (want == NULL)
+		return 0;
+	opts->keep_backing = q2_guest_below(guest, want);
+	if (opts->keep_backing != 0)
+		return 0;
+	snprintf(text, sizeof(text), "'%.140s' is not a layer below it", want);
+	q2_cli_complain(dump->tool, image, text);
+	return Q2_EXIT_FAILED;
 }
 
 static int write_out(struct dump *dump, struct q2_guest *guest,
@@ -192,6 +206,8 @@ int dump_export(struct dump *dump, const char *image, const char *out)
 	}
 	if (status == 0) {
 		status = dump_map_judge(dump, guest, out);
+		if (status == 0)
+			status = find_kept(dump, guest, image, &opts);
 		if (status == 0)
 			status = write_out(dump, guest, image, out, &opts);
 		q2_guest_close(guest);

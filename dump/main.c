@@ -60,8 +60,9 @@ static const struct q2_cli_option option_table[] = {
 	{"compat", 0, COMPAT_WORDS, "qcow2: 0.10 is version 2 of the format",
 	 Q2_CLI_CHOICE, AT(compat), 0},
 	{"keep-backing", 0, "LAYER",
-	 "qcow2: this layer stays the backing file", Q2_CLI_NUMBER,
-	 AT(keep_backing), 0},
+	 "qcow2: this layer, by its file or its number in the\n"
+	 "chain, stays the backing file",
+	 Q2_CLI_TEXT, AT(keep_backing), 0},
 	{"bitmaps", 0, NULL, "qcow2: keep IMAGE's persistent bitmaps",
 	 Q2_CLI_SET, AT(bitmaps), 1},
 	{"drop-bitmaps", 0, NULL,
@@ -275,7 +276,6 @@ int main(int argc, char *argv[])
 {
 	struct options options = {.backing_format = -1,
 				  .layer = UINT64_MAX,
-				  .keep_backing = UINT64_MAX,
 				  .progress_fd = -1};
 	struct dump dump = {.tool = &tool, .options = &options};
 	int first, status, error;

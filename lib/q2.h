@@ -586,6 +586,11 @@ Q2_PUBLIC uint64_t q2_guest_size(const struct q2_guest *guest);
  * valid as long as the guest, or NULL from the number of layers on. */
 Q2_PUBLIC const char *q2_guest_path(const struct q2_guest *guest, uint32_t i);
 
+/* Which layer below the image itself `text` means: its number in the chain, or the
+ * name of its file, by whatever path or link; 0: none. */
+Q2_PUBLIC uint32_t q2_guest_below(const struct q2_guest *guest,
+				  const char *text);
+
 /* The path of a file of the chain that another process may be writing to at this
  * moment, as q2_io_in_use() tells, valid as long as the guest; or NULL. */
 Q2_PUBLIC const char *q2_guest_written(const struct q2_guest *guest);

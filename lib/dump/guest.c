@@ -307,6 +307,13 @@ const char *q2_guest_path(const struct q2_guest *g, uint32_t i)
 	return i < g->chain.n ? g->chain.layers[i]->path : NULL;
 }
 
+uint32_t q2_guest_below(const struct q2_guest *g, const char *text)
+{
+	unsigned i = q2_chain_below(&g->chain, text, true);
+
+	return i < g->chain.n ? i : 0;
+}
+
 static bool written(const struct q2_io *io)
 {
 	return io && q2_io_in_use(io) == Q2_USE_WRITER;

@@ -66,30 +66,10 @@ static enum q2_status open_rw(struct q2_inplace *ip, const char *path,
 		       path, why.text);
 }
 
-/* Whether layer i is the file at `path`. */
-static bool is_layer(const struct q2_inplace *ip, unsigned i,
-		     const char *path)
-{
-	uint64_t dev[2], inode[2];
-	struct q2_io *io;
-	bool same;
-
-	if (strcmp(ip->chain.layers[i]->path, path) == 0)
-		return true;
-	if (ip->files->open || q2_io_open(path, &io, NULL) != Q2_OK)
-		return false;
-	same = q2_io_identity(io, &dev[0], &inode[0]) &&
-	       q2_io_identity(ip->chain.layers[i]->io, &dev[1], &inode[1]) &&
-	       dev[0] == dev[1] && inode[0] == inode[1];
-	q2_io_close(io);
-	return same;
-}
-
 static enum q2_status find_base(struct q2_inplace *ip, struct q2_err *err)
 {
 	const char *want = ip->opts->base;
 	bool commit = ip->opts->job == Q2_COMMIT;
-	unsigned i = 1;
 
 	if (commit && ip->chain.n == 1)
 		return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
@@ -99,18 +79,8 @@ static enum q2_status find_base(struct q2_inplace *ip, struct q2_err *err)
 		ip->base = commit ? 1 : ip->chain.n;
 		return Q2_OK;
 	}
-	if (want[0] && strspn(want, "0123456789") == strlen(want)) {
-		unsigned long n = strtoul(want, NULL, 10);
-
-		if (n > 0 && n < ip->chain.n) {
-			ip->base = (unsigned)n;
-			return Q2_OK;
-		}
-	}
-	while (i < ip->chain.n && !is_layer(ip, i, want))
-		i++;
-	ip->base = i;
-	if (i < ip->chain.n)
+	ip->base = q2_chain_below(&ip->chain, want, ip->files->open == NULL);
+	if (ip->base < ip->chain.n)
 		return Q2_OK;
 	return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
 		       "'%.100s' is not a layer below '%.80s'", want,

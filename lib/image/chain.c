@@ -440,6 +440,39 @@ void q2_chain_at(struct q2_chain *chain, uint64_t guest, uint64_t length,
 	}
 }
 
+/* Whether the layer is the file at `path`. */
+static bool is_file(const struct q2_layer *layer, const char *path)
+{
+	uint64_t dev[2], inode[2];
+	struct q2_io *io;
+	bool same;
+
+	if (q2_io_open(path, &io, NULL) != Q2_OK)
+		return false;
+	same = q2_io_identity(io, &dev[0], &inode[0]) &&
+	       q2_io_identity(layer->io, &dev[1], &inode[1]) &&
+	       dev[0] == dev[1] && inode[0] == inode[1];
+	q2_io_close(io);
+	return same;
+}
+
+unsigned q2_chain_below(const struct q2_chain *chain, const char *text,
+			bool look)
+{
+	unsigned i = 1;
+
+	if (text[0] && strspn(text, "0123456789") == strlen(text)) {
+		unsigned long n = strtoul(text, NULL, 10);
+
+		if (n > 0 && n < chain->n)
+			return (unsigned)n;
+	}
+	while (i < chain->n && strcmp(chain->layers[i]->path, text) != 0 &&
+	       !(look && is_file(chain->layers[i], text)))
+		i++;
+	return i;
+}
+
 enum q2_status q2_chain_walk(struct q2_chain *chain, uint64_t guest,
 			     uint64_t length,
 			     enum q2_status (*take)(void *ctx,

@@ -75,6 +75,11 @@ enum q2_status q2_chain_tree(struct q2_chain *chain,
 
 void q2_chain_close(struct q2_chain *chain);
 
+/* Which layer below the top one a user means: its number, or the file of that name,
+ * by whatever path or link if `look` is set.  chain->n: none. */
+unsigned q2_chain_below(const struct q2_chain *chain, const char *text,
+			bool look);
+
 /* Bytes of the guest's disk: that of the top layer. */
 static inline uint64_t q2_chain_size(const struct q2_chain *chain)
 {

@@ -73,7 +73,7 @@ images_layers() {
 
 # The upper part of a chain, over the lower one.
 keep_backing() {
-	local n options
+	local n options rc
 
 	for n in 1 2 7 20; do
 		for options in '' '--cluster-size 512' '--cluster-size 2M' '--extended-l2' '--compat 0.10' '-c zstd'; do
@@ -87,6 +87,23 @@ keep_backing() {
 			verdict "$([ "$(qemu-img info --output=json kept.qcow2 | jq -r '."backing-filename"')" = "deep-$((20 - n)).qcow2" ] &&
 				echo 0 || echo 1)" 'another backing file'
 		done
+	done
+	# By its file, whatever the path or link to it.
+	cur=keep-by-name
+	ln -s ../deep-18.qcow2 sub/link.qcow2
+	ln -s deep-18.qcow2 7
+	for n in deep-18.qcow2 ./sub/../deep-18.qcow2 "$PWD/deep-18.qcow2" sub/link.qcow2 ./7; do
+		rm -f kept.qcow2
+		try "--keep-backing=$n" "$DUMP" -O qcow2 --keep-backing="$n" deep-20.qcow2 kept.qcow2
+		try "the same, $n" qemu-img compare -q kept.qcow2 deep-20.qcow2
+		verdict "$([ "$(qemu-img info --output=json kept.qcow2 | jq -r '."backing-filename"')" = deep-18.qcow2 ] &&
+			echo 0 || echo 1)" "another backing file, $n"
+	done
+	rm -f 7 kept.qcow2
+	for n in deep-20.qcow2 nowhere.qcow2 21 ''; do
+		rc=0
+		"$DUMP" -O qcow2 --keep-backing="$n" deep-20.qcow2 kept.qcow2 2>err || rc=$?
+		verdict "$([ $rc = 8 ] && grep -q 'is not a layer' err && [ ! -e kept.qcow2 ] && echo 0 || echo 1)" "'$n': $(cat err)"
 	done
 	# The result finds it from another folder, too.
 	cur=keep-elsewhere
