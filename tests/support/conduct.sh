@@ -9,6 +9,8 @@
 export LC_ALL=C
 unset NO_COLOR POSIXLY_CORRECT
 export ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=1
+# Before the folder changes: this may have been called by a relative path.
+completion=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/../../lib/cli/completion.bash")
 work=$(mktemp -d) || exit 1
 let_go() { :; }
 trap '[[ $BASHPID != "$$" ]] || { let_go; rm -rf "$work"; }' EXIT
@@ -105,8 +107,6 @@ hold_and_signal() {
 	wait "$i"
 	rm held
 }
-
-completion=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/../../lib/cli/completion.bash")
 
 # completed WORD...: what bash would offer for the last word.
 completed() {
