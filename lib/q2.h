@@ -703,7 +703,7 @@ struct q2_dump_opts {
 	unsigned flags; /* enum q2_dump_flag */
 	struct q2_read_opts scan;
 	uint64_t start;	 /* of the part of the disk that is wanted */
-	uint64_t length; /* UINT64_MAX: to the end */
+	uint64_t length; /* not past the end; UINT64_MAX: up to there */
 	enum q2_preallocate preallocate; /* raw files only */
 	/* The others are for QCOW2; 0 is the default for each. */
 	unsigned version;	/* 2 or 3 */

@@ -111,17 +111,30 @@ static enum q2_status judge_bitmaps(struct q2_dump_run *d, struct q2_err *err)
 	return q2_bitmaps_judge(d, err);
 }
 
+static enum q2_status judge_range(const struct q2_dump_run *d,
+				  struct q2_err *err)
+{
+	uint64_t size = d->guest->size, length = d->opts->length;
+
+	if (d->start > size || (d->start == size && size != 0) ||
+	    (length != UINT64_MAX && length > size - d->start))
+		return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
+			       "the range is not inside of the disk, which has "
+			       "%llu bytes", (unsigned long long)size);
+	if (d->start % SECTOR || d->length % SECTOR)
+		return refuse(err, Q2_E_ARG,
+			      "the range must consist of whole sectors of 512 "
+			      "bytes");
+	return Q2_OK;
+}
+
 enum q2_status q2_dump_judge(struct q2_dump_run *d, struct q2_err *err)
 {
 	const struct q2_dump_opts *o = d->opts;
-	enum q2_status st;
+	enum q2_status st = judge_range(d, err);
 
-	if (d->start > d->guest->size ||
-	    (d->start == d->guest->size && d->guest->size != 0) ||
-	    d->start % SECTOR || d->length % SECTOR)
-		return refuse(err, Q2_E_ARG,
-			      "the range must start inside of the disk, and "
-			      "consist of whole sectors of 512 bytes");
+	if (st != Q2_OK)
+		return st;
 	if (o->flags & Q2_DUMP_RESUME && o->scan.salvage)
 		return refuse(err, Q2_E_ARG,
 			      "what a run before has lost is not known: a "

@@ -15,10 +15,13 @@ test_range() {
 		check "--range $range as QCOW2" cmp <(tail -c +$((start + 1)) want.raw | head -c "$length") new.raw
 		rm -f new.raw new.qcow2
 	done
-	exits 0 --range=3M+9M top.qcow2 new.raw
-	check '--range past the end is cut' test "$(stat -c %s new.raw)" -eq 1048576
+	for range in 3M+1048577 3M+1049088 3M+9M 4M 4M+512 5M 0+16777215T; do
+		exits 8 --range="$range" top.qcow2 new.raw
+		check "--range $range: the disk's size is told" err_has 4194304
+	done
+	exits 0 --range=3M+1M top.qcow2 new.raw
+	check '--range to the very end' test "$(stat -c %s new.raw)" -eq 1048576
 	rm -f new.raw
-	exits 8 --range=4M top.qcow2 new.raw
 	exits 8 --range=100+512 top.qcow2 new.raw
 	exits 8 --range=0+100 top.qcow2 new.raw
 	check 'a bad range makes no file' absent new.raw new.raw.part
