@@ -47,7 +47,7 @@ TEST_DEPS_DEBIAN := $(BUILD_DEPS_DEBIAN) clang check qemu-utils e2fsprogs jq \
 	xfsprogs mount libnbd-dev libnbd-bin nbdkit curl prometheus \
 	prometheus-node-exporter \
 	dosfstools mtools fdisk xxd python3 libqcow-utils libqcow-dev chromium \
-	fonts-dejavu-core file systemd clang-tidy cppcheck valgrind gcovr
+	fonts-dejavu-core file systemd clang-tidy cppcheck valgrind gcovr gddrescue
 # For check-portable.
 FOREIGN_DEPS_DEBIAN := qemu-user-static gcc-s390x-linux-gnu \
 	libc6-dev-s390x-cross gcc-i686-linux-gnu libc6-dev-i386-cross \
@@ -57,16 +57,17 @@ DEPS_FEDORA := gcc glibc-devel pkgconf zlib-devel libdeflate-devel \
 	libseccomp-devel clang check-devel qemu-img e2fsprogs jq mandoc ShellCheck codespell git xz \
 	util-linux binutils xxhash xfsprogs nbdkit curl golang-github-prometheus \
 	node-exporter dosfstools mtools xxd chromium-headless python3 \
-	clang-tools-extra cppcheck valgrind
+	clang-tools-extra cppcheck valgrind ddrescue
 DEPS_ALPINE := gcc musl-dev linux-headers pkgconf zlib-dev libdeflate-dev \
 	zstd-dev xxhash-dev openssl-dev util-linux-dev json-c-dev libnbd-dev clang check-dev \
 	libseccomp-dev qemu-img e2fsprogs jq mandoc shellcheck codespell git xz util-linux binutils \
 	bash xxhash xfsprogs nbdkit curl prometheus prometheus-node-exporter \
-	dosfstools mtools sfdisk xxd chromium python3 clang-extra-tools cppcheck valgrind
+	dosfstools mtools sfdisk xxd chromium python3 clang-extra-tools cppcheck valgrind \
+	ddrescue
 DEPS_ARCH := gcc pkgconf zlib libdeflate zstd xxhash openssl json-c libnbd clang check \
 	libseccomp qemu-img e2fsprogs jq mandoc shellcheck codespell git xz util-linux binutils \
 	xfsprogs nbdkit curl prometheus prometheus-node-exporter \
-	dosfstools mtools xxd chromium python cppcheck valgrind
+	dosfstools mtools xxd chromium python cppcheck valgrind ddrescue
 
 # --- compiling: V=1 shows the commands ------------------------------------------------------------------
 LIBS := zlib libdeflate libzstd libxxhash libcrypto json-c

@@ -154,6 +154,28 @@ END
 0x00009000  0x00007000  +
 END
 	check 'salvaged: map' diff expected lines
+	# What ddrescue's own tool makes of it: blocks of 4 KiB from 0 on.
+	ddrescuelog -t lost.map >lines
+	check 'ddrescuelog: the sum of what was read' grep -qE ' rescued: +61440 B' lines
+	ddrescuelog -b 4096 -l- lost.map >lines
+	check 'ddrescuelog: the lost block' diff <(echo 1) lines
+	ddrescuelog -b 4096 -l+ lost.map >lines
+	check 'ddrescuelog: the others' diff <(seq 0 15 | grep -vx 1) lines
+	ddrescuelog -b 4096 -l'?*/' lost.map >lines
+	check 'ddrescuelog: nothing is open' test ! -s lines
+	# To have the block tried again from another copy, marked as not tried yet.
+	ddrescuelog -a '-,?' lost.map >part.map
+	ddrescuelog -b 4096 -l'?' part.map >lines
+	check 'ddrescuelog: makes another of it' diff <(echo 1) lines
+	rm part.map
+	exits 0 --salvage --map=good.map top.qcow2 good.raw
+	check 'ddrescuelog: a whole disk is done' ddrescuelog -q -D good.map
+	ddrescuelog -b 65536 -l+ good.map >lines
+	check 'ddrescuelog: and has all blocks' diff <(seq 0 63) lines
+	exits 0 --force --salvage --range=1M+128K --map=part.map top.qcow2 good.raw
+	ddrescuelog -b 65536 -l+ part.map >lines
+	check 'ddrescuelog: of a part' diff <(seq 16 17) lines
+	rm -f good.raw good.map part.map
 	check 'salvaged: why' grep -q '^# lost: .*L2_ENTRY_OUTSIDE' lost.map
 	# A digest of what is not all there says so.
 	exits 8 --digest damaged.qcow2
