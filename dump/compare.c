@@ -66,7 +66,7 @@ int dump_compare(struct dump *dump, const char *path_a, const char *path_b)
 
 	dump_close_sandbox(dump, path_a, path_b, NULL);
 	if (dump_open(dump, path_a, o->format, &a) == 0 &&
-	    dump_open(dump, path_b, o->other_format, &b) == 0)
+	    dump_open_other(dump, path_b, &b) == 0)
 		status = compare(dump, a, b);
 	q2_guest_close(a);
 	q2_guest_close(b);

@@ -63,6 +63,10 @@ void dump_close_sandbox(struct dump *dump, const char *image,
 	for (size_t i = 0; i < o->secrets.n; i++)
 		q2_cli_sandbox_allow(s, q2_cli_secret_path(o->secrets.at[i]),
 				     Q2_SANDBOX_READ_FILES);
+	for (size_t i = 0; i < o->other_secrets.n; i++)
+		q2_cli_sandbox_allow(
+			s, q2_cli_secret_path(o->other_secrets.at[i]),
+			Q2_SANDBOX_READ_FILES);
 	q2_cli_sandbox_allow(s, o->data_file, Q2_SANDBOX_READ_FILES);
 	q2_cli_sandbox_allow(s, o->base, Q2_SANDBOX_READ_FILES);
 	q2_cli_sandbox_allow(s, o->keep_backing, Q2_SANDBOX_READ_FILES);

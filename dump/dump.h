@@ -21,6 +21,7 @@ struct options {
 	int other_format;
 	struct q2_cli_list allow;
 	struct q2_cli_list secrets; /* FILE or LAYER=FILE */
+	struct q2_cli_list other_secrets;
 	int allow_any;
 	int allow_probe;
 	int backing_format; /* of FORMAT_WORDS, or -1 */
@@ -87,6 +88,7 @@ struct dump {
 	struct q2_cli_progress progress;
 	struct q2_cli_sandbox sandbox;
 	struct q2_cli_secrets secrets; /* what was read from files */
+	struct q2_cli_secrets other_secrets;
 	struct mapfile *map; /* NULL for none */
 	struct aside ranges; /* of --ranges */
 	struct expected *expected;   /* of --check-digest */
@@ -101,10 +103,13 @@ int dump_confine(struct dump *dump, char *images[]);
 void dump_close_sandbox(struct dump *dump, const char *image,
 			const char *other, const char *out);
 
-/* Opens an image as the options say.  On failure it has complained, and returns
- * an exit status; 0 otherwise. */
+/* Opens an image as the options say; dump_open_other(): the second one of
+ * --compare.  On failure it has complained, and returns an exit status; 0
+ * otherwise. */
 int dump_open(struct dump *dump, const char *path, int format,
 	      struct q2_guest **guest);
+int dump_open_other(struct dump *dump, const char *path,
+		    struct q2_guest **guest);
 
 /* Options common to all that go over a disk. */
 struct q2_read_opts dump_scan(struct dump *dump);

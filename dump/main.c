@@ -42,6 +42,9 @@ static const struct q2_cli_option option_table[] = {
 	 AT(data_file), 0},
 	{"secret", 0, "[LAYER=]FILE", "the secret of an encrypted image",
 	 Q2_CLI_LIST, AT(secrets), 0},
+	{"second-secret", 0, "[LAYER=]FILE",
+	 "of the other image of --compare, if it has others",
+	 Q2_CLI_LIST, AT(other_secrets), 0},
 	{"plaintext", 0, NULL, "write out what was encrypted, unencrypted",
 	 Q2_CLI_SET, AT(plaintext), 1},
 	{"preallocate", 0, PREALLOCATE_WORDS,
@@ -227,8 +230,8 @@ static const char *contradiction(const struct options *o)
 		      (o->resume && !o->digest)))
 		return "an option for what is written does not go with what "
 		       "only reads";
-	if (o->other_format && !o->compare)
-		return "--second-format goes with --compare";
+	if ((o->other_format || o->other_secrets.n) && !o->compare)
+		return "--second-format and --second-secret go with --compare";
 	if (o->compare && (o->snapshot != NULL || o->data_file != NULL ||
 			   o->layer != UINT64_MAX))
 		return "--compare takes neither --snapshot, --layer nor "
@@ -291,6 +294,7 @@ int main(int argc, char *argv[])
 	q2_cli_output_open(&dump.out, STDOUT_FILENO);
 	status = run(&dump, argc - first, argv + first);
 	q2_cli_secrets_forget(&dump.secrets);
+	q2_cli_secrets_forget(&dump.other_secrets);
 	(void)q2_cli_output_commit(&dump.out);
 	error = q2_cli_output_close(&dump.out);
 	if (error != 0) {

@@ -5,8 +5,9 @@
  */
 #include "dump.h"
 
-int dump_open(struct dump *dump, const char *path, int format,
-	      struct q2_guest **guest)
+static int open_with(struct dump *dump, const char *path, int format,
+		     const struct q2_cli_list *files,
+		     struct q2_cli_secrets *secrets, struct q2_guest **guest)
 {
 	const struct options *o = dump->options;
 	struct q2_guest_opts opts = {
@@ -22,17 +23,16 @@ int dump_open(struct dump *dump, const char *path, int format,
 		.snapshot = o->snapshot,
 		.layer = o->layer == UINT64_MAX ? Q2_ANY_LAYER :
 						  (uint32_t)o->layer,
-		.secrets = dump->secrets.at};
+		.secrets = secrets->at};
 	struct q2_err err = {0};
 	enum q2_status st;
-	int status = q2_cli_secrets_read(dump->tool, &o->secrets,
-					 &dump->secrets);
+	int status = q2_cli_secrets_read(dump->tool, files, secrets);
 	const char *written;
 
 	*guest = NULL;
 	if (status != 0)
 		return status;
-	opts.n_secrets = dump->secrets.n;
+	opts.n_secrets = secrets->n;
 	dump->progress.about = path;
 	st = q2_guest_open(path, &opts, guest, &err);
 	if (st != Q2_OK)
@@ -43,4 +43,22 @@ int dump_open(struct dump *dump, const char *path, int format,
 				"another process may be writing to it: what is "
 				"read may never have been there at one time");
 	return 0;
+}
+
+int dump_open(struct dump *dump, const char *path, int format,
+	      struct q2_guest **guest)
+{
+	return open_with(dump, path, format, &dump->options->secrets,
+			 &dump->secrets, guest);
+}
+
+int dump_open_other(struct dump *dump, const char *path,
+		    struct q2_guest **guest)
+{
+	const struct options *o = dump->options;
+
+	if (o->other_secrets.n == 0)
+		return dump_open(dump, path, o->other_format, guest);
+	return open_with(dump, path, o->other_format, &o->other_secrets,
+			 &dump->other_secrets, guest);
 }

@@ -301,6 +301,7 @@ test_salvage
 test_digests
 test_known
 test_compare
+test_compare_secrets
 test_range
 test_signals
 test_resume
