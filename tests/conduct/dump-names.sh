@@ -248,3 +248,32 @@ test_server_names() {
 	over names.dir/out.qcow2 'nbds+unix:///?socket=x&tls-psk-file=base.qcow2' raw
 	refused 'local' --allow-path=nbds+unix:/// names.dir/out.qcow2 new.raw
 }
+
+# Only what is written to must have its data in itself: what lies below is read.
+test_data_file_in_place() {
+	local raw
+	for raw in on off; do
+		qemu-img create -q -f qcow2 -o "data_file=low.data,data_file_raw=$raw" low.qcow2 3M
+		qemu-io -c 'write -P 7 0 1M' low.qcow2 >/dev/null
+		qemu-img create -q -f qcow2 -b low.qcow2 -F qcow2 mid.qcow2
+		qemu-img create -q -f qcow2 -b mid.qcow2 -F qcow2 over.qcow2
+		qemu-io -c 'write -P 8 100k 3k' over.qcow2 >/dev/null
+		qemu-img convert -O raw over.qcow2 over.want
+		sha256sum low.qcow2 low.data over.qcow2 >low.hashes
+		exits 8 --commit --base=low.qcow2 over.qcow2
+		check "data file, raw $raw: which image has one" err_has 'data file'
+		check "data file, raw $raw: unchanged" sha256sum --quiet -c low.hashes
+		sed -i '/over/d' low.hashes
+		exits 0 --commit over.qcow2
+		qemu-img convert -O raw mid.qcow2 over.got
+		check "commit over a data file, raw $raw" cmp over.want over.got
+		exits 0 --absorb mid.qcow2
+		qemu-img convert -O raw mid.qcow2 over.got
+		check "absorb of a data file, raw $raw" cmp over.want over.got
+		check "absorb of a data file, raw $raw: no backing file" \
+			test -z "$(qemu-img info --output=json mid.qcow2 | jq -r '."backing-filename" // empty')"
+		check "absorb of a data file, raw $raw: sound" qemu-img check -q mid.qcow2
+		check "absorb of a data file, raw $raw: unchanged" sha256sum --quiet -c low.hashes
+		rm low.* mid.qcow2 over.*
+	done
+}

@@ -295,6 +295,7 @@ test_sharing
 test_policy
 test_names
 test_short_data_file
+test_data_file_in_place
 test_bitmaps
 test_bitmaps_in_place
 test_salvage
