@@ -13,6 +13,7 @@
 #include "base/endian.h"
 #include "base/err.h"
 #include "format/refcount.h"
+#include "repair/judge_blocks.h"
 #include "repair/refcounts.h"
 
 #define AT_TABLE 48u  /* of the header: offset, and length in clusters */
@@ -103,6 +104,9 @@ static enum q2_status new_table(struct q2_repair *r, enum q2_problem_id why,
 	uint64_t off;
 	enum q2_status st = keep_leaks(r);
 
+	r->recounted = why == Q2_P_REFCOUNT_OVERFLOW;
+	if (st == Q2_OK && !r->recounted)
+		st = q2_keep_range(r, 0, UINT64_MAX);
 	if (st == Q2_OK)
 		st = q2_act_bulk(r, why, 1,
 				 "the refcount table and all blocks are made "
@@ -183,6 +187,21 @@ static enum q2_status note_missing(struct blocks *b, uint64_t index)
 			    (struct q2_run){index, 1}, b->r->err);
 }
 
+/* A block that is missing where `clu` is in use; if that is not new, it was lost. */
+static enum q2_status add_lost(struct blocks *b, uint64_t index, uint64_t clu)
+{
+	struct q2_repair *r = b->r;
+	const struct q2_geom *g = &r->c->img.geom;
+	enum q2_status st = q2_runs_push(&b->missing, &r->budget,
+					 (struct q2_run){index, 1}, r->err);
+
+	if (st == Q2_OK && !r->recounted &&
+	    clu < q2_div_up(r->base->size, g->cluster_size))
+		st = q2_keep_range(r, index << g->block_bits,
+				   UINT64_C(1) << g->block_bits);
+	return st;
+}
+
 /* Which blocks are missing, by the references counted. */
 static enum q2_status find_missing(struct blocks *b)
 {
@@ -204,11 +223,10 @@ static enum q2_status find_missing(struct blocks *b)
 				continue;
 			last = clu >> g->block_bits;
 			if (last >= b->entries || b->table[last] == 0)
-				st = q2_runs_push(&b->missing, &r->budget,
-						  (struct q2_run){last, 1},
-						  r->err);
+				st = add_lost(b, last, clu);
 		}
 	}
+	q2_runs_tidy(&r->keep);
 	for (size_t i = 0; i < r->keep.n && st == Q2_OK; i++)
 		for (uint64_t k = r->keep.at[i].first >> g->block_bits;
 		     k <= (r->keep.at[i].first + r->keep.at[i].n - 1) >>
@@ -248,7 +266,8 @@ static void fill_block(const struct blocks *b, uint64_t index, uint8_t *bytes)
 
 		for (uint64_t clu = q2_max(r->keep.at[i].first, lo); clu < end;
 		     clu++)
-			if (q2_refcount(bytes, g->ref_order, clu - lo) == 0)
+			if (q2_refcount(bytes, g->ref_order, clu - lo) == 0 &&
+			    !q2_may_free(r, clu))
 				q2_refcount_set(bytes, g->ref_order, clu - lo,
 						1);
 	}
@@ -340,104 +359,18 @@ static enum q2_status add_missing(struct q2_repair *r, bool *done)
 	return st;
 }
 
-/* An entry whose block cannot serve is emptied; the block comes anew. */
-static enum q2_status drop_entry(struct q2_repair *r, enum q2_problem_id why,
-				 uint64_t index, uint64_t value)
-{
-	uint32_t action;
-	enum q2_status st;
-
-	if (!q2_want(r, why))
-		return Q2_OK;
-	st = q2_act_bulk(r, why, 1,
-			 value ? "reserved bits of refcount table entries are "
-				 "cleared" :
-				 "refcount blocks that cannot be used are made "
-				 "anew", &action);
-	if (st == Q2_OK)
-		st = q2_change_u64(r, Q2_C_REFTABLE, action,
-				   r->c->img.geom.reftable_offset + 8 * index,
-				   value);
-	return st;
-}
-
-static int by_block(const void *a, const void *b)
-{
-	const struct q2_run *x = a, *y = b;
-
-	if (x->first != y->first)
-		return x->first < y->first ? -1 : 1;
-	return (x->n > y->n) - (x->n < y->n);
-}
-
-/* The second of two entries with one block.  Blocks are few: they are compared by
- * a sorted copy. */
-static enum q2_status drop_shared(struct q2_repair *r, const uint64_t *table,
-				  uint64_t entries, bool *changed)
-{
-	struct q2_runs seen = {0};
-	enum q2_status st = Q2_OK;
-
-	for (uint64_t i = 0; i < entries && st == Q2_OK; i++)
-		if (table[i])
-			st = q2_runs_push(&seen, &r->budget,
-					  (struct q2_run){table[i], i}, r->err);
-	q2_sort(seen.at, seen.n, sizeof(*seen.at), by_block);
-	for (size_t i = 1; i < seen.n && st == Q2_OK; i++)
-		if (seen.at[i].first == seen.at[i - 1].first &&
-		    q2_want(r, Q2_P_REFBLOCK_SHARED)) {
-			*changed = true;
-			st = drop_entry(r, Q2_P_REFBLOCK_SHARED, seen.at[i].n,
-					0);
-		}
-	q2_runs_free(&seen, &r->budget);
-	return st;
-}
-
-static enum q2_status judge_entries(struct q2_repair *r, bool *changed)
-{
-	const struct q2_geom *g = &r->c->img.geom;
-	uint64_t *table, entries;
-	enum q2_status st = q2_reftable_get(r, &table, &entries);
-
-	for (uint64_t i = 0; i < entries && st == Q2_OK; i++) {
-		uint64_t off = table[i] & Q2_REFTABLE_OFFSET;
-		enum q2_problem_id why = (enum q2_problem_id)0;
-		uint64_t value = 0;
-
-		if (table[i] == 0)
-			continue;
-		if (off & (g->cluster_size - 1))
-			why = Q2_P_REFBLOCK_UNALIGNED;
-		else if (off >= g->file_size)
-			why = Q2_P_REFBLOCK_OUTSIDE;
-		else if (off && q2_refmap_get(&r->c->map,
-					      off >> g->cluster_bits).count > 1)
-			why = q2_found_any(r, Q2_P_REFBLOCK_SHARED) ?
-				      Q2_P_REFBLOCK_SHARED :
-				      Q2_P_METADATA_OVERLAP;
-		else if (off != table[i])
-			why = Q2_P_REFTABLE_RESERVED;
-		if (why == Q2_P_REFTABLE_RESERVED)
-			value = off;
-		if (why == 0)
-			continue;
-		*changed |= q2_want(r, why);
-		st = drop_entry(r, why, i, value);
-	}
-	if (st == Q2_OK && q2_found_any(r, Q2_P_REFBLOCK_SHARED))
-		st = drop_shared(r, table, entries, changed);
-	q2_reftable_put(r, table, entries);
-	return st;
-}
-
 /* Whether the whole table must be made anew, and with which width. */
-static enum q2_problem_id table_is_bad(struct q2_repair *r, unsigned *order)
+static enum q2_problem_id table_is_bad(struct q2_repair *r, bool foreign,
+				       unsigned *order)
 {
 	static const enum q2_problem_id fatal[] = {
 		Q2_P_REFCOUNT_ORDER,	Q2_P_REFTABLE_UNALIGNED,
 		Q2_P_REFTABLE_MISSING,	Q2_P_REFTABLE_OUTSIDE,
 		Q2_P_REFTABLE_LIMIT,
+	};
+	static const enum q2_problem_id entries[] = {
+		Q2_P_REFBLOCK_UNALIGNED, Q2_P_REFBLOCK_OUTSIDE,
+		Q2_P_REFTABLE_RESERVED,
 	};
 	const struct q2_geom *g = &r->c->img.geom;
 
@@ -455,6 +388,10 @@ static enum q2_problem_id table_is_bad(struct q2_repair *r, unsigned *order)
 						      g->cluster_bits).count > 1 &&
 		    q2_want(r, Q2_P_METADATA_OVERLAP))
 			return Q2_P_METADATA_OVERLAP;
+	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
+		if (foreign && q2_found_any(r, entries[i]) &&
+		    q2_want(r, entries[i]))
+			return entries[i];
 	/* A great many suspects are no accident of single counts. */
 	if (r->c->suspects_over &&
 	    r->counts[Q2_P_REFCOUNT_ZERO] > MANY && q2_want(r, Q2_P_REFCOUNT_ZERO))
@@ -469,20 +406,23 @@ enum q2_status q2_fix_blocks(struct q2_repair *r)
 
 	for (unsigned tries = 0; tries < 8 && !done && st == Q2_OK; tries++) {
 		enum q2_problem_id why;
-		bool changed = false;
+		bool changed = false, foreign;
 		unsigned order;
 
 		st = q2_recheck(r);
 		if (st != Q2_OK)
 			break;
-		why = table_is_bad(r, &order);
+		st = q2_judge_table(r, &foreign);
+		if (st != Q2_OK)
+			break;
+		why = table_is_bad(r, foreign, &order);
 		if (why) {
 			st = new_table(r, why, order);
 			continue;
 		}
 		if (r->c->img.geom.reftable_bytes == 0)
 			break;
-		st = judge_entries(r, &changed);
+		st = q2_judge_entries(r, &changed);
 		if (st == Q2_OK && !changed)
 			st = add_missing(r, &done);
 	}

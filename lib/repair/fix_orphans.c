@@ -10,6 +10,7 @@
  */
 #include "base/endian.h"
 #include "repair/orphans.h"
+#include "repair/refcounts.h"
 
 struct attach {
 	struct q2_repair *r;
@@ -247,7 +248,8 @@ static enum q2_status attach(struct q2_repair *r, const struct q2_orphans *o,
 
 enum q2_status q2_fix_orphans(struct q2_repair *r)
 {
-	enum q2_status st = Q2_OK;
+	/* Where counts are lost, orphans show only in new blocks. */
+	enum q2_status st = q2_fix_blocks(r);
 	bool again = true;
 
 	/* A table that was put back may name what seemed loose. */

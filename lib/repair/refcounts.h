@@ -17,6 +17,21 @@ enum q2_status q2_reftable_get(struct q2_repair *r, uint64_t **table,
 			       uint64_t *entries);
 void q2_reftable_put(struct q2_repair *r, uint64_t *table, uint64_t entries);
 
+/* Which problem tells that the counts in the block at `off`, number `index` of the
+ * table, are lost: something else stands there, maybe a guest's data, or nothing.
+ * 0: they are not.  (foreign.c) */
+enum q2_problem_id q2_block_lost(const struct q2_repair *r, uint64_t index,
+				 uint64_t off);
+
+/* Whether what stands there is no refcount table. */
+bool q2_table_is_foreign(const struct q2_repair *r, const uint64_t *table,
+			 uint64_t entries);
+
+/* Lets new blocks show clusters of the range as in use that nothing refers to, but
+ * that are not zeros: whether they were, nobody knows. */
+enum q2_status q2_keep_range(struct q2_repair *r, uint64_t first,
+			     uint64_t n) Q2_MUST_CHECK;
+
 /* Whether nothing can need what is in this cluster, which nothing refers to: the
  * repair gave it up, or it is proven worthless, or the user said so.  Runs must
  * be tidy. */

@@ -77,7 +77,8 @@ struct q2_repair {
 	struct q2_runs saved_tables; /* among these */
 	uint32_t saving; /* 1 + the action for them; 0: none */
 	struct q2_runs named; /* past the file's end, by damaged pointers */
-	struct q2_runs keep; /* leaks that a new refcount table must show again */
+	struct q2_runs keep; /* leaks that new refcount blocks must show again */
+	bool recounted; /* the new refcount table knows all that the old one did */
 };
 
 /* Whether problems of this kind are to be repaired. */

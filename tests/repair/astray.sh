@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# astray.sh - a guest's data where refcounts should stand, and refcounts that are lost:
+# neither repair overwrites the one nor frees what only the other told of.
+#
+# SPDX-License-Identifier: MIT
+#
+# usage: astray.sh BUILD_DIR            prints "astray: N passed, N failed"
+set -u
+export LC_ALL=C
+
+build=$(cd "${1:?usage: astray.sh BUILD_DIR}" && pwd)
+fsck=$build/bin/qcow2-fsck
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+cd "$tmp" || exit 1
+passed=0
+failed=0
+mark='what only this place holds'
+
+check() { # name command...
+	local name=$1
+	shift
+	if "$@" >out 2>&1; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "astray: $name: $(tail -n 3 out | head -c 300)" >&2
+	fi
+}
+
+u64() { # file offset
+	echo $((16#$(xxd -p -s "$2" -l 8 "$1")))
+}
+put() { # file offset; writes what comes in
+	dd of="$1" bs=512 seek=$(($2 / 512)) conv=notrunc status=none
+}
+repair() { # option; of d.qcow2 into r.qcow2
+	cp d.qcow2 r.qcow2
+	"$fsck" "$1" --no-journal r.qcow2 >said 2>&1
+	[ $? -lt 8 ]
+}
+left_over() { # the cautious repair says that something is left
+	cp d.qcow2 r.qcow2
+	"$fsck" -p --no-journal r.qcow2
+	[ $? = 4 ]
+}
+lost_and_found() { # how often it holds the mark, at the least
+	qemu-img convert -l snapshot.name=lost+found-1 -O raw r.qcow2 lost.raw &&
+		[ "$(grep -ac "$mark" lost.raw)" -ge "$1" ]
+}
+disk_is() { # raw image
+	qemu-img compare -f raw -F qcow2 "$1" r.qcow2
+}
+
+qemu-img create -q -f raw o.raw 128M || exit 1
+yes 'the guest has this' | head -c 1M | dd of=o.raw conv=notrunc status=none
+yes 'and much later this' | head -c 1M | dd of=o.raw seek=6144 conv=notrunc status=none
+
+for options in cluster_size=64k cluster_size=4k refcount_bits=1,cluster_size=4k \
+	refcount_bits=8 refcount_bits=64,cluster_size=1k compat=0.10 \
+	extended_l2=on,cluster_size=16k; do
+	qemu-img convert -O qcow2 -o "$options" o.raw o.qcow2
+	size=$((1 << 16#$(xxd -p -s 20 -l 4 o.qcow2)))
+	l1=$(u64 o.qcow2 40)
+	l2=$(($(u64 o.qcow2 "$l1") & 0xfffffffffffe00))
+	table=$(u64 o.qcow2 48)
+	yes "$mark" | head -c $size >marked
+
+	for place in "table:$table" "block:$(u64 o.qcow2 "$table")"; do
+		name="$options, data on the refcount ${place%:*}"
+		cp o.qcow2 d.qcow2
+		put d.qcow2 "${place#*:}" <marked
+		for mode in -p -y; do
+			check "$name, $mode" repair $mode
+			check "$name, $mode: the data stands" \
+				cmp -n $size -i "0:${place#*:}" marked r.qcow2
+			check "$name, $mode: the disk" disk_is o.raw
+		done
+		check "$name, -y: qemu-img agrees" qemu-img check r.qcow2
+		check "$name, -y: the data is found" lost_and_found 1
+		check "$name, -p: something is left" left_over
+	done
+
+	# All data of an L2 table that is gone, too.
+	qemu-img convert -O raw o.qcow2 marked.raw
+	dd if=marked of=marked.raw bs=$size seek=2 conv=notrunc status=none
+	qemu-img convert -O qcow2 -o "$options" marked.raw d.qcow2
+	head -c $size /dev/zero | tr '\0' '\377' | put d.qcow2 "$l2"
+	for fill in zeros sector; do
+		cp d.qcow2 before.qcow2
+		case $fill in
+		zeros) head -c $size /dev/zero ;;
+		sector) head -c 512 /dev/zero ;;
+		esac | put d.qcow2 "$(u64 d.qcow2 "$table")"
+		name="$options, a table and $fill of the refcounts lost"
+		check "$name, -p" repair -p
+		cp r.qcow2 after.qcow2
+		check "$name, -y" repair -y
+		check "$name, -y: the data is found" lost_and_found 1
+		check "$name, -y: qemu-img agrees" qemu-img check r.qcow2
+		mv after.qcow2 d.qcow2
+		check "$name, -p and -y" repair -y
+		check "$name, -p and -y: the data is found" lost_and_found 1
+		mv before.qcow2 d.qcow2
+	done
+done
+
+echo "astray: $passed passed, $failed failed"
+[ "$failed" = 0 ]
