@@ -104,7 +104,7 @@ static enum q2_status new_table(struct q2_repair *r, enum q2_problem_id why,
 	uint64_t off;
 	enum q2_status st = keep_leaks(r);
 
-	r->recounted = why == Q2_P_REFCOUNT_OVERFLOW;
+	r->recounted = why == Q2_P_REFCOUNT_OVERFLOW && !q2_counts_lost(r);
 	if (st == Q2_OK && !r->recounted)
 		st = q2_keep_range(r, 0, UINT64_MAX);
 	if (st == Q2_OK)

@@ -134,3 +134,16 @@ enum q2_status q2_judge_table(struct q2_repair *r, bool *foreign)
 	q2_reftable_put(r, table, entries);
 	return st;
 }
+
+bool q2_counts_lost(struct q2_repair *r)
+{
+	uint64_t *table = NULL, entries = 0;
+	bool lost = q2_reftable_get(r, &table, &entries) != Q2_OK;
+
+	for (uint64_t i = 0; i < entries && table && !lost; i++)
+		lost = table[i] && q2_block_lost(r, i, table[i] &
+							 Q2_REFTABLE_OFFSET);
+	if (table)
+		q2_reftable_put(r, table, entries);
+	return lost;
+}

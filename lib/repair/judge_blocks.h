@@ -14,4 +14,7 @@ enum q2_status q2_judge_entries(struct q2_repair *r, bool *changed);
 /* *foreign: what stands in the table's place is something else. */
 enum q2_status q2_judge_table(struct q2_repair *r, bool *foreign);
 
+/* Whether a block, or the table, does not say what was in use. */
+bool q2_counts_lost(struct q2_repair *r);
+
 #endif

@@ -381,7 +381,8 @@ for options in cluster_size=2M cluster_size=64k cluster_size=4k,refcount_bits=64
 	# The same where a table leads to nonsense as well.
 	yes 'kernel: a line of a log' | head -c 4096 | dd of=d.qcow2 bs=1 seek=$(($(u64 o.qcow2 "$(u64 o.qcow2 40)") & 0xfffffffffffe00)) conv=notrunc status=none
 	check "$options, refcounts and a table lost, -y" repair -y
-	check "$options, refcounts and a table lost, -y: the snapshots are there" snapshots_are one two
+	check "$options, refcounts and a table lost, -y: a snapshot is there" snapshots_have one
+	check "$options, refcounts and a table lost, -y: another is there" snapshots_have two
 done
 
 # What is freed because that was asked for is told, and not called worthless.
