@@ -423,7 +423,8 @@ static void judge_table(struct fix *x)
 		if (q2_found_any(r, whole[i]))
 			ask(x, whole[i], r->c->snap_places.n ?
 						 Q2_EFFECT_SUSPECT :
-						 Q2_EFFECT_LOSS);	/* What the header counts and the table does not have is lost. */
+						 Q2_EFFECT_LOSS);
+	/* What the header counts and the table does not have is lost. */
 	if (x->wanted && x->t.recs.n < r->c->header.nb_snapshots)
 		x->effect = Q2_EFFECT_LOSS;
 }
@@ -472,37 +473,5 @@ enum q2_status q2_fix_snapshots(struct q2_repair *r)
 			st = q2_snapedit_store(&x.t, action);
 	}
 	q2_snapedit_free(&x.t);
-	return st;
-}
-
-static bool overlaps(const struct q2_repair *r)
-{
-	for (size_t i = 0; i < r->findings.n; i++) {
-		const struct q2_finding *f = &r->findings.at[i];
-
-		if (f->problem->number == Q2_P_METADATA_OVERLAP &&
-		    q2_concerns(f, Q2_K_SNAPTABLE))
-			return true;
-	}
-	return false;
-}
-
-/* A table that lies on other metadata moves. */
-enum q2_status q2_move_snaptable(struct q2_repair *r)
-{
-	struct q2_snapedit t;
-	uint32_t action;
-	enum q2_status st;
-
-	if (!overlaps(r) || !q2_want(r, Q2_P_METADATA_OVERLAP))
-		return Q2_OK;
-	st = q2_snapedit_load(r, &t);
-	if (st == Q2_OK)
-		st = q2_act(r, Q2_P_METADATA_OVERLAP, Q2_EFFECT_NONE, NULL,
-			    &action, "the snapshot table moves: it lies on "
-			    "other metadata");
-	if (st == Q2_OK)
-		st = q2_snapedit_store(&t, action);
-	q2_snapedit_free(&t);
 	return st;
 }

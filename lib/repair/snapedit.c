@@ -192,3 +192,35 @@ enum q2_status q2_snapedit_store(struct q2_snapedit *t, uint32_t action)
 			       sizeof(bytes));
 	return st;
 }
+
+static bool overlaps(const struct q2_repair *r)
+{
+	for (size_t i = 0; i < r->findings.n; i++) {
+		const struct q2_finding *f = &r->findings.at[i];
+
+		if (f->problem->number == Q2_P_METADATA_OVERLAP &&
+		    q2_concerns(f, Q2_K_SNAPTABLE))
+			return true;
+	}
+	return false;
+}
+
+/* A table that lies on other metadata moves. */
+enum q2_status q2_move_snaptable(struct q2_repair *r)
+{
+	struct q2_snapedit t;
+	uint32_t action;
+	enum q2_status st;
+
+	if (!overlaps(r) || !q2_want(r, Q2_P_METADATA_OVERLAP))
+		return Q2_OK;
+	st = q2_snapedit_load(r, &t);
+	if (st == Q2_OK)
+		st = q2_act(r, Q2_P_METADATA_OVERLAP, Q2_EFFECT_NONE, NULL,
+			    &action, "the snapshot table moves: it lies on "
+			    "other metadata");
+	if (st == Q2_OK)
+		st = q2_snapedit_store(&t, action);
+	q2_snapedit_free(&t);
+	return st;
+}
