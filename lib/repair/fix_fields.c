@@ -245,9 +245,14 @@ static enum q2_status fix_bits(struct q2_repair *r)
 
 	/* The type is a byte of its own; the bit only announces it.  With data
 	 * that is compressed, trying tells. */
-	if (h->compression_type)
+	if (h->compression_type == 1)
 		zstd |= Q2_INCOMPAT_COMPRESSION;
-	if (r->c->compressed.n == 0)
+	if (r->c->compressed.n == 0 && h->compression_type > 1 &&
+	    !r->result.partial)
+		st = set_field(r, Q2_P_COMPRESSION_TYPE, Q2_EFFECT_NONE, 104, 0,
+			       1, "the compression type, which no cluster "
+			       "needs, becomes deflate");
+	if (st == Q2_OK && r->c->compressed.n == 0)
 		st = set_field(r, Q2_P_COMPRESSION_BIT, Q2_EFFECT_NONE, 72,
 			       zstd, 8, "the compression bit becomes what the "
 			       "type says");

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # astray.sh - a guest's data where refcounts should stand, and refcounts that are lost:
-# neither repair overwrites the one nor frees what only the other told of.
+# neither repair overwrites the one nor frees what only the other told of.  And a
+# byte of the header that hinders qemu-img for nothing.
 #
 # SPDX-License-Identifier: MIT
 #
@@ -104,6 +105,14 @@ for options in cluster_size=64k cluster_size=4k refcount_bits=1,cluster_size=4k 
 		mv before.qcow2 d.qcow2
 	done
 done
+
+# A compression type that nobody knows hinders nothing where no data is compressed.
+qemu-img convert -O qcow2 o.raw o.qcow2
+cp o.qcow2 d.qcow2
+printf '\177' | dd of=d.qcow2 bs=1 seek=104 conv=notrunc status=none
+check "compression type, -y" repair -y
+check "compression type, -y: the disk" disk_is o.raw
+check "compression type, -y: qemu-img agrees" qemu-img check r.qcow2
 
 echo "astray: $passed passed, $failed failed"
 [ "$failed" = 0 ]
