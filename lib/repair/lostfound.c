@@ -12,6 +12,8 @@
 #include "repair/orphans.h"
 #include "repair/snapedit.h"
 
+#define SEVERAL 16u /* snapshots, at the most, for what is found at once */
+
 struct home {
 	struct q2_repair *r;
 	const struct q2_orphans *o;
@@ -22,17 +24,23 @@ struct home {
 	char name[32];
 };
 
+static uint64_t count_loose(const struct q2_orphans *o)
+{
+	uint64_t loose = 0;
+
+	for (size_t i = 0; i < o->data.n; i++)
+		loose += o->data.at[i].n;
+	return loose;
+}
+
 /* Slots that the orphans take: those of the disk, and more if need be. */
 static uint64_t slots_needed(const struct home *h)
 {
 	const struct q2_geom *g = &h->r->c->img.geom;
-	uint64_t loose = 0;
 
-	for (size_t i = 0; i < h->o->data.n; i++)
-		loose += h->o->data.at[i].n;
 	return q2_max(g->l1_needed,
-		      h->o->tables.n + q2_div_up(loose, UINT64_C(1)
-							  << g->l2_bits));
+		      h->o->tables.n + q2_div_up(count_loose(h->o),
+						 UINT64_C(1) << g->l2_bits));
 }
 
 /* Entries of an orphaned table whose clusters have another owner go: they would
@@ -227,8 +235,8 @@ static enum q2_status tell(struct home *h)
 		      tables, h->name, h->name, h->name);
 }
 
-enum q2_status q2_lost_and_found(struct q2_repair *r,
-				 const struct q2_orphans *o, const char **why)
+static enum q2_status one_home(struct q2_repair *r, const struct q2_orphans *o,
+			       const char **why)
 {
 	struct home h = {.r = r, .o = o};
 	uint64_t l1;
@@ -255,5 +263,67 @@ enum q2_status q2_lost_and_found(struct q2_repair *r,
 	if (st == Q2_OK)
 		st = add_record(&h, l1);
 	q2_put(&r->budget, block, 8 * h.entries);
+	return st;
+}
+
+/* The next loose clusters, `room` at the most, from *done on in the run that *which
+ * says. */
+static enum q2_status take_loose(struct q2_repair *r, const struct q2_runs *all,
+				 size_t *which, uint64_t *done, uint64_t room,
+				 struct q2_runs *part)
+{
+	enum q2_status st = Q2_OK;
+
+	while (*which < all->n && room && st == Q2_OK) {
+		struct q2_run run = all->at[*which];
+		uint64_t n = q2_min(run.n - *done, room);
+
+		st = q2_runs_push(part, &r->budget,
+				  (struct q2_run){run.first + *done, n}, r->err);
+		room -= n;
+		*done += n;
+		if (*done == run.n) {
+			++*which;
+			*done = 0;
+		}
+	}
+	return st;
+}
+
+/* What lies behind the end of the active disk cannot be read in a snapshot either,
+ * until that is applied: several are made rather than a long one, if not many. */
+enum q2_status q2_lost_and_found(struct q2_repair *r,
+				 const struct q2_orphans *o, const char **why)
+{
+	const struct q2_geom *g = &r->c->img.geom;
+	uint64_t clusters = g->disk_clusters, done = 0;
+	struct home whole = {.r = r, .o = o};
+	size_t tables = 0, which = 0;
+	enum q2_status st = Q2_OK;
+
+	if (g->l1_needed == 0 ||
+	    slots_needed(&whole) > g->l1_needed * SEVERAL ||
+	    (slots_needed(&whole) == g->l1_needed &&
+	     (o->tables.n << g->l2_bits) + count_loose(o) <= clusters))
+		return one_home(r, o, why);
+	*why = NULL;
+	while ((tables < o->tables.n || which < o->data.n) && st == Q2_OK &&
+	       *why == NULL) {
+		struct q2_orphans part = {.tables = o->tables};
+		uint64_t n = q2_min(o->tables.n - tables, g->l1_needed);
+		uint64_t used = n << g->l2_bits;
+
+		part.tables.at = o->tables.at ? o->tables.at + tables : NULL;
+		part.tables.n = (size_t)n;
+		tables += (size_t)n;
+		if (used < clusters)
+			st = take_loose(r, &o->data, &which, &done,
+					clusters - used, &part.data);
+		if (st == Q2_OK)
+			st = one_home(r, &part, why);
+		q2_runs_free(&part.data, &r->budget);
+		if (st == Q2_OK)
+			st = q2_recheck(r);
+	}
 	return st;
 }
