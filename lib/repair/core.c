@@ -115,7 +115,7 @@ enum q2_status q2_recheck(struct q2_repair *r)
 	st = q2_checker_run(r->io, &r->check_opts, &r->result, &r->c, r->err);
 	r->changed = false;
 	r->first_done = true;
-	r->judged = 0;
+	r->judged.cluster = 0;
 	r->aliased |= q2_found_any(r, Q2_P_L1_ALIAS);
 	return st;
 }
@@ -267,10 +267,10 @@ static bool reads_as_table(const struct q2_repair *r, uint64_t clu)
 /* The same, once for all entries of a table. */
 static bool judge_table(struct q2_repair *r, uint64_t clu)
 {
-	if (r->judged != clu)
-		r->judged_table = reads_as_table(r, clu);
-	r->judged = clu;
-	return r->judged_table;
+	if (r->judged.cluster != clu)
+		r->judged.table = reads_as_table(r, clu);
+	r->judged.cluster = clu;
+	return r->judged.table;
 }
 
 /* Whether metadata that is written to in place lies on something else: what is

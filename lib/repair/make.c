@@ -102,7 +102,7 @@ static enum q2_status start_again(struct q2_repair *r)
 	memset(r->bulk, 0, sizeof(r->bulk));
 	r->plan->actions.n = 0;
 	r->order = r->saving = 0;
-	r->append = r->judged = 0;
+	r->append = r->judged.cluster = 0;
 	r->changed = r->aliased = r->crowded = r->recounted = false;
 	return q2_io_overlay(r->base, &r->budget, &r->io, r->err);
 }

@@ -46,6 +46,11 @@ Q2_VEC(q2_runs, struct q2_run)
 /* What is wanted of a kind of problem; asked for at most once. */
 enum q2_wish { Q2_WISH_UNKNOWN, Q2_WISH_YES, Q2_WISH_NO };
 
+struct q2_judged {
+	uint64_t cluster; /* 0: none */
+	bool table;	  /* whether it reads as a table of entries */
+};
+
 struct q2_repair {
 	const struct q2_plan_opts *opts;
 	struct q2_plan *plan;
@@ -67,8 +72,7 @@ struct q2_repair {
 	uint8_t wishes[Q2_NUMBERS];    /* enum q2_wish */
 	uint32_t bulk[Q2_NUMBERS];     /* 1 + the action for many places */
 	uint64_t append;	       /* where the next fresh cluster lies */
-	uint64_t judged; /* the cluster last asked about by core.c; 0: none */
-	bool judged_table; /* whether that reads as a table of entries */
+	struct q2_judged judged; /* what core.c was last asked about */
 	bool crowded;	/* too many share clusters: that was said */
 	bool aliased;	/* an L1 slot names another's table: places are not certain */
 	struct q2_runs worthless; /* leaks that nothing can need; by first */
