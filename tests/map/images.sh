@@ -16,6 +16,7 @@ umask 022
 PATH=$PATH:/usr/sbin:/sbin
 
 MAP=$(realpath "${1:?usage: images.sh MAP [GROUP...]}")
+FSCK=$(dirname "$MAP")/qcow2-fsck
 shift
 diff=$(cd "$(dirname "$0")/../diff" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
@@ -57,6 +58,10 @@ compare() {
 	local name=$1 image=$2 theirs=$3 rc=0
 	shift 3
 	"$MAP" extents --output=qemu "${chain[@]}" "$@" "$image" >ours.map 2>ours.err || rc=$?
+	# The same map, and a word on what is wrong with the image.
+	if [ "$rc" = 4 ]; then
+		"$FSCK" -q "$image" >/dev/null 2>&1 || [ $? != 4 ] || rc=0
+	fi
 	if [ "$rc" != 0 ] || ! cmp -s ours.map "$theirs"; then
 		{
 			echo "$name: exit status $rc"
@@ -201,10 +206,14 @@ for target in encrypt.format=luks encrypt.format=luks,cluster_size={512,4k,2M} e
 	encrypt.format=luks,compat=0.10 encrypt.format=luks,preallocation=full \
 	encrypt.format=luks,extended_l2=on,cluster_size=16k,encrypt.iter-time=10; do
 	for source in '--size 3G' "$dir/some.qcow2"; do
-		rc=0
-		# shellcheck disable=SC2086
-		qemu-img measure --object secret,id=key,data=sesame --output=json -O qcow2 \
-			-o "$target,encrypt.key-secret=key" $source >"$dir/theirs" || rc=$?
+		for _ in {1..20}; do
+			rc=0
+			# shellcheck disable=SC2086
+			qemu-img measure --object secret,id=key,data=sesame --output=json -O qcow2 \
+				-o "$target,encrypt.key-secret=key" $source >"$dir/theirs" 2>"$dir/why" || rc=$?
+			# A loaded machine is none of our business.
+			grep -q 'accurate CPU usage' "$dir/why" || break
+		done
 		# shellcheck disable=SC2086
 		"$MAP" measure --output=qemu -O qcow2 -o "$target,encrypt.key-secret=key" $source |
 			cmp -s - "$dir/theirs" || rc=$?
