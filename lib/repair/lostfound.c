@@ -12,7 +12,7 @@
 #include "repair/orphans.h"
 #include "repair/snapedit.h"
 
-#define SEVERAL 16u /* snapshots, at the most, for what is found at once */
+#define SEVERAL UINT64_C(16) /* snapshots, at the most, for what is found at once */
 
 struct home {
 	struct q2_repair *r;
