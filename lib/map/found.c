@@ -41,7 +41,8 @@ static void judge_snapshot(struct q2_disk *disk)
 				      g->cluster_bits, 1u << g->entry_bits);
 		if (needed > Q2_L1_MAX)
 			q2_disk_note(disk, q2_problem(Q2_P_SNAPSHOT_DISK_SIZE));
-		if (m->no_l1)
+		/* QEMU refuses the record even if there is no table. */
+		if (m->no_l1 || s->record.l1_offset & (g->cluster_size - 1))
 			q2_disk_note(disk,
 				     q2_problem(Q2_P_SNAPSHOT_L1_UNALIGNED));
 		else if (s->record.l1_size > Q2_L1_MAX)
