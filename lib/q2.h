@@ -863,7 +863,8 @@ enum q2_row_flag {
 	Q2_ROW_HOST = 1 << 0, /* `host` has a meaning */
 	Q2_ROW_HOLE = 1 << 1, /* its host bytes are not stored: they are zeros */
 	Q2_ROW_ENCRYPTED = 1 << 2,
-	Q2_ROW_BELOW = 1 << 3 /* in a backing file that was not opened, maybe */
+	Q2_ROW_BELOW = 1 << 3, /* in a backing file that was not opened, maybe */
+	Q2_ROW_DATA_FILE = 1 << 4 /* `host` is in the layer's data file */
 };
 
 /* A range of the guest's disk. */

@@ -154,8 +154,21 @@ static enum q2_status keep_host(void *ctx, const struct q2_row *row)
 	return Q2_OK;
 }
 
+/* Where it is instead. */
+static void put_elsewhere(struct q2_buf *b, const struct q2_row *row)
+{
+	if (row->length == 0) {
+		q2_buf_text(b, "past the end of the disk");
+	} else if (row->flags & Q2_ROW_DATA_FILE) {
+		q2_buf_text(b, "it is in the data file, at byte ");
+		q2_buf_u64(b, row->host);
+	} else {
+		q2_buf_text(b, q2_content_text(row->content));
+	}
+}
+
 /* The byte of the file that a byte of the guest's disk lies at; UINT64_MAX if it
- * lies nowhere, which was said then. */
+ * lies nowhere in it, which was said then. */
 static uint64_t host_of(struct map *map, const char *path, uint64_t guest)
 {
 	struct q2_row row = {.content = Q2_C_NONE};
@@ -175,11 +188,11 @@ static uint64_t host_of(struct map *map, const char *path, uint64_t guest)
 	map_fail(map, path, st, &err);
 	if (st != Q2_OK)
 		return UINT64_MAX;
-	if (row.length && (row.flags & Q2_ROW_HOST))
+	if (row.length && (row.flags & (Q2_ROW_HOST | Q2_ROW_DATA_FILE)) ==
+				  Q2_ROW_HOST)
 		return row.host;
 	q2_buf_text(&b, "the guest's byte is not in this file: ");
-	q2_buf_text(&b, row.length ? q2_content_text(row.content) :
-				     "past the end of the disk");
+	put_elsewhere(&b, &row);
 	q2_buf_add(&b, "", 1);
 	q2_cli_complain(map->tool, path, b.failed ? "not in this file" : b.at);
 	q2_buf_free(&b);

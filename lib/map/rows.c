@@ -131,6 +131,9 @@ static struct q2_row row_of(const struct walk *w, const struct q2_piece *p)
 
 	if (e->has_host)
 		r.flags |= Q2_ROW_HOST;
+	if (e->has_host && chain->layers[p->depth]->opened.img.geom.data_file &&
+	    e->kind != Q2_MAP_COMPRESSED)
+		r.flags |= Q2_ROW_DATA_FILE;
 	if (e->hole)
 		r.flags |= Q2_ROW_HOLE;
 	if (chain->layers[p->depth]->opened.img.geom.crypt &&

@@ -302,6 +302,11 @@ test_survey() {
 	exits 8 layout --guest=1M clean.qcow2
 	check 'layout --guest: nowhere' err_has zero
 	exits 8 layout --guest=1G clean.qcow2
+	qemu-img create -q -f qcow2 -o data_file=outside.raw outside.qcow2 1M
+	qemu-io -c 'write -P 1 64k 64k' outside.qcow2 >/dev/null
+	exits 8 layout --guest=70000 outside.qcow2
+	check 'layout --guest: in the data file' err_has 'in the data file, at byte 70000'
+	rm outside.qcow2 outside.raw
 	exits 4 layout --guest=0 corrupt.qcow2
 	exits 0 layout --output=ndjson clean.qcow2
 	check 'layout: a line each' test "$(wc -l <out)" -eq "$(jq -s length out)"
