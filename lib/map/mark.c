@@ -176,6 +176,8 @@ enum q2_status q2_survey_entries(struct q2_survey *s,
 }
 
 /* ----------------------------------------------------------------- marking */
+Q2_VEC(q2_cluster_vec, uint64_t)
+
 struct marking {
 	struct q2_survey *s;
 	const uint16_t *owner;
@@ -183,8 +185,8 @@ struct marking {
 	struct q2_table_sums *sums; /* or NULL */
 	const struct q2_l2ref *table; /* whose reference is `cell` */
 	uint16_t cell; /* 0: nobody's */
-	uint64_t last; /* cluster that was counted last: streams share some */
-	uint64_t sum;  /* of `table` */
+	struct q2_cluster_vec packed; /* its streams': they share clusters */
+	uint64_t sum;		      /* the other clusters of `table` */
 	struct q2_err *err;
 };
 
@@ -215,13 +217,33 @@ static enum q2_status mark_table(void *ctx, const struct q2_tree *t,
 			     m->err);
 }
 
+static int by_number(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* Each cluster once, in whatever order streams were written. */
+static uint64_t count_packed(struct q2_cluster_vec *v)
+{
+	uint64_t n = 0;
+
+	q2_sort(v->at, v->n, sizeof(v->at[0]), by_number);
+	for (size_t i = 0; i < v->n; i++)
+		n += i == 0 || v->at[i] != v->at[i - 1];
+	v->n = 0;
+	return n;
+}
+
 static enum q2_status leave_table(struct marking *m)
 {
 	struct q2_table_sum sum;
 
 	if (m->table == NULL || m->sums == NULL)
 		return Q2_OK;
-	sum = (struct q2_table_sum){m->table->clu, m->sum};
+	sum = (struct q2_table_sum){m->table->clu,
+				    m->sum + count_packed(&m->packed)};
 	return q2_table_sums_push(m->sums, &m->s->checker->budget, sum,
 				  m->err);
 }
@@ -237,12 +259,20 @@ static enum q2_status enter_table(struct marking *m,
 
 	m->table = ref;
 	m->sum = 0;
-	m->last = UINT64_MAX;
 	m->cell = q2_cells_get(&m->s->cells, ref->clu) &
 		  (uint16_t)~Q2_CELL_KIND;
 	if (m->cell)
 		m->cell |= vm ? Q2_CELL_VMSTATE : Q2_CELL_DATA;
 	return st;
+}
+
+static enum q2_status add_packed(struct marking *m, uint64_t clu)
+{
+	struct q2_cluster_vec *v = &m->packed;
+
+	if (m->sums == NULL || (v->n && v->at[v->n - 1] == clu))
+		return Q2_OK;
+	return q2_cluster_vec_push(v, &m->s->checker->budget, clu, m->err);
 }
 
 /* Any entry, at leisure. */
@@ -252,14 +282,18 @@ static enum q2_status mark_entry(struct marking *m, const struct q2_l2_entry *e)
 	uint64_t clu = e->host.start >> bits;
 	uint64_t last = (q2_end(e->host) - 1) >> bits;
 	uint16_t cell = m->cell;
+	bool packed = e->type == Q2_L2_COMPRESSED;
 	enum q2_status st = Q2_OK;
 
-	if (e->type == Q2_L2_COMPRESSED)
+	if (packed)
 		cell = (uint16_t)((cell & ~Q2_CELL_KIND) | Q2_CELL_COMPRESSED);
 	for (; clu <= last && st == Q2_OK; clu++) {
-		m->sum += clu != m->last;
-		m->last = clu;
-		st = q2_cells_mark(&m->s->cells, clu, cell, m->err);
+		if (packed)
+			st = add_packed(m, clu);
+		else
+			m->sum++;
+		if (st == Q2_OK)
+			st = q2_cells_mark(&m->s->cells, clu, cell, m->err);
 	}
 	return st;
 }
@@ -310,7 +344,6 @@ static enum q2_status mark_slice(void *ctx, const struct q2_l2slice *slice)
 		if (plain && is_offset(g, off)) {
 			uint32_t n = run_at(g, p, slice->n - i);
 
-			m->last = (off >> g->cluster_bits) + n - 1;
 			m->sum += n;
 			st = q2_cells_mark_run(&m->s->cells,
 					       off >> g->cluster_bits, n,
@@ -380,6 +413,7 @@ enum q2_status q2_survey_mark(struct q2_survey *s, const uint16_t *owner,
 				err);
 	if (st == Q2_OK)
 		st = leave_table(&m);
+	q2_cluster_vec_free(&m.packed, &s->checker->budget);
 	if (st == Q2_OK)
 		q2_cells_sort(&s->cells);
 	return st;

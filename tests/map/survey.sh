@@ -233,8 +233,23 @@ judge() {
 	addresses
 }
 
+# Streams that share clusters with others than their neighbours on the disk: all of
+# the file is referred to but header, refcounts and L1 table, a cluster each.
+shuffled_streams() {
+	local i want have
+	img shuffled 2M -o cluster_size=4k
+	for i in $(seq 0 2 510) $(seq 1 2 511); do
+		echo "write -c -P 7 $((i * 4))k 4k"
+	done | qemu-io -f qcow2 "$f" >/dev/null
+	want=$((($(stat -c %s "$f") + 4095) / 4096 * 4096 - 4 * 4096))
+	have=$("$map" snapshots --output=json "$f" | jq '."active-disk".referenced')
+	[ "$want" = "$have" ] && ok=0 || ok=1
+	verdict "$cur: $want bytes are referred to, not $have" $ok
+}
+
 snapshots() {
 	picture
+	shuffled_streams
 	images_snapshot
 	img compressed-snapshots 4M -o cluster_size=4k
 	pack 1 0 64
