@@ -96,7 +96,7 @@ void map_fail(struct map *map, const char *about, enum q2_status st,
 	/* What is wrong with stdout is said at the end. */
 	if (map->out.error != 0)
 		return;
-	if (st == Q2_E_INTERRUPTED) {
+	if (st == Q2_E_INTERRUPTED || q2_cli_interrupted()) {
 		map->status |= Q2_EXIT_INTERRUPTED;
 		return;
 	}
@@ -111,7 +111,10 @@ static int stream(void *ctx, const char *bytes, size_t n)
 
 	if (q2_cli_output_add(out, bytes, n) != 0)
 		return -1;
-	return out->buf.n >= STREAM_SIZE ? q2_cli_output_commit(out) : 0;
+	if (out->buf.n < STREAM_SIZE)
+		return 0;
+	/* Whoever reads slowly holds us here. */
+	return q2_cli_output_commit(out) != 0 || q2_cli_interrupted() ? -1 : 0;
 }
 
 struct q2_sink map_stream(struct map *map)

@@ -491,6 +491,35 @@ test_signals() {
 		"$(grep -vE '^[^ ]+ [0-9]+ [0-9]+$' progress)"
 }
 
+# A reader of the output who takes his time, and a signal meanwhile.
+test_slow_reader() {
+	local pid verb i
+	qemu-img create -q -f qcow2 -o cluster_size=512,preallocation=metadata many.qcow2 128M
+	mkfifo slow
+	for verb in extents layout; do
+		exec 8<>slow
+		env --default-signal=TERM "$map" "$verb" --output=ndjson many.qcow2 >&8 8>&- 2>err &
+		pid=$!
+		# Until it sleeps at the full pipe, which it would never leave.
+		for ((i = 0; i < 1000; i++)); do
+			sleep 0.02
+			! dd if=/dev/zero of=slow bs=4096 count=1 oflag=nonblock status=none 2>/dev/null &&
+				grep -q '^State:.S' "/proc/$pid/status" && break
+		done
+		check "slow reader: $verb waits" test $i -lt 1000
+		kill -TERM $pid
+		tr -d '\0' <slow >out 8>&- &
+		exec 8>&-
+		status=0
+		wait $pid || status=$?
+		wait
+		check "slow reader: $verb: exit 32 (was $status)" test $status -eq 32
+		check "slow reader: $verb: not all is written" test "$(wc -l <out)" -lt \
+			"$("$map" "$verb" --output=ndjson many.qcow2 | wc -l)"
+	done
+	rm slow many.qcow2
+}
+
 # What the manual page and completion say of each verb's options.
 test_documents() {
 	local page=$sources/qcow2-map.1 verb
@@ -533,6 +562,7 @@ test_layers
 test_json
 test_output
 test_signals
+test_slow_reader
 test_documents
 check 'no input was written to' sha256sum --quiet -c hashes
 
