@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "image/naming.h"
+
 #define NEVER UINT_LEAST32_MAX
 #define V(major, minor) ((uint_least32_t)(major) << 16 | (minor))
 
@@ -32,6 +34,7 @@ static const char *const need_text[Q2_NEEDS] = {
 	[Q2_NEED_AES] = "aes",
 	[Q2_NEED_LUKS] = "luks",
 	[Q2_NEED_BACKING] = "backing-file",
+	[Q2_NEED_BACKING_DRIVER] = "backing-file-driver",
 	[Q2_NEED_LARGE_DISK] = "disk-over-16T",
 	[Q2_NEED_COMPRESSED] = "compressed-clusters",
 	[Q2_NEED_ZERO] = "zero-clusters",
@@ -58,8 +61,10 @@ static const struct reader readers[] = {
 		[Q2_NEED_EXTENDED_L2] = V(5, 2),
 	}},
 	/* Before 51 it ignored feature bits and took marks of zeros for
-	 * offsets; keys were never asked for.  Bases: since 51 on request. */
+	 * offsets; keys were never asked for.  Bases: since 51 on request; it
+	 * takes whatever names them for a path. */
 	{"cloud-hypervisor", true, {
+		[Q2_NEED_BACKING_DRIVER] = NEVER,
 		[Q2_NEED_DATA_FILE] = NEVER,
 		[Q2_NEED_EXTENDED_L2] = NEVER,
 		[Q2_NEED_AES] = NEVER,
@@ -118,6 +123,16 @@ static const struct reader readers[] = {
 #define READERS (sizeof(readers) / sizeof(*readers))
 #define LARGE (UINT64_C(1) << 44)
 
+/* Whether a name is not that of a file as it stands. */
+static bool names_driver(const char *name)
+{
+	const char *path;
+	bool from_cwd;
+
+	return q2_name_split(name, &path, &from_cwd) != Q2_NAME_PATH ||
+	       path != name;
+}
+
 unsigned q2_needs_of(const struct q2_opened *o)
 {
 	const struct q2_header *h = &o->header;
@@ -151,6 +166,8 @@ unsigned q2_needs_of(const struct q2_opened *o)
 					 Q2_NEED(Q2_NEED_LUKS);
 	if (o->names.backing[0] || o->names.backing_bad)
 		needs |= Q2_NEED(Q2_NEED_BACKING);
+	if (names_driver(o->names.backing))
+		needs |= Q2_NEED(Q2_NEED_BACKING_DRIVER);
 	if (g->disk_size > LARGE)
 		needs |= Q2_NEED(Q2_NEED_LARGE_DISK);
 	return needs;

@@ -25,6 +25,7 @@ enum q2_need {
 	Q2_NEED_AES,
 	Q2_NEED_LUKS,
 	Q2_NEED_BACKING,
+	Q2_NEED_BACKING_DRIVER, /* its name is more than a path */
 	Q2_NEED_LARGE_DISK, /* more than 16 TiB */
 	Q2_NEED_COMPRESSED, /* clusters */
 	Q2_NEED_ZERO,	    /* clusters marked as zeros */

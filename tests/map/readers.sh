@@ -183,6 +183,13 @@ for name in external extended aes luks; do
 done
 qemu-img create -q -f qcow2 huge 17T
 never cloud-hypervisor huge disk-over-16T
+for base in 'json:{"driver":"raw","file":{"driver":"file","filename":"v2"}}' file:v2 nbd://localhost/v2; do
+	qemu-img create -q -u -f qcow2 -F raw -b "$base" driver 1M
+	never cloud-hypervisor driver backing-file-driver
+done
+qemu-img create -q -u -f qcow2 -F qcow2 -b ./a:b path 1M
+reads cloud-hypervisor path
+check 'cloud-hypervisor reads a path with a colon' test $? = 0
 never crosvm huge disk-over-16T
 never crosvm v2 version-2
 never crosvm zeros zero-clusters
