@@ -41,6 +41,9 @@ static void count(const struct q2_repair *r, struct tally *t, uint64_t clu,
 	uint64_t refs = q2_refmap_get(&c->map, clu).count;
 	bool past = clu >= c->img.geom.file_clusters && refs == 0;
 
+	/* What the repair itself added has its count in the end. */
+	if (refs && clu >= q2_div_up(r->base->size, c->img.geom.cluster_size))
+		return;
 	t->turns += past && (value != 0) != *used;
 	*used = value != 0;
 	t->refs += refs != 0;
