@@ -57,7 +57,7 @@ bool q2_nbd_same(const struct q2_io *a, const struct q2_io *b)
 #include "io/nbd_load.h"
 
 #define ASK_MAX (UINT64_C(1) << 30)   /* bytes in a question about holes */
-#define PART_MAX ((size_t)16 << 20) /* every server takes that much */
+#define PART_MAX ((size_t)16 << 20) /* more than that helps nobody */
 
 struct nbd {
 	struct q2_io io; /* first */
@@ -65,6 +65,7 @@ struct nbd {
 	struct nbd_handle *handle; /* has a lock of its own */
 	bool connected;
 	uint64_t unit; /* what offsets and lengths must be multiples of */
+	size_t most;   /* so many bytes a request, at the most */
 };
 
 static enum q2_status failed(const struct nbd *n, struct q2_err *err,
@@ -86,7 +87,7 @@ static enum q2_status pread_units(struct nbd *n, char *at, size_t len,
 				  uint64_t off, struct q2_err *err)
 {
 	while (len) {
-		size_t part = len < PART_MAX ? len : PART_MAX;
+		size_t part = len < n->most ? len : n->most;
 
 		if (n->nbd.pread(n->handle, at, part, off, 0) < 0)
 			return failed(n, err, off);
@@ -123,7 +124,7 @@ static enum q2_status pwrite_units(struct nbd *n, const char *at, size_t len,
 				   uint64_t off, struct q2_err *err)
 {
 	while (len) {
-		size_t part = len < PART_MAX ? len : PART_MAX;
+		size_t part = len < n->most ? len : n->most;
 
 		if (n->nbd.pwrite(n->handle, at, part, off, 0) < 0)
 			return failed(n, err, off);
@@ -267,6 +268,16 @@ static const struct q2_io_ops remote_rw_ops = {
 	.data = remote_data,
 };
 
+/* A server may have smaller buffers than most, and say so. */
+static size_t most_of(const struct nbd *n)
+{
+	int64_t most = n->nbd.get_block_size(n->handle, LIBNBD_SIZE_MAXIMUM);
+
+	if (most < (int64_t)n->unit || (uint64_t)most >= PART_MAX)
+		return PART_MAX;
+	return (size_t)((uint64_t)most - (uint64_t)most % n->unit);
+}
+
 static enum q2_status connect_to(struct nbd *n, const char *uri,
 				 unsigned flags, struct q2_err *err)
 {
@@ -293,6 +304,7 @@ static enum q2_status connect_to(struct nbd *n, const char *uri,
 	n->connected = true;
 	n->io.writable = flags & Q2_NBD_WRITE;
 	n->unit = unit > 0 ? (uint64_t)unit : 1;
+	n->most = most_of(n);
 	n->io.size = n->io.stored = (uint64_t)size;
 	return Q2_OK;
 }

@@ -64,6 +64,13 @@ test_nbd() {
 	check 'NBD, whole sectors: the bytes' cmp want.raw new.raw
 	rm -f new.raw
 	unserve
+	# And for little at once.
+	serve nbdkit -f -r -U "$work/nbd" --filter=blocksize-policy file served.qcow2 \
+		blocksize-minimum=512 blocksize-preferred=4096 blocksize-maximum=5120 blocksize-error-policy=error
+	exits 0 "$uri" new.raw
+	check 'NBD, small requests: the bytes' cmp want.raw new.raw
+	rm -f new.raw
+	unserve
 	# A server that fails, and one that goes away.
 	serve nbdkit -f -r -U "$work/nbd" --filter=error file served.qcow2 error-pread=EIO error-pread-rate=100%
 	refused '' "$uri" new.raw
