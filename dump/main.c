@@ -40,7 +40,9 @@ static const struct q2_cli_option option_table[] = {
 	 AT(backing_format), 0},
 	{"data-file", 0, "FILE", "IMAGE's external data file", Q2_CLI_TEXT,
 	 AT(data_file), 0},
-	{"secret", 0, "[LAYER=]FILE", "the secret of an encrypted image",
+	{"secret", 0, "[LAYER=]FILE",
+	 "the secret of an encrypted image, or only of the layer\n"
+	 "with that number; IMAGE is 0",
 	 Q2_CLI_LIST, AT(secrets), 0},
 	{"second-secret", 0, "[LAYER=]FILE",
 	 "of the other image of --compare, if it has others",
