@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "io/nbd.h"
 
 enum q2_status q2_inplace_tick(struct q2_inplace *ip, const char *phase,
 			       uint64_t done, uint64_t total,
@@ -55,11 +56,15 @@ static enum q2_status open_rw(struct q2_inplace *ip, const char *path,
 			      struct q2_io **io, struct q2_err *err)
 {
 	struct q2_err why = {0};
-	enum q2_status st = ip->files->open_rw ?
-				    ip->files->open_rw(ip->files->ctx, path,
-						       io, &why) :
-				    q2_io_open_rw(path, io, &why);
+	enum q2_status st;
 
+	if (q2_nbd_is_uri(path))
+		return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
+			       "'%.100s': only files and devices can be "
+			       "changed in place", path);
+	st = ip->files->open_rw ?
+		     ip->files->open_rw(ip->files->ctx, path, io, &why) :
+		     q2_io_open_rw(path, io, &why);
 	if (st == Q2_OK)
 		return st;
 	return q2_fail(err, st, why.sys_errno, why.offset, "'%.100s': %s",

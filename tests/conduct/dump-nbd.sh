@@ -163,7 +163,17 @@ test_nbd_refused() {
 	check 'NBD target: what is read is none' err_has 'files that are read'
 	unserve
 	check 'NBD target: what is read is untouched' cmp base.qcow2 served2.qcow2
-	rm -f nbd2 served2.qcow2
+	# Nor is anything on a server changed in place, above or below.
+	serve nbdkit -f -U "$work/nbd" file served2.qcow2
+	qemu-img create -q -f qcow2 -b "$uri" -F qcow2 above.qcow2
+	qemu-io -c 'write -P 7 0 64k' above.qcow2 >/dev/null
+	exits 8 --absorb "$uri"
+	check 'NBD, in place: said' err_has 'only files and devices'
+	exits 8 --commit --allow-path="$uri" above.qcow2
+	check 'NBD base, in place: said' err_has 'only files and devices'
+	unserve
+	check 'NBD, in place: untouched' cmp base.qcow2 served2.qcow2
+	rm -f nbd2 served2.qcow2 above.qcow2
 }
 
 # A server that is killed while it is read from, or written to.
