@@ -91,28 +91,6 @@ static enum q2_status draw(struct walk *walk, struct q2_disk *disk,
 	return st;
 }
 
-/* Says what is damaged, where the form itself has no place for it. */
-static void tell_damage(struct map *map, const char *path,
-			const struct q2_disk *disk)
-{
-	struct q2_buf b = {0};
-	const char *before = "damaged; qcow2-fsck tells more: ";
-
-	for (size_t i = 0; q2_problem_at(i); i++)
-		if (q2_problem_at(i)->severity == Q2_CORRUPT &&
-		    q2_disk_found(disk, i)) {
-			q2_buf_format(&b, "%s%s", before, q2_problem_at(i)->id);
-			before = ", ";
-		}
-	if (b.n)
-		map->status |= Q2_EXIT_PROBLEMS;
-	q2_buf_add(&b, "", 1);
-	q2_cli_progress_clear(&map->progress);
-	if (b.n > 1 && map->options->output >= FORM_QEMU)
-		q2_cli_complain(map->tool, path, b.failed ? "damaged" : b.at);
-	q2_buf_free(&b);
-}
-
 static void extents(struct map *map, char *operands[])
 {
 	const struct options *o = map->options;
@@ -141,7 +119,7 @@ static void extents(struct map *map, char *operands[])
 	st = o->output < FIRST_PICTURE ? list(&walk, disk, &opts, &err) :
 					 draw(&walk, disk, &opts, &err);
 	map_fail(map, operands[0], st, &err);
-	tell_damage(map, operands[0], disk);
+	map_tell_damage(map, operands[0], disk, o->output >= FORM_QEMU);
 	q2_disk_close(disk);
 }
 

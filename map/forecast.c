@@ -151,6 +151,8 @@ static enum q2_status measure(struct map *map, const char *path,
 	*opened = st == Q2_OK;
 	if (st == Q2_OK)
 		st = q2_disk_measure(disk, 0, opts, m, err);
+	if (*opened)
+		map_tell_damage(map, path, disk, true);
 	q2_disk_close(disk);
 	return st;
 }

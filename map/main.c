@@ -105,6 +105,27 @@ void map_fail(struct map *map, const char *about, enum q2_status st,
 			err->code ? err->text : q2_status_text(st));
 }
 
+void map_tell_damage(struct map *map, const char *path,
+		     const struct q2_disk *disk, bool in_words)
+{
+	struct q2_buf b = {0};
+	const char *before = "damaged; qcow2-fsck tells more: ";
+
+	for (size_t i = 0; q2_problem_at(i); i++)
+		if (q2_problem_at(i)->severity == Q2_CORRUPT &&
+		    q2_disk_found(disk, i)) {
+			q2_buf_format(&b, "%s%s", before, q2_problem_at(i)->id);
+			before = ", ";
+		}
+	if (b.n)
+		map->status |= Q2_EXIT_PROBLEMS;
+	q2_buf_add(&b, "", 1);
+	q2_cli_progress_clear(&map->progress);
+	if (b.n > 1 && in_words)
+		q2_cli_complain(map->tool, path, b.failed ? "damaged" : b.at);
+	q2_buf_free(&b);
+}
+
 static int stream(void *ctx, const char *bytes, size_t n)
 {
 	struct q2_cli_output *out = ctx;

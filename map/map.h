@@ -199,6 +199,11 @@ struct q2_picture_opts map_picture(const struct map *map,
 void map_fail(struct map *map, const char *about, enum q2_status st,
 	      const struct q2_err *err);
 
+/* The exit status tells of damage that the rows of a disk met; so does a line on
+ * stderr, where the output has no place for it. */
+void map_tell_damage(struct map *map, const char *path,
+		     const struct q2_disk *disk, bool in_words);
+
 /* A sink that writes on as soon as there is enough for one go. */
 struct q2_sink map_stream(struct map *map);
 

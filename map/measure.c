@@ -185,6 +185,8 @@ static void measure(struct map *map, char *operands[])
 	map_fail(map, operands[0], st, &err);
 	if (st == Q2_E_FORMAT)
 		map->status |= Q2_EXIT_PROBLEMS;
+	if (disk)
+		map_tell_damage(map, operands[0], disk, true);
 	q2_disk_close(disk);
 }
 

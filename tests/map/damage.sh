@@ -71,6 +71,9 @@ image() {
 	rc=$?
 	jq -e --slurpfile f f.json --argjson c $rc --argjson size "$size" --argjson s null "$extents_hold" \
 		out >/dev/null && echo ok || echo "FAILED: extents of $name (status $rc)"
+	# What is counted by the same walk tells of the same damage.
+	"$map" measure -O qcow2 "$file" >out 2>err
+	[ $(($? & 4)) = $((rc & 4)) ] && echo ok || echo "FAILED: measure of $name tells other than $rc"
 	for id in $("$map" snapshots --output=json "$file" 2>err |
 		jq -r '.snapshots as $s | $s[:3][] | select(.id as $i | $s | map(select(.id == $i)) |
 			length == 1 and ($i | test("^[0-9]+$"))) | .id'); do
