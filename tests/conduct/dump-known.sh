@@ -6,7 +6,7 @@
 interrupt_digest() {
 	local pid
 	rm -f new.digests*
-	env --default-signal=INT "$dump" --digest --resume --ranges=new.digests --rate=16M -C 3 \
+	env --default-signal=INT "$dump" --digest --resume --ranges=new.digests --rate=6M -C 3 \
 		known.qcow2 3>progress >out 2>err </dev/null &
 	pid=$!
 	wait_for grep -qE '^digest [0-9]{8}' progress
