@@ -59,8 +59,8 @@ static void count(const struct q2_repair *r, struct tally *t, uint64_t clu,
 
 /* Whether the counts of one sector, which begin with that of cluster `first`, are
  * lost: it is blank, or something else, or says of many clusters in use that they
- * are free, which is usual only after a crash.  Where all numbers can be counts,
- * their disorder tells. */
+ * are free, which is usual only after a crash, or where tables claim more than a
+ * check counts.  Where all numbers can be counts, their disorder tells. */
 static bool is_lost(const struct q2_repair *r, const uint8_t *sector,
 		    uint64_t first)
 {
@@ -75,7 +75,7 @@ static bool is_lost(const struct q2_repair *r, const uint8_t *sector,
 		      &used);
 	if (is_blank(sector))
 		return !dirty && t.refs >= 2 && t.sound == 0;
-	if (!dirty && t.lacks >= 8)
+	if (!dirty && !r->result.partial && t.lacks >= 8)
 		return true;
 	if (g->ref_order < 3)
 		return t.turns >= 16 ||
