@@ -108,7 +108,7 @@ test_compare() {
 # QEMU cannot always tell how fast this machine is, and then says so.
 convert_luks() { # SECRET
 	local i
-	for i in 1 2 3 4 5 6 7 8 9 10; do
+	for i in {1..60}; do
 		rm -f "$1.qcow2"
 		qemu-img convert -O qcow2 --object "secret,id=key,data=$1" \
 			-o encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=50 top.qcow2 "$1.qcow2" 2>err &&

@@ -8,7 +8,7 @@ locked() {
 	local i
 	cur=$1
 	f=$cur.qcow2
-	for i in 1 2 3 4 5 6 7 8 9; do
+	for i in {1..60}; do
 		qemu-img create -q -f qcow2 --object secret,id=key,data=sesame \
 			-o "encrypt.key-secret=key,$3" "$f" "$2" 2>locked.err && return
 	done

@@ -466,7 +466,7 @@ encrypted() {
 	printf sesame >key
 	printf other >wrong
 	# QEMU measures the CPU for the key derivation, and at times cannot.
-	for _ in 1 2 3 4 5 6 7 8 9; do
+	for _ in {1..60}; do
 		qemu-img create -q --object $object -f qcow2 \
 			-o encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10,cluster_size=4k \
 			made/top 8M 2>log && break

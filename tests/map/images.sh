@@ -211,7 +211,7 @@ for target in encrypt.format=luks encrypt.format=luks,cluster_size={512,4k,2M} e
 	encrypt.format=luks,compat=0.10 encrypt.format=luks,preallocation=full \
 	encrypt.format=luks,extended_l2=on,cluster_size=16k,encrypt.iter-time=10; do
 	for source in '--size 3G' "$dir/some.qcow2"; do
-		for _ in {1..20}; do
+		for _ in {1..60}; do
 			rc=0
 			# shellcheck disable=SC2086
 			qemu-img measure --object secret,id=key,data=sesame --output=json -O qcow2 \

@@ -233,7 +233,7 @@ refuse_others() {
 	ok 'bitmap of the top' [ "$(info second.q2 '."format-specific".data.bitmaps[0].flags | join(" ")')" = auto ]
 	clean 'bitmap of the top' second.q2
 	# QEMU measures the CPU for the key derivation, and at times cannot.
-	for _ in 1 2 3 4 5 6 7 8 9; do
+	for _ in {1..60}; do
 		qemu-img create -q -f qcow2 --object secret,id=s,data=x -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 locked.q2 1M 2>locked.err && break
 	done
 	qemu-img create -q -f qcow2 -u -b locked.q2 -F qcow2 overlocked.q2 1M
