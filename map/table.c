@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <sys/types.h>
 
 #include "map.h"
 #ifdef HAVE_SMARTCOLS
