@@ -295,7 +295,8 @@ static void judge(struct q2_guest *g, const struct q2f_view *view,
 static void with_fault(const struct q2f_input *in)
 {
 	uint64_t choice = in->ctl.pick +
-			  q2_hash(in->image, q2_min(in->size, 4096));
+			  q2_hash(in->image,
+				  (size_t)q2_min(in->size, 4096));
 	enum q2_compress compress;
 	struct q2_newimage_opts n;
 	struct q2_err err = {0};

@@ -60,7 +60,7 @@ static void judge_disk(struct q2_disk *disk, const struct q2f_input *top)
 static void judge_layers(struct q2_disk *disk)
 {
 	struct q2_layer_cost costs[Q2F_FILES + 1];
-	size_t n = q2_min(disk->chain.n, Q2F_FILES + 1);
+	size_t n = (size_t)q2_min(disk->chain.n, Q2F_FILES + 1);
 	struct delta d = {0, 0};
 
 	for (size_t i = 0; i < n; i++)
