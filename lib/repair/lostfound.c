@@ -295,23 +295,24 @@ static enum q2_status take_loose(struct q2_repair *r, const struct q2_runs *all,
 enum q2_status q2_lost_and_found(struct q2_repair *r,
 				 const struct q2_orphans *o, const char **why)
 {
-	const struct q2_geom *g = &r->c->img.geom;
-	uint64_t clusters = g->disk_clusters, done = 0;
+	/* Of its own: a recheck frees the checker. */
+	const struct q2_geom g = r->c->img.geom;
+	uint64_t clusters = g.disk_clusters, done = 0;
 	struct home whole = {.r = r, .o = o};
 	size_t tables = 0, which = 0;
 	enum q2_status st = Q2_OK;
 
-	if (g->l1_needed == 0 ||
-	    slots_needed(&whole) > g->l1_needed * SEVERAL ||
-	    (slots_needed(&whole) == g->l1_needed &&
-	     (o->tables.n << g->l2_bits) + count_loose(o) <= clusters))
+	if (g.l1_needed == 0 ||
+	    slots_needed(&whole) > g.l1_needed * SEVERAL ||
+	    (slots_needed(&whole) == g.l1_needed &&
+	     (o->tables.n << g.l2_bits) + count_loose(o) <= clusters))
 		return one_home(r, o, why);
 	*why = NULL;
 	while ((tables < o->tables.n || which < o->data.n) && st == Q2_OK &&
 	       *why == NULL) {
 		struct q2_orphans part = {.tables = o->tables};
-		uint64_t n = q2_min(o->tables.n - tables, g->l1_needed);
-		uint64_t used = n << g->l2_bits;
+		uint64_t n = q2_min(o->tables.n - tables, g.l1_needed);
+		uint64_t used = n << g.l2_bits;
 
 		part.tables.at = o->tables.at ? o->tables.at + tables : NULL;
 		part.tables.n = (size_t)n;
