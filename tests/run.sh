@@ -4,6 +4,7 @@
 # SPDX-License-Identifier: MIT
 #
 # usage: run.sh BUILD_DIR [PART...]     the parts are named below; default: all
+# JOBS=N parts run beside each other (default: one for each processor).
 set -u
 
 build=$(cd "$1" && pwd)
@@ -16,8 +17,11 @@ parts=(unit builder cases conduct faults diff
 	map-readers map-damage pool surroundings big fuzz valgrind)
 [ $# -gt 0 ] || set -- "${parts[@]}"
 here=$(cd "$(dirname "$0")" && pwd)
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+jobs=${JOBS:-$(nproc)}
+logs=$(mktemp -d)
+set -m # a group for each part, and no signal ignored in it
+trap 'rm -rf "$logs"' EXIT
+trap 'for group in $(jobs -rp); do kill -- -"$group"; done; exit 1' INT TERM HUP
 passed=0
 failed=0
 
@@ -25,15 +29,15 @@ unit() {
 	local program p=0 f=0
 	for program in "$here"/unit/test_*.c; do
 		program=$build/tests/$(basename "$program" .c)
-		if ${WRAP:-} "$program" >"$log.unit" 2>&1; then
+		if ${WRAP:-} "$program" >"$logs/program" 2>&1; then
 			p=$((p + 1))
 		else
 			f=$((f + 1))
 			echo "unit: $(basename "$program"):" >&2
-			cat "$log.unit" >&2
+			cat "$logs/program" >&2
 		fi
 	done
-	rm -f "$log.unit"
+	rm -f "$logs/program"
 	echo "unit: $p passed, $f failed"
 	[ $f = 0 ]
 }
@@ -80,10 +84,21 @@ part() { # name; each prints its own "NAME: N passed, N failed"
 	esac
 }
 
+# Parts run beside each other; what one says is printed whole when it has ended.
+one() { # name
+	part "$1" </dev/null >"$logs/$1.out" 2>&1
+	echo $? >"$logs/$1.status"
+	flock "$logs" cat "$logs/$1.out"
+}
+
 for name in "$@"; do
-	part "$name" | tee "$log"
-	status=${PIPESTATUS[0]}
-	counts=$(tail -n 1 "$log" | grep -oE '[0-9]+ passed, [0-9]+ failed' | grep -oE '[0-9]+' | tr '\n' ' ')
+	while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n; done
+	one "$name" &
+done
+wait
+for name in "$@"; do
+	status=$(cat "$logs/$name.status")
+	counts=$(tail -n 1 "$logs/$name.out" | grep -oE '[0-9]+ passed, [0-9]+ failed' | grep -oE '[0-9]+' | tr '\n' ' ')
 	read -r p f <<<"$counts"
 	# A part that ends without its counts has failed, whatever it says.
 	if [ -z "${f:-}" ] || { [ "$status" != 0 ] && [ "$f" = 0 ]; }; then
