@@ -107,13 +107,13 @@ static enum q2_status start_again(struct q2_repair *r)
 	return q2_io_overlay(r->base, &r->budget, &r->io, r->err);
 }
 
-static enum q2_status tell_left(struct q2_repair *r, unsigned number)
+static enum q2_status tell_left(struct q2_repair *r, unsigned number,
+				const char *why)
 {
 	uint32_t action;
-	enum q2_status st =
-		q2_act(r, (enum q2_problem_id)number, Q2_EFFECT_NONE, NULL,
-		       &action, "left as it is: with this repaired, the "
-		       "others did not lead to a sound image");
+	enum q2_status st = q2_act(r, (enum q2_problem_id)number,
+				   Q2_EFFECT_NONE, NULL, &action,
+				   "left as it is: %s", why);
 
 	if (st == Q2_OK)
 		r->plan->actions.at[action].note = true;
@@ -146,8 +146,36 @@ static enum q2_status all_but_one(struct q2_repair *r,
 		if (st != Q2_OK || other.not_converged)
 			continue;
 		*res = other;
-		st = tell_left(r, i);
+		st = tell_left(r, i, "with this repaired, the others did not "
+			       "lead to a sound image");
 	}
+	return st;
+}
+
+/* Whether there is damage that is not to be mended. */
+static bool partial(const struct q2_repair *r)
+{
+	for (unsigned i = 0; i < Q2_NUMBERS; i++)
+		if (r->counts[i] && r->wishes[i] == Q2_WISH_NO)
+			return true;
+	return false;
+}
+
+/* Where only some of it is to be mended, that can show more damage than there was:
+ * nothing is written then. */
+static enum q2_status nothing(struct q2_repair *r, struct q2_plan_result *res)
+{
+	enum q2_status st = start_again(r);
+
+	memset(r->wishes, Q2_WISH_NO, sizeof(r->wishes));
+	*res = (struct q2_plan_result){0};
+	if (st == Q2_OK)
+		st = rounds(r, res);
+	for (unsigned i = 0; i < Q2_NUMBERS && st == Q2_OK; i++)
+		if (r->at_first[i] &&
+		    q2_problem_by_number(i)->severity == Q2_CORRUPT)
+			st = tell_left(r, i, "what may be repaired does not "
+				       "lead to a sounder image by itself");
 	return st;
 }
 
@@ -217,8 +245,13 @@ enum q2_status q2_plan_make(struct q2_io *io, const struct q2_plan_opts *opts,
 	st = q2_io_overlay(io, &r->budget, &r->io, r->err);
 	if (st == Q2_OK)
 		st = rounds(r, result);
-	if (st == Q2_OK && result->not_converged)
+	if (st == Q2_OK && result->not_converged) {
+		bool some = partial(r);
+
 		st = all_but_one(r, result);
+		if (st == Q2_OK && result->not_converged && some)
+			st = nothing(r, result);
+	}
 	if (st == Q2_OK && r->c && !result->not_converged)
 		st = tell_unattached(r);
 	if (st == Q2_OK)
