@@ -108,8 +108,8 @@ run 'each allocation and read failing in turn' check -f small
 for target in walk compressed map chain dump write; do
 	run "each failing in turn, target $target" $target -f corpus/seeds/snapshot.qcow2 corpus/seeds/bitmap.qcow2 corpus/seeds/v3-512-r4.qcow2
 done
-for target in repair rescue; do
-	run "each failing in turn, target $target" $target -f corpus/field/cross-link.qcow2 corpus/field/l1-wiped-snapshots.qcow2
+for target in repair rescue plan; do
+	run "each failing in turn, target $target" $target -f corpus/field/cross-link.qcow2 corpus/field/l1-wiped-snapshots.qcow2 corpus/field/roots-lost.qcow2
 done
 
 # An image is a function of its seed, and of nothing else.

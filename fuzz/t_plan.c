@@ -201,6 +201,83 @@ static void backups(const struct q2f_input *in)
 	q2_io_close(io);
 }
 
+struct stop {
+	uint32_t left;
+};
+
+static bool on_progress(void *ctx, const struct q2_progress *p)
+{
+	struct stop *s = ctx;
+
+	(void)p;
+	if (s->left == 0 || --s->left)
+		return false;
+	q2f_fault_reached = true;
+	return true;
+}
+
+/* A backup made from `io`, stored in `file`, read and put back. */
+static enum q2_status there_and_back(struct q2_io *io, struct q2_io *file,
+				     uint32_t stop, struct q2_err *err)
+{
+	struct stop s = {stop};
+	const struct q2_plan_opts opts = {.progress = on_progress, .ctx = &s};
+	struct q2_plan *made = NULL, *backup = NULL, *plan = NULL;
+	struct q2_check_result found;
+	struct q2_plan_info info;
+	enum q2_status st;
+
+	st = q2_backup_make(io, Q2_BACKUP_KEYS, &opts, &made, &found, err);
+	if (st == Q2_OK)
+		st = q2_pf_write(made, Q2_PLAN_BACKUP, 1, file, err);
+	if (st == Q2_OK)
+		st = q2_pf_read(file, 0, &backup, &info, err);
+	if (st == Q2_OK)
+		st = q2_restore_make(backup, io, 0, &plan, err);
+	q2_plan_free(plan);
+	q2_plan_free(backup);
+	q2_plan_free(made);
+	return st;
+}
+
+/* The same while something fails: it says so, and leaves nothing behind. */
+static void backup_faults(const struct q2f_input *in)
+{
+	struct q2_io *io = q2f_io_new(in), *file;
+	struct q2_err err = {0};
+	struct test_io t;
+	enum q2_status st;
+
+	q2f_heap_watch(in->ctl.fail_alloc);
+	st = q2_io_memory_rw("", 0, 0, &file, &err);
+	if (st == Q2_OK) {
+		test_io_open(&t, file);
+		for (unsigned op = 0; op < TEST_OPS; op++)
+			t.faults.fail_at[op] = in->ctl.fail_write;
+		/* What writes down the operations may not fail. */
+		st = there_and_back(io, in->ctl.fail_write ? &t.io : file,
+				    in->ctl.stop, &err);
+		for (unsigned op = 0; op < TEST_OPS; op++)
+			if (in->ctl.fail_write &&
+			    t.done[op] >= in->ctl.fail_write) {
+				q2f_fault_reached = true;
+				if (st == Q2_OK)
+					q2f_violation("P-2", "failure %u of kind %u was overlooked",
+						      in->ctl.fail_write, op);
+			}
+		q2_io_close(&t.io);
+		q2_io_close(file);
+	}
+	(void)q2f_heap_done();
+	if (st != Q2_OK && err.code == Q2_OK)
+		q2f_violation("C-1", "a backup: status %d without a cause",
+			      (int)st);
+	if (q2f_heap.blocks)
+		q2f_violation("I-7", "a backup leaves %llu blocks behind",
+			      (unsigned long long)q2f_heap.blocks);
+	q2_io_close(io);
+}
+
 int q2f_plan(const uint8_t *data, size_t size)
 {
 	struct q2f_input in = q2f_split(data, size);
@@ -209,6 +286,11 @@ int q2f_plan(const uint8_t *data, size_t size)
 	struct q2_plan_info info;
 	struct repair r;
 
+	/* Making plans is the other targets' work. */
+	if (q2f_faulty(&in.ctl)) {
+		backup_faults(&in);
+		return 0;
+	}
 	/* As a plan file by itself. */
 	if (q2_io_memory(in.image, in.size, &io, NULL) != Q2_OK)
 		return 0;

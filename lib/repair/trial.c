@@ -208,6 +208,7 @@ enum q2_status q2_trial_patch(struct q2_trial *t, const struct q2_patch *p)
 				     .ctx = &run};
 	struct q2_check_result res;
 	struct q2_checker *c = NULL;
+	struct q2_err own = {0};
 	struct q2_io *io;
 	struct q2_score score;
 	int order;
@@ -221,7 +222,7 @@ enum q2_status q2_trial_patch(struct q2_trial *t, const struct q2_patch *p)
 		return st;
 	st = q2_pwrite(io, p->bytes, p->n, p->off, r->err);
 	if (st == Q2_OK)
-		st = q2_checker_run(io, &opts, &res, &c, NULL);
+		st = q2_checker_run(io, &opts, &res, &c, &own);
 	if (st == Q2_OK) {
 		score = score_of(c, &res, run.oddities, run.roots);
 		if ((score.leaks > t->now.leaks && !t->now.unreadable) ||
@@ -243,6 +244,8 @@ enum q2_status q2_trial_patch(struct q2_trial *t, const struct q2_patch *p)
 					  t->best_score.corruptions &&
 				  run.roots >= t->best_score.roots))
 		return Q2_OK;
+	if (st != Q2_OK && r->err->code == Q2_OK)
+		*r->err = own;
 	return st;
 }
 
