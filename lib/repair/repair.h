@@ -159,6 +159,9 @@ enum q2_status q2_fix_extensions(struct q2_repair *r);
 enum q2_status q2_fix_snapshots(struct q2_repair *r);
 enum q2_status q2_fix_lost(struct q2_repair *r);
 enum q2_status q2_fix_bitmaps(struct q2_repair *r);
+/* Marks all bitmaps as inconsistent and has the header promise them again, if that
+ * is sound; `text` says why. */
+enum q2_status q2_mark_bitmaps(struct q2_repair *r, const char *text);
 enum q2_status q2_fix_l1(struct q2_repair *r);
 enum q2_status q2_fix_l2(struct q2_repair *r);
 enum q2_status q2_move_snaptable(struct q2_repair *r);

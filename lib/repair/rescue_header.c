@@ -277,36 +277,6 @@ static enum q2_status write_header(struct q2_headless *x)
 	return st == Q2_OK ? q2_recheck(r) : st;
 }
 
-/* Nothing tells whether the bitmaps were up to date: they are kept as inconsistent
- * ones, which a writer may remove, and no backup uses. */
-static enum q2_status mark_bitmaps(struct q2_repair *r)
-{
-	const struct q2_bitmap_spots *spots = &r->c->bitmap_spots;
-	uint32_t action;
-	enum q2_status st;
-
-	if (!r->c->ext.has_bitmaps || spots->n != r->c->ext.bitmaps)
-		return Q2_OK;
-	for (size_t i = 0; i < spots->n; i++)
-		if (!spots->at[i].sound)
-			return Q2_OK;
-	st = q2_act(r, Q2_P_BITMAPS_STALE, Q2_EFFECT_SUSPECT, NULL, &action,
-		    "bitmaps are marked as inconsistent: whether they were up "
-		    "to date is not known");
-	if (st == Q2_OK)
-		st = q2_change_u64(r, Q2_C_PLACE, action, 88,
-				   Q2_AUTOCLEAR_BITMAPS);
-	for (size_t i = 0; i < spots->n && st == Q2_OK; i++) {
-		uint64_t at = spots->at[i].host + Q2_BITMAP_AT_FLAGS;
-		uint8_t flags[4];
-
-		if (q2_pread_zero(r->io, flags, 4, at, NULL) == Q2_OK)
-			st = q2_change_u32(r, Q2_C_PLACE, action, at,
-					   q2_be32(flags) | Q2_BITMAP_IN_USE);
-	}
-	return st;
-}
-
 enum q2_status q2_rescue_header(struct q2_repair *r)
 {
 	struct q2_headless x = {.r = r};
@@ -331,5 +301,8 @@ enum q2_status q2_rescue_header(struct q2_repair *r)
 		st = q2_head_size(&x);
 	if (st == Q2_OK)
 		st = write_header(&x);
-	return st == Q2_OK && x.keeps_extensions ? mark_bitmaps(r) : st;
+	if (st != Q2_OK || !x.keeps_extensions)
+		return st;
+	return q2_mark_bitmaps(r, "bitmaps are marked as inconsistent: whether "
+				  "they were up to date is not known");
 }
