@@ -10,7 +10,7 @@ set -u
 build=$(cd "$1" && pwd)
 shift
 parts=(unit builder cases conduct faults diff
-	repair orphans repair-cases hostile astray bitflip rescue
+	repair orphans repair-cases hostile astray kinds bitflip rescue
 	conduct-dump dump write writer inplace
 	map-conduct map-images map-survey map-fleet
 	map-lint map-faults docs sandbox map-shard map-pictures map-forecast
@@ -53,6 +53,7 @@ part() { # name; each prints its own "NAME: N passed, N failed"
 	repair-cases) bash "$here/repair/cases.sh" "$build" ;;
 	hostile) bash "$here/repair/hostile.sh" "$build" ;;
 	astray) bash "$here/repair/astray.sh" "$build" ;;
+	kinds) bash "$here/repair/kinds.sh" "$build" ;;
 	rescue) bash "$here/repair/rescue.sh" "$build" ;;
 	bitflip) bash "$here/repair/bitflip.sh" "$build" ;;
 	faults) bash "$here/conduct/faults.sh" "$build" ;;

@@ -34,7 +34,25 @@ bool q2_stray_place(struct q2_strays *s, struct q2_stray *t, uint64_t slot,
 	return true;
 }
 
-/* Whether the entry names an L2 table, as far as the check knows. */
+/* Whether any entry of the table in s->table names a cluster, and is without fault:
+ * what is no table has hardly one. */
+static bool has_good_entry(const struct q2_strays *s)
+{
+	const struct q2_geom *g = &s->r->c->img.geom;
+
+	for (uint32_t i = 0; i < 1u << g->l2_bits; i++) {
+		const uint8_t *p = s->table + ((size_t)i << g->entry_bits);
+		struct q2_l2_entry e = q2_l2_decode(
+			g, q2_be64(p), g->ext_l2 ? q2_be64(p + 8) : 0, 0);
+
+		if (e.refers && !e.faults)
+			return true;
+	}
+	return false;
+}
+
+/* Whether the entry names an L2 table, as far as the check knows.  One that is
+ * damaged in part is one: to mend it is for other steps. */
 static bool is_sound(struct q2_strays *s, uint64_t raw)
 {
 	struct q2_checker *c = s->r->c;
@@ -45,7 +63,8 @@ static bool is_sound(struct q2_strays *s, uint64_t raw)
 	       q2_pread_zero(s->r->io, s->table,
 			     (size_t)c->img.geom.cluster_size,
 			     q2_offset(&c->img.geom, e.table), NULL) == Q2_OK &&
-	       q2_l2_shaped(c, s->table, 1u << c->img.geom.l2_bits, &shape);
+	       (q2_l2_shaped(c, s->table, 1u << c->img.geom.l2_bits, &shape) ||
+		has_good_entry(s));
 }
 
 /* What of the L1 table can be believed; *bad is how many entries cannot. */
