@@ -277,6 +277,11 @@ static enum q2_status hole(struct l2 *l, struct q2_case *k)
 	if (st != Q2_OK || guess.score < 11 || !q2_want(l->r, Q2_P_LEAK) ||
 	    !q2_all(l->r))
 		return st;
+	/* Streams share clusters: which of them is missed no count tells. */
+	if (guess.raw & Q2_COMPRESSED)
+		return replace(l, k, Q2_P_LEAK, Q2_EFFECT_SUSPECT, guess,
+			       "gets what a snapshot has there: that compressed "
+			       "data is counted more often than it is named");
 	return replace(l, k, Q2_P_LEAK, Q2_EFFECT_GAIN, guess,
 		       "gets back the leaked cluster that fits exactly");
 }

@@ -226,6 +226,27 @@ static enum q2_status try_row(struct q2_case *k, struct contest *c)
 		   g->ext_l2 ? UINT32_MAX : 0, IN_A_ROW);
 }
 
+/* The table that the youngest snapshot has in the slot; 0: none.  What the active disk
+ * shares it shares with that one: an older one's it gave up when it was written to. */
+static uint64_t youngest_table(const struct q2_case *k)
+{
+	const struct q2_trees *trees = &k->r->c->trees;
+	const struct q2_tree *last = NULL;
+	uint8_t raw[8];
+
+	for (size_t i = 0; i < trees->n; i++)
+		if (trees->at[i].id != Q2_TREE_ACTIVE &&
+		    (last == NULL || trees->at[i].id > last->id))
+			last = &trees->at[i];
+	if (last == NULL || k->ref->slot >= last->l1_entries ||
+	    q2_pread_zero(k->r->io, raw, 8,
+			  last->l1_offset + UINT64_C(8) * k->ref->slot,
+			  NULL) != Q2_OK)
+		return 0;
+	return (q2_be64(raw) & Q2_ENTRY_OFFSET) >>
+	       k->r->c->img.geom.cluster_bits;
+}
+
 /* What other trees have at this place. */
 static enum q2_status try_others(struct q2_case *k, struct contest *c)
 {
@@ -235,6 +256,8 @@ static enum q2_status try_others(struct q2_case *k, struct contest *c)
 	/* An empty entry may be one that was discarded, if only the refcount is
 	 * late; since version 3 that leaves a zero flag. */
 	bool told = k->raw || g->version >= 3;
+	uint64_t youngest = k->raw == 0 && k->ref->active ? youngest_table(k) :
+							    0;
 	enum q2_status st = Q2_OK;
 
 	while (lo > 0 && t->at[lo - 1].slot == k->ref->slot && at - lo < 64)
@@ -254,7 +277,8 @@ static enum q2_status try_others(struct q2_case *k, struct contest *c)
 		st = try(k, c, (q2_be64(bytes) & ~Q2_COPIED) |
 				       (k->raw & Q2_COPIED),
 			 g->ext_l2 ? q2_be64(bytes + 8) : 0,
-			 told ? OTHER_TREE : 0);
+			 told && (!youngest || t->at[i].clu == youngest) ?
+				 OTHER_TREE : 0);
 	}
 	return st;
 }
