@@ -29,9 +29,16 @@ static char *beside(const char *path, const char *suffix)
 	return name;
 }
 
+/* Beside the file itself: whoever comes to it by another name must find the journal. */
 char *fsck_default_journal(const char *path)
 {
-	return beside(path, SUFFIX);
+	struct stat sb;
+	char *real = lstat(path, &sb) == 0 && S_ISLNK(sb.st_mode) ?
+			     realpath(path, NULL) : NULL;
+	char *name = beside(real ? real : path, SUFFIX);
+
+	free(real);
+	return name;
 }
 
 static bool is_unfinished(const struct q2_plan_info *info)

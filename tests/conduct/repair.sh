@@ -653,6 +653,23 @@ END2
 	check 'the image is no journal' same image.qcow2 damaged.qcow2
 }
 
+# A repair that was begun by one name of the image is found by another one.
+test_links() {
+	fresh
+	mkdir links
+	ln -s ../image.qcow2 links/link.qcow2
+	faulty image.qcow2 5:KILL -y links/link.qcow2
+	check 'by a link, killed: killed' test $status = 137
+	check 'by a link, killed: the journal is beside the image' test -e image.qcow2.q2undo
+	exits 8 -y image.qcow2
+	check 'by a link, killed: found by the name of the file' err_has '--redo=image.qcow2.q2undo'
+	exits 8 -y links/link.qcow2
+	exits 0 --undo image.qcow2.q2undo image.qcow2
+	exits 1 -y links/link.qcow2
+	check 'by a link: repaired' same image.qcow2 repaired.qcow2
+	check 'by a link: nothing beside it' test "$(ls links)" = link.qcow2
+}
+
 test_usage() {
 	fresh
 	local bad
@@ -864,7 +881,7 @@ test_device() {
 
 for part in test_clean test_repair test_preen test_plan test_bad_plans test_changed \
 	test_crashes test_failures test_failures_back test_headless test_allocations test_signals_early test_in_use test_two test_questions \
-	test_read_only test_journals test_usage test_backup test_discard test_media test_device; do
+	test_read_only test_journals test_links test_usage test_backup test_discard test_media test_device; do
 	$part
 done
 sum_up repair
