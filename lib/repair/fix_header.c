@@ -118,6 +118,10 @@ static bool is_there(const struct q2_repair *r, const struct doubt *d)
 	if (d->problem == Q2_P_BITMAPS_BIT_NO_EXT && d->off == 88 &&
 	    q2_found_any(r, Q2_P_EXT_UNKNOWN))
 		return false;
+	/* That it is not encrypted after all would not explain clusters that are
+	 * missed: the keys may be there. */
+	if (d->problem == Q2_P_CRYPT_NO_HEADER && r->result.leaks)
+		return false;
 	if (d->kind == Q2_K_NONE)
 		return q2_found_any(r, d->problem);
 	for (size_t i = 0; i < r->findings.n; i++) {

@@ -50,13 +50,16 @@ static struct q2_finding located(const struct shared *s,
 	};
 }
 
-/* The IV of LUKS hangs on the host offset: a copy would read as noise. */
-static bool is_fixed(struct shared *s, const struct q2_owner *o)
+/* The IV of LUKS hangs on the host offset: a copy would read as noise.  A table could
+ * move, but if two slots shared it, so would its data then. */
+static bool is_fixed(struct shared *s, const struct q2_owner *o,
+		     enum q2_problem_id why)
 {
 	uint32_t action;
 	struct q2_finding f = located(s, o);
 
-	if (s->r->c->img.geom.crypt != 2 || o->compressed)
+	if (s->r->c->img.geom.crypt != 2 || o->compressed ||
+	    why == Q2_P_METADATA_OVERLAP)
 		return false;
 	if (!s->noted &&
 	    q2_act(s->r, Q2_P_CROSS_LINK, Q2_EFFECT_SUSPECT, &f, &action,
@@ -160,7 +163,7 @@ static enum q2_status copy_out(struct shared *s, const struct q2_owner *o,
 	bool ok;
 	enum q2_status st;
 
-	if (!q2_want(r, why) || is_fixed(s, o))
+	if (!q2_want(r, why) || is_fixed(s, o, why))
 		return Q2_OK;
 	if (s->counting) {
 		s->needed += cs;

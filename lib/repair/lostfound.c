@@ -226,6 +226,18 @@ static enum q2_status tell(struct home *h)
 	if (o->tables.n)
 		snprintf(tables, sizeof(tables), ", among them %zu L2 table%s",
 			 o->tables.n, o->tables.n == 1 ? "" : "s");
+	/* AES: the IV hangs on the guest's offset. */
+	if (h->r->c->img.geom.crypt == 1 && o->data.n) {
+		enum q2_status st = q2_act(h->r, Q2_P_LEAK, Q2_EFFECT_SUSPECT,
+					   NULL, &h->action, "orphaned data is "
+					   "encrypted by its place on the disk, "
+					   "which is lost: in the snapshot it "
+					   "reads as noise");
+
+		if (st != Q2_OK)
+			return st;
+		h->r->plan->actions.at[h->action].note = true;
+	}
 	return q2_act(h->r, o->tables.n ? Q2_P_ORPHAN_L2 : Q2_P_LEAK,
 		      Q2_EFFECT_KEPT, &f, &h->action,
 		      "%llu orphaned cluster%s%s: internal snapshot %s; "

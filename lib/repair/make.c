@@ -17,9 +17,10 @@
 static enum q2_status one_round(struct q2_repair *r)
 {
 	static enum q2_status (*const steps[])(struct q2_repair *) = {
-		q2_rescue_l1,	  q2_fix_l1_surely,  q2_fix_header,
-		q2_rescue_header, q2_fix_extensions, q2_fix_snapshots,
-		q2_fix_lost,	  q2_fix_bitmaps,    q2_fix_l1,	q2_fix_l2,
+		q2_rescue_l1,	  q2_fix_l1_surely,  q2_fix_luks,
+		q2_fix_header,	  q2_rescue_header,  q2_fix_extensions,
+		q2_fix_snapshots, q2_fix_lost,	     q2_fix_bitmaps,
+		q2_fix_l1,	  q2_fix_l2,
 		q2_move_snaptable, q2_fix_shared,    q2_rescue_tables,
 		q2_fix_orphans,	  q2_fix_refcounts,  q2_fix_copied,
 		q2_fix_marks,
@@ -30,8 +31,8 @@ static enum q2_status one_round(struct q2_repair *r)
 		st = q2_recheck(r);
 		/* Without a geometry only the header can be mended. */
 		if (st != Q2_OK ||
-		    (i > 3 && r->c->img.geom.cluster_size == 0) ||
-		    ((i > 3 || !q2_all(r)) && q2_misread(r)))
+		    (i > 4 && r->c->img.geom.cluster_size == 0) ||
+		    ((i > 4 || !q2_all(r)) && q2_misread(r)))
 			return st;
 		st = steps[i](r);
 		if (st != Q2_OK)

@@ -148,6 +148,7 @@ static inline bool q2_found_any(const struct q2_repair *r,
 /* The steps, in order.  Each may write, and checks again if it needs to know
  * what its own writing did. */
 enum q2_status q2_fix_l1_surely(struct q2_repair *r);
+enum q2_status q2_fix_luks(struct q2_repair *r);
 enum q2_status q2_fix_header(struct q2_repair *r);
 
 /* Whether the header is known to be wrong in a way that makes everything else look
