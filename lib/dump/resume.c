@@ -6,30 +6,9 @@
 #include "dump/resume.h"
 
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/err.h"
 #include "base/hash.h"
-
-/* A file that was written to has another time of change, whatever was done about
- * its time of modification. */
-static bool facts_of(const struct q2_io *io, uint64_t hash, uint64_t *out)
-{
-	struct stat sb;
-	uint64_t facts[9] = {hash};
-
-	if (fstat(q2_io_descriptor(io), &sb) < 0 || !S_ISREG(sb.st_mode))
-		return false;
-	facts[1] = sb.st_dev;
-	facts[2] = sb.st_ino;
-	facts[3] = (uint64_t)sb.st_size;
-	facts[4] = (uint64_t)sb.st_mtim.tv_sec;
-	facts[5] = (uint64_t)sb.st_mtim.tv_nsec;
-	facts[6] = (uint64_t)sb.st_ctim.tv_sec;
-	facts[7] = (uint64_t)sb.st_ctim.tv_nsec;
-	*out = q2_hash(facts, sizeof(facts));
-	return true;
-}
 
 /* The same program; the same part of the disk, and the same form. */
 static uint64_t form_of(const struct q2_dump_run *d, size_t cluster)
@@ -63,9 +42,9 @@ static bool files_of(const struct q2_guest *g, uint64_t *hash)
 		uint64_t tree[2] = {*hash, l->map.tree.l1_offset};
 
 		*hash = q2_hash(tree, sizeof(tree));
-		told = facts_of(l->io, *hash, hash) && told;
+		told = q2_io_facts(l->io, *hash, hash) && told;
 		if (l->data)
-			told = facts_of(l->data, *hash, hash) && told;
+			told = q2_io_facts(l->data, *hash, hash) && told;
 	}
 	return told;
 }

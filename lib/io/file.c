@@ -16,6 +16,7 @@
 #include <linux/loop.h>
 
 #include "base/err.h"
+#include "base/hash.h"
 #include "io/nbd.h"
 
 static enum q2_status file_pread(struct q2_io *io, void *buf, size_t len,
@@ -382,4 +383,22 @@ int q2_io_descriptor(const struct q2_io *io)
 	const struct q2_file *f = q2_file_of(io);
 
 	return f ? f->fd : -1;
+}
+
+bool q2_io_facts(const struct q2_io *io, uint64_t hash, uint64_t *out)
+{
+	struct stat sb;
+	uint64_t facts[9] = {hash};
+
+	if (fstat(q2_io_descriptor(io), &sb) < 0 || !S_ISREG(sb.st_mode))
+		return false;
+	facts[1] = sb.st_dev;
+	facts[2] = sb.st_ino;
+	facts[3] = (uint64_t)sb.st_size;
+	facts[4] = (uint64_t)sb.st_mtim.tv_sec;
+	facts[5] = (uint64_t)sb.st_mtim.tv_nsec;
+	facts[6] = (uint64_t)sb.st_ctim.tv_sec;
+	facts[7] = (uint64_t)sb.st_ctim.tv_nsec;
+	*out = q2_hash(facts, sizeof(facts));
+	return true;
 }

@@ -128,4 +128,10 @@ bool q2_loop_file(const char *path, struct stat *sb, char *below, size_t room);
  * do with two files; -1 for anything else. */
 int q2_io_descriptor(const struct q2_io *io);
 
+/* *out: a number, made from `hash` and from which file this is, its length and its
+ * times, that is another one once the file was written to: it has another time of
+ * change then, whatever was done about its time of modification.  False for
+ * anything but a regular file opened by q2_io_open(). */
+bool q2_io_facts(const struct q2_io *io, uint64_t hash, uint64_t *out);
+
 #endif
