@@ -160,6 +160,7 @@ TOOLS := $(B)/tests/bitflip $(B)/tests/crash $(B)/tests/fixpoint $(B)/tests/q2mk
 	$(B)/tests/q2inplace $(B)/tests/q2problems $(B)/tests/faultio.so $(B)/tests/faultwrite.so
 FUZZ := $(B)/fuzz/q2fuzz $(B)/fuzz/q2gen $(B)/fuzz/q2mut.so $(B)/fuzz/q2guard \
 	$(B)/fuzz/q2canary.so
+TOOLS += $(B)/tests/q2keep
 TOOLS += $(B)/tests/faultalloc.so $(B)/tests/intruder.so
 # Another reader, to compare with where there is one.
 TOOLS += $(shell $(PKG_CONFIG) --exists libqcow 2>/dev/null && echo $(B)/tests/qcowread)
@@ -257,6 +258,10 @@ $(B)/tests/bitflip $(B)/tests/crash $(B)/tests/fixpoint: $(B)/tests/%: $(B)/test
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+$(B)/tests/q2keep: $(call obj,tests/support/q2keep.c) $(B)/libq2.a
+	@mkdir -p $(@D)
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
 $(B)/tests/q2write: $(call obj,$(Q2WRITE_SRC) tests/support/testio.c) $(B)/libq2.a
 	@mkdir -p $(@D)
 	$(call run,LD)
@@ -335,8 +340,10 @@ $(B)/tests/qcowread: tests/map/qcowread.c
 $(B)/tests/test_%: $(B)/tests/unit/test_%.o $(TESTIO) $(B)/libq2.a
 	@mkdir -p $(@D)
 	$(call run,LD)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS) \
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libq2.a $(LIB_LIBS) \
 		$$($(PKG_CONFIG) $(STATIC:%=-%) --libs check)
+
+$(B)/tests/test_state: $(call obj,lib/cli/state.c lib/cli/state_whole.c)
 
 $(B)/man/q2problems.7: $(B)/tests/q2problems
 	@mkdir -p $(@D)

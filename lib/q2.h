@@ -241,6 +241,27 @@ struct q2_progress {
 	uint64_t total;
 };
 
+/* How a check's state is kept, from which another run of it goes on.  It is of that
+ * image, as it is now, of these flags and of this version of the library: compare
+ * q2_check_identity() before, and vouch for its bytes by a checksum.  It has about a
+ * byte or two for each cluster where data lie at random, and much less where they
+ * lie in order; and no data of the guest's.  All are called by q2_check(). */
+struct q2_check_keep {
+	/* Whether to write the state now: asked often.  `pressing`: there will be no
+	 * better moment, because the check is being interrupted, or all tables were
+	 * read. */
+	bool (*wanted)(void *ctx, bool pressing);
+	/* Takes the next n bytes of the state; 0, or anything else if it cannot. */
+	int (*write)(void *ctx, const char *bytes, size_t n);
+	/* After that.  Not `whole`: this state is of no use, for want of memory or
+	 * because a write failed, or the findings are too many to keep any. */
+	void (*end)(void *ctx, bool whole);
+	/* NULL, or gives what was written, from which this check is to go on: up to
+	 * n bytes, 0 at the end.  Findings that were told before are told again. */
+	size_t (*read)(void *ctx, void *bytes, size_t n);
+	void *ctx;
+};
+
 struct q2_check_opts {
 	unsigned flags;	     /* enum q2_check_flag */
 	uint64_t max_memory; /* bytes for what the image's size drives; 0: none */
@@ -253,6 +274,7 @@ struct q2_check_opts {
 	 * Q2_E_INTERRUPTED.  May be NULL. */
 	bool (*progress)(void *ctx, const struct q2_progress *p);
 	void *ctx;
+	const struct q2_check_keep *keep; /* borrowed; NULL: nothing is kept */
 };
 
 /* What a check learnt besides its findings.  Cluster counts of the active
@@ -285,7 +307,8 @@ struct q2_check_result {
 /* Checks the image in `io`, reading only.  Any bytes are acceptable input:
  * what is wrong with them becomes findings.  An error is returned when the
  * check could not be carried through (Q2_E_BUDGET, Q2_E_NOMEM,
- * Q2_E_INTERRUPTED, Q2_E_ARG for Q2_CHECK_CHAIN without a path, or Q2_E_IO when
+ * Q2_E_INTERRUPTED, Q2_E_ARG for Q2_CHECK_CHAIN without a path, Q2_E_REFUSED or
+ * Q2_E_FORMAT for a state that is not this image's or damaged, or Q2_E_IO when
  * not even the header could be read); *result then holds what was learnt until
  * that moment, and its verdict is Q2_UNREADABLE or Q2_CORRUPTED.  I/O errors in single
  * tables are findings and make the result `partial`. */
@@ -293,6 +316,13 @@ Q2_PUBLIC enum q2_status q2_check(struct q2_io *io,
 				  const struct q2_check_opts *opts,
 				  struct q2_check_result *result,
 				  struct q2_err *err) Q2_MUST_CHECK;
+
+/* *identity: a number that is another one for another image, for one that was
+ * written to since, for other flags of `opts` and another version.  False if that
+ * cannot be known: only a file's times are to be trusted. */
+Q2_PUBLIC bool q2_check_identity(struct q2_io *io,
+				 const struct q2_check_opts *opts,
+				 uint64_t *identity) Q2_MUST_CHECK;
 
 /* ------------------------------------------------------------------ repair
  * A repair is a plan: a list of edits, made from an image without writing to it,

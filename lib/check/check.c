@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "check/checker.h"
+#include "check/keep.h"
 
 #define SECTOR 512u
 
@@ -200,6 +200,7 @@ void q2_checker_free(struct q2_checker *c)
 	q2_suspects_free(&c->suspects, &c->budget);
 	q2_leaks_free(&c->leaks, &c->budget);
 	q2_descriptors_free(&c->compressed, &c->budget);
+	q2_keep_end(c);
 	free(c);
 }
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "check/keep.h"
 
 void q2_found(struct q2_checker *c, enum q2_problem_id id,
 	      const struct q2_finding *f)
@@ -35,6 +36,7 @@ void q2_found(struct q2_checker *c, enum q2_problem_id id,
 			   id == Q2_P_EXT_BITMAPS_BAD ||
 			   id == Q2_P_BITMAPS_STALE ||
 			   id == Q2_P_BITMAPS_BIT_NO_EXT;
+	q2_keep_finding(c, id, &own);
 	if (c->opts->found)
 		c->opts->found(c->opts->ctx, &own);
 }

@@ -99,6 +99,16 @@ Q2_VEC(q2_leaks, struct q2_leak)
 
 Q2_VEC(q2_descriptors, uint64_t)
 
+/* Findings noted down for a run that goes on from this one's state. */
+struct q2_notes {
+	uint8_t *at;
+	size_t n;
+	size_t room;
+	uint64_t count;
+	bool noting;
+	bool lost; /* too many */
+};
+
 struct q2_checker {
 	const struct q2_check_opts *opts;
 	struct q2_check_result *result;
@@ -125,6 +135,7 @@ struct q2_checker {
 	struct q2_leaks leaks;
 	struct q2_leak leaks_over; /* more runs than are kept: first and sum */
 	struct q2_descriptors compressed; /* each distinct one, as stored */
+	struct q2_notes notes;
 };
 
 /* Runs a check and keeps what it learnt: *out is to be freed even after failure

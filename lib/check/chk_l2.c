@@ -11,23 +11,8 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "check/checker.h"
 #include "check/faults.h"
-#include "image/inflate.h"
-#include "image/l2walk.h"
-
-struct l2 {
-	struct q2_checker *c;
-	struct q2_count count;
-	struct q2_inflate *inflate; /* NULL: not asked for */
-	uint64_t sound_stream;	    /* the last entry that inflated well */
-	uint64_t streams;
-	struct q2_finding beyond;   /* the table at hand: entries past the end */
-	const struct q2_l2ref *beyond_in;
-	struct q2_finding plain; /* compressed clusters in an encrypted image */
-	struct q2_finding past;	 /* active tables past the end of the disk */
-	const struct q2_l2ref *past_last;
-};
+#include "check/keep.h"
 
 static struct q2_finding locate(const struct q2_checker *c,
 				const struct q2_l2visit *v)
@@ -45,7 +30,7 @@ static struct q2_finding locate(const struct q2_checker *c,
 	};
 }
 
-static void report_faults(struct l2 *l, const struct q2_l2visit *v)
+static void report_faults(struct q2_l2_work *l, const struct q2_l2visit *v)
 {
 	struct q2_checker *c = l->c;
 
@@ -71,14 +56,14 @@ static void report_faults(struct l2 *l, const struct q2_l2visit *v)
 	}
 }
 
-static void flush_beyond(struct l2 *l)
+static void flush_beyond(struct q2_l2_work *l)
 {
 	if (l->beyond_in)
 		q2_found(l->c, Q2_P_L2_BEYOND_DISK, &l->beyond);
 	l->beyond_in = NULL;
 }
 
-static void note_beyond(struct l2 *l, const struct q2_l2visit *v)
+static void note_beyond(struct q2_l2_work *l, const struct q2_l2visit *v)
 {
 	if (l->beyond_in != v->ref) {
 		flush_beyond(l);
@@ -90,7 +75,7 @@ static void note_beyond(struct l2 *l, const struct q2_l2visit *v)
 	l->beyond.count++;
 }
 
-static enum q2_status verify_stream(struct l2 *l, const struct q2_l2visit *v)
+static enum q2_status verify_stream(struct q2_l2_work *l, const struct q2_l2visit *v)
 {
 	struct q2_checker *c = l->c;
 	struct q2_finding f = locate(c, v);
@@ -103,9 +88,7 @@ static enum q2_status verify_stream(struct l2 *l, const struct q2_l2visit *v)
 	/* A bomb: one stream, named again and again. */
 	if (v->raw == l->sound_stream)
 		return Q2_OK;
-	st = q2_tick(c, "compressed data", ++l->streams, 0);
-	if (st != Q2_OK)
-		return st;
+	l->streams++;
 	st = q2_inflate(l->inflate, v->e.host, &bytes, &n, &whole, &why);
 	if (st != Q2_OK)
 		return q2_unreadable(c, st, &why, Q2_K_COMPRESSED,
@@ -121,7 +104,7 @@ static enum q2_status verify_stream(struct l2 *l, const struct q2_l2visit *v)
 	return Q2_OK;
 }
 
-static enum q2_status on_compressed(struct l2 *l, const struct q2_l2visit *v)
+static enum q2_status on_compressed(struct q2_l2_work *l, const struct q2_l2visit *v)
 {
 	struct q2_checker *c = l->c;
 	enum q2_status st;
@@ -141,9 +124,25 @@ static enum q2_status on_compressed(struct l2 *l, const struct q2_l2visit *v)
 	return st;
 }
 
+/* A table full of compressed clusters takes long: that is told, and kept, within
+ * the table, too. */
+static enum q2_status look_around(struct q2_l2_work *l,
+				  const struct q2_l2visit *v)
+{
+	struct q2_checker *c = l->c;
+
+	if (l->inflate == NULL)
+		return Q2_OK;
+	l->place.table = (uint32_t)(v->ref - c->refs.tables.at);
+	l->place.entries = v->index + 1;
+	return q2_keep_look(l, q2_tick(c, "compressed data", l->streams, 0),
+			    false);
+}
+
 static enum q2_status on_odd(void *ctx, const struct q2_l2visit *v)
 {
-	struct l2 *l = ctx;
+	struct q2_l2_work *l = ctx;
+	enum q2_status st = Q2_OK;
 
 	if (v->e.faults)
 		report_faults(l, v);
@@ -154,13 +153,13 @@ static enum q2_status on_odd(void *ctx, const struct q2_l2visit *v)
 			   Q2_EF_COMPRESSED_DATA_FILE | Q2_EF_COPIED_UNUSED))
 		l->c->result->partial = true;
 	if (v->e.type == Q2_L2_COMPRESSED && !v->repeat)
-		return on_compressed(l, v);
-	return Q2_OK;
+		st = on_compressed(l, v);
+	return st == Q2_OK ? look_around(l, v) : st;
 }
 
 static enum q2_status on_shared(void *ctx, uint64_t clu)
 {
-	struct l2 *l = ctx;
+	struct q2_l2_work *l = ctx;
 
 	return q2_suspect_add(l->c, clu, Q2_NO_REFCOUNT, Q2_S_SHARED);
 }
@@ -174,7 +173,7 @@ static bool in_use(const struct q2_geom *g, const struct q2_l2slice *s)
 
 /* Active tables past the disk's end that hold something: VM state, or lost
  * space.  QEMU leaves empty ones behind. */
-static void note_past(struct l2 *l, const struct q2_l2slice *s)
+static void note_past(struct q2_l2_work *l, const struct q2_l2slice *s)
 {
 	const struct q2_geom *g = &l->c->img.geom;
 
@@ -206,7 +205,7 @@ static bool has_vm_state(const struct q2_checker *c)
 
 static enum q2_status on_slice(void *ctx, const struct q2_l2slice *s)
 {
-	struct l2 *l = ctx;
+	struct q2_l2_work *l = ctx;
 
 	note_past(l, s);
 	return q2_l2_count(&l->count, s);
@@ -241,16 +240,17 @@ static enum q2_status on_unreadable(void *ctx, const struct q2_l2ref *ref,
 				    enum q2_status status,
 				    const struct q2_err *why)
 {
-	struct l2 *l = ctx;
+	struct q2_l2_work *l = ctx;
 
 	return q2_l2_unreadable(l->c, ref, status, why);
 }
 
 static enum q2_status on_tick(void *ctx, uint64_t done, uint64_t total)
 {
-	struct l2 *l = ctx;
+	struct q2_l2_work *l = ctx;
 
-	return q2_tick(l->c, "L2 tables", done, total);
+	l->place = (struct q2_l2_place){.tables = done};
+	return q2_keep_look(l, q2_tick(l->c, "L2 tables", done, total), false);
 }
 
 static int by_offset(const void *a, const void *b, void *bits)
@@ -290,7 +290,7 @@ static enum q2_status judge_streams(struct q2_checker *c)
 	return st;
 }
 
-static void judge_counts(struct l2 *l)
+static void judge_counts(struct q2_l2_work *l)
 {
 	struct q2_checker *c = l->c;
 	const struct q2_geom *g = &c->img.geom;
@@ -311,30 +311,44 @@ static void judge_counts(struct l2 *l)
 		q2_found(c, Q2_P_RAW_DATA_UNALLOCATED, &f);
 }
 
-enum q2_status q2_chk_l2(struct q2_checker *c)
+static enum q2_status walk(struct q2_l2_work *l)
 {
-	struct l2 l = {.c = c,
-		       .count = {.img = &c->img,
-				 .map = &c->map,
-				 .err = c->err,
-				 .odd = on_odd,
-				 .shared = on_shared}};
-	const struct q2_l2reader reader = {.slice = on_slice,
-					   .unreadable = on_unreadable,
-					   .tick = on_tick,
-					   .ctx = &l};
+	struct q2_checker *c = l->c;
+	struct q2_l2reader reader = {.slice = on_slice,
+				     .unreadable = on_unreadable,
+				     .tick = on_tick,
+				     .ctx = l};
 	enum q2_status st = Q2_OK;
 
-	l.count.ctx = &l;
 	if ((c->opts->flags & Q2_CHECK_DATA) && c->img.geom.inflatable)
-		st = q2_inflate_new(&c->img, &l.inflate, c->err);
+		st = q2_inflate_new(&c->img, &l->inflate, c->err);
+	if (st == Q2_OK)
+		st = q2_keep_begin(l);
+	reader.from = l->place;
 	if (st == Q2_OK)
 		st = q2_l2_read(&c->img, &c->refs, &reader, c->err);
-	if (st == Q2_OK) {
-		flush_beyond(&l);
-		judge_counts(&l);
-		st = judge_streams(c);
-	}
-	q2_inflate_free(l.inflate);
+	if (st == Q2_OK && c->refs.tables.n)
+		st = q2_keep_look(l, st, true);
+	q2_inflate_free(l->inflate);
+	q2_keep_end(c);
 	return st;
+}
+
+enum q2_status q2_chk_l2(struct q2_checker *c)
+{
+	struct q2_l2_work l = {.c = c,
+			       .count = {.img = &c->img,
+					 .map = &c->map,
+					 .err = c->err,
+					 .odd = on_odd,
+					 .shared = on_shared}};
+	enum q2_status st;
+
+	l.count.ctx = &l;
+	st = walk(&l);
+	if (st != Q2_OK)
+		return st;
+	flush_beyond(&l);
+	judge_counts(&l);
+	return judge_streams(c);
 }

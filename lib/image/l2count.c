@@ -288,10 +288,10 @@ enum q2_status q2_l2_count(struct q2_count *c, const struct q2_l2slice *s)
 	if (!g->data_file && !g->ext_l2 && s->ref->weight < 63 &&
 	    s->ref->limit > s->first)
 		quick_end = (uint32_t)q2_min(s->n, s->ref->limit - s->first);
-	if (s->first == 0)
+	if (s->first == 0 && s->from == 0)
 		c->next = 0;
 	quick_init(&q, s);
-	for (uint32_t i = 0; i < s->n && st == Q2_OK; i++) {
+	for (uint32_t i = s->from; i < s->n && st == Q2_OK; i++) {
 		if (i < quick_end)
 			i = quick_entries(c, s, &q, i, quick_end);
 		if (i < s->n)

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "base/err.h"
 #include "image/l2walk.h"
 
 #define WINDOW (UINT64_C(512) << 10) /* read at once where tables are near */
@@ -25,6 +26,7 @@ struct reading {
 	size_t announced;	/* groups */
 	uint64_t ahead;		/* bytes announced and not yet read */
 	uint64_t done;
+	struct q2_l2_place from; /* in the next group that is read */
 };
 
 static struct q2_range place(const struct reading *r, uint32_t table)
@@ -85,7 +87,8 @@ static enum q2_status single(struct reading *r, size_t group)
 	const struct q2_l2ref *ref = &r->refs->tables.at[table];
 	struct q2_range want = place(r, table);
 	struct q2_l2slice s = {.ref = ref,
-			       .n = 1u << r->img->geom.l2_bits};
+			       .n = 1u << r->img->geom.l2_bits,
+			       .from = r->from.entries};
 	struct q2_err why = {0};
 	enum q2_status st;
 
@@ -136,19 +139,26 @@ static enum q2_status several(struct reading *r, const struct q2_l2group *g)
 	const struct q2_geom *geom = &r->img->geom;
 	uint64_t stride = q2_min(geom->cluster_size,
 				 r->room / g->n & ~(uint64_t)(SLICE_MIN - 1));
+	uint32_t from = r->from.entries; /* of table i, and only that */
+	uint32_t i = from ? r->from.table - g->first : 0;
+	uint64_t off = 0;
 	enum q2_status st = Q2_OK;
 
 	r->window = (struct q2_range){0, 0};
-	for (uint64_t off = 0; off < geom->cluster_size && st == Q2_OK;
-	     off += stride) {
+	if (from)
+		off = ((uint64_t)(from - 1) << geom->entry_bits) / stride *
+		      stride;
+	for (; off < geom->cluster_size && st == Q2_OK; off += stride, i = 0) {
 		uint64_t len = q2_min(stride, geom->cluster_size - off);
+		uint32_t first = (uint32_t)(off >> geom->entry_bits);
 
 		st = read_slices(r, g, off, (size_t)len);
-		for (uint32_t i = 0; i < g->n && st == Q2_OK; i++) {
+		for (; i < g->n && st == Q2_OK; i++, from = 0) {
 			struct q2_l2slice s = {
 				.ref = &r->refs->tables.at[g->first + i],
 				.bytes = r->buf + i * len,
-				.first = (uint32_t)(off >> geom->entry_bits),
+				.first = first,
+				.from = from ? from - first : 0,
 				.n = (uint32_t)(len >> geom->entry_bits),
 				.others = r->buf,
 				.earlier = i,
@@ -176,6 +186,27 @@ static uint64_t room_needed(const struct q2_image *img,
 		      q2_max(q2_min(GROUP, widest * cs), widest * SLICE_MIN));
 }
 
+/* The group to begin with; all are counted that come before it. */
+static enum q2_status find_start(struct reading *r, size_t *start,
+				 struct q2_err *err)
+{
+	const struct q2_l2group_vec *groups = &r->refs->groups;
+	const struct q2_l2_place *p = &r->from;
+	size_t i = 0;
+
+	while (i < groups->n && r->done < p->tables)
+		r->done += groups->at[i++].n;
+	*start = r->announced = i;
+	if (r->done == p->tables &&
+	    (p->entries == 0 ||
+	     (i < groups->n && p->table >= groups->at[i].first &&
+	      p->table - groups->at[i].first < groups->at[i].n &&
+	      p->entries <= 1u << r->img->geom.l2_bits)))
+		return Q2_OK;
+	return q2_fail(err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
+		       "there is no such place in the L2 tables");
+}
+
 enum q2_status q2_l2_read(const struct q2_image *img,
 			  const struct q2_l2refs *refs,
 			  const struct q2_l2reader *reader,
@@ -185,22 +216,27 @@ enum q2_status q2_l2_read(const struct q2_image *img,
 			    .refs = refs,
 			    .reader = reader,
 			    .err = err,
-			    .room = room_needed(img, refs)};
+			    .room = room_needed(img, refs),
+			    .from = reader->from};
+	size_t start;
 	void *block;
-	enum q2_status st = q2_get(img->budget, r.room, &block, err);
+	enum q2_status st = find_start(&r, &start, err);
 
+	if (st == Q2_OK)
+		st = q2_get(img->budget, r.room, &block, err);
 	if (st != Q2_OK)
 		return st;
 	r.buf = block;
 	q2_holes_init(&r.holes, img->io,
 		      refs->tables.n * img->geom.cluster_size);
-	for (size_t i = 0; i < refs->groups.n && st == Q2_OK; i++) {
+	for (size_t i = start; i < refs->groups.n && st == Q2_OK; i++) {
 		const struct q2_l2group *g = &refs->groups.at[i];
 		uint64_t bytes = g->n * img->geom.cluster_size;
 
 		if (!r.holes.enabled)
 			announce(&r);
 		st = g->n == 1 ? single(&r, i) : several(&r, g);
+		r.from = (struct q2_l2_place){0};
 		r.ahead -= q2_min(r.ahead, bytes);
 		r.done += g->n;
 		if (st == Q2_OK)

@@ -20,11 +20,21 @@ struct q2_l2slice {
 	const uint8_t *bytes;
 	uint32_t first;
 	uint32_t n;
+	uint32_t from; /* of them: these were counted before */
 	/* The same part of the `earlier` other tables of the slot: table t at
 	 * `others + t * stride`. */
 	const uint8_t *others;
 	uint32_t earlier;
 	size_t stride;
+};
+
+/* How far a walk came.  So many tables are done, in its order, all of their groups;
+ * of the next group, unless `entries` is 0, what comes before entry number `entries`
+ * of refs->tables.at[table]. */
+struct q2_l2_place {
+	uint64_t tables;
+	uint32_t table;
+	uint32_t entries;
 };
 
 struct q2_l2reader {
@@ -36,8 +46,10 @@ struct q2_l2reader {
 	/* Between tables; anything but Q2_OK ends the walk. */
 	enum q2_status (*tick)(void *ctx, uint64_t done, uint64_t total);
 	void *ctx;
+	struct q2_l2_place from; /* where to begin; of these refs, or zeros */
 };
 
+/* Q2_E_FORMAT: there is no such place to begin at. */
 enum q2_status q2_l2_read(const struct q2_image *img,
 			  const struct q2_l2refs *refs,
 			  const struct q2_l2reader *reader,

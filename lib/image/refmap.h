@@ -13,6 +13,7 @@
 #define Q2_IMAGE_REFMAP_H
 
 #include "base/budget.h"
+#include "base/serial.h"
 
 #define Q2_PAGE_BITS 12
 #define Q2_PAGE_CELLS (1u << Q2_PAGE_BITS)
@@ -98,5 +99,15 @@ unsigned q2_refmap_used(const struct q2_refmap *m, uint64_t number,
  * with q2_put(budget, numbers, n * sizeof(uint64_t)). */
 enum q2_status q2_refmap_pages(struct q2_refmap *m, uint64_t **numbers,
 			       size_t *n, struct q2_err *err) Q2_MUST_CHECK;
+
+/* Writes the map down: a few bytes for each run of clusters that are alike. */
+enum q2_status q2_refmap_put(struct q2_refmap *m, struct q2_buf *out,
+			     struct q2_err *err) Q2_MUST_CHECK;
+
+/* Makes the map anew of what was written, of a file with that many clusters.
+ * Nonsense is told by in->failed. */
+enum q2_status q2_refmap_take(struct q2_refmap *m, struct q2_source *in,
+			      uint64_t clusters,
+			      struct q2_err *err) Q2_MUST_CHECK;
 
 #endif

@@ -11,6 +11,7 @@ shift
 cd "$(dirname "$0")" || exit 1
 fsck=${WRAP:-}\ $build/bin/qcow2-fsck
 mk=$build/tests/q2mk
+keep=$build/tests/q2keep
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 passed=0
@@ -104,6 +105,9 @@ run_case() {
 	# shellcheck disable=SC2086
 	(cd "$tmp" && $fsck -n $options --output=json --all-findings image.qcow2) 2>/dev/null |
 		cmp -s - "$tmp/out.json" || complain "$name" "a second check says something else"
+	# shellcheck disable=SC2086
+	(cd "$tmp" && ${WRAP:-} "$keep" $options image.qcow2) >"$tmp/keep" 2>&1 ||
+		complain "$name" "interrupted and gone on with, it says something else: $(head -n 3 "$tmp/keep")"
 	if [ "$(stat -c %s "$tmp/image.qcow2")" -gt 1000000000 ]; then
 		[ "$(stat -c '%s %Y %Z' "$tmp/image.qcow2")" = "$before" ] || complain "$name" "the image was touched"
 	else
