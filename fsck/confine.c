@@ -20,6 +20,8 @@ int fsck_confine(struct fsck *fsck)
 	bool reads = fsck->mode == MODE_CHECK || fsck->mode == MODE_SHOW;
 	unsigned needs = reads ? 0 : Q2_SANDBOX_WRITE;
 
+	if (fsck->options->state)
+		needs |= Q2_SANDBOX_WRITE;
 	for (size_t i = 0; fsck->images[i]; i++)
 		if (q2_cli_is_nbd(fsck->images[i]))
 			needs |= Q2_SANDBOX_NET;
@@ -73,5 +75,8 @@ void fsck_close_sandbox(struct fsck *fsck)
 	q2_cli_sandbox_allow_folder(s, r->orphans, Q2_SANDBOX_ALL_FILES);
 	q2_cli_sandbox_allow_folder(s, r->undo, Q2_SANDBOX_ALL_FILES);
 	q2_cli_sandbox_allow_folder(s, r->redo, Q2_SANDBOX_ALL_FILES);
+	/* It is open; in the end it is removed. */
+	q2_cli_sandbox_allow_folder(s, fsck->options->state,
+				    Q2_SANDBOX_MAKE_FILES);
 	q2_cli_sandbox_close(s);
 }

@@ -53,6 +53,7 @@ struct options {
 	int progress_fd; /* -1 for none */
 	int sandbox;	 /* enum q2_sandbox_mode */
 	uint64_t max_memory;
+	const char *state;   /* NULL, or a file to go on from */
 	const char *explain; /* NULL, or ids separated by commas */
 	struct repair_options repair;
 };
@@ -78,6 +79,7 @@ struct fsck {
 	struct q2_cli_output out;
 	struct q2_cli_progress progress;
 	struct q2_cli_sandbox sandbox;
+	struct q2_cli_state state;
 	char *const *images; /* the operands */
 	int status; /* the exit status so far, in the style asked for */
 	bool first; /* no image was reported yet */
@@ -122,6 +124,14 @@ void fsck_refuse(struct fsck *fsck, const char *path, const char *why);
 /* The exit status that a check comes to, in either style. */
 int fsck_status(const struct run *run);
 int fsck_qemu_status(const struct run *run);
+
+/* --state: opens the file, before the sandbox closes; 0 or the status to exit with.
+ * Then for a check with these options: *keep, to be used with them, goes on from
+ * what the file holds, and keeps what comes; false if it cannot, which is said. */
+int fsck_state_open(struct fsck *fsck);
+bool fsck_state_load(struct run *run, struct q2_io *io,
+		     const struct q2_check_opts *opts,
+		     struct q2_check_keep *keep);
 
 /* One image, in each mode.  All report, and add to the exit status. */
 void fsck_image(struct fsck *fsck, const char *path);

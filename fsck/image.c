@@ -14,6 +14,7 @@ static enum q2_status check(struct run *run)
 				     .found = fsck_on_finding,
 				     .progress = fsck_on_progress,
 				     .ctx = run};
+	struct q2_check_keep keep;
 	struct q2_io *io;
 	enum q2_status st;
 
@@ -27,13 +28,19 @@ static enum q2_status check(struct run *run)
 	if (st != Q2_OK)
 		return st;
 	fsck_close_sandbox(run->fsck);
+	if (o->state != NULL)
+		opts.keep = &keep;
 	if (fsck_on_progress(run, &opening)) {
 		st = Q2_E_INTERRUPTED;
+	} else if (opts.keep && !fsck_state_load(run, io, &opts, &keep)) {
+		st = Q2_E_REFUSED;
 	} else {
 		run->checked = true;
 		st = q2_check(io, &opts, &run->result, &run->err);
 	}
 	q2_io_close(io);
+	if (o->state != NULL)
+		q2_cli_state_close(&run->fsck->state, st == Q2_OK);
 	return st;
 }
 

@@ -77,6 +77,10 @@ static const struct q2_cli_option option_table[] = {
 	{"chain", 0, NULL,
 	 "open and judge the backing files and the data file", Q2_CLI_SET,
 	 AT(chain), 1},
+	{"state", 0, "FILE",
+	 "keep the state of a check in FILE until it ends, and\n"
+	 "go on from one that an interrupted check has left",
+	 Q2_CLI_TEXT, AT(state), 0},
 	{"all-findings", 0, NULL, "list all findings, however many there are",
 	 Q2_CLI_SET, AT(all_findings), 1},
 	{"output", 0, OUTPUT_WORDS, "the report's form; text is the default",
@@ -236,15 +240,20 @@ int main(int argc, char *argv[])
 	for (int i = first; i < argc; i++)
 		(void)q2_cli_name(&tool, argv[i]); /* it cannot be opened */
 	fsck.images = argv + first;
-	status = fsck_confine(&fsck);
-	if (status != 0)
+	status = catalogue ? 0 : fsck_state_open(&fsck);
+	if (status == 0)
+		status = fsck_confine(&fsck);
+	if (status != 0) {
+		q2_cli_state_close(&fsck.state, false);
 		return status;
+	}
 	if (options.explain != NULL)
 		fsck.status = fsck_explain(&fsck, options.explain);
 	else if (options.list_problems)
 		fsck.status = fsck_list_problems(&fsck);
 	else
 		do_images(&fsck, argv + first);
+	q2_cli_state_close(&fsck.state, false);
 	error = q2_cli_output_close(&fsck.out);
 	if (error != 0) {
 		q2_cli_complain(&tool, "standard output", strerror(error));

@@ -87,6 +87,8 @@ static const char *conflict(const struct options *o, enum mode mode)
 		return "--with-keys goes with --backup-metadata";
 	if ((o->data || o->chain) && mode != MODE_CHECK)
 		return "--data and --chain are for checking alone";
+	if (o->state && mode != MODE_CHECK)
+		return "--state is for checking alone";
 	if (o->output == OUTPUT_QEMU && mode != MODE_CHECK)
 		return "--output=qemu is for checking alone";
 	return NULL;
@@ -102,6 +104,8 @@ static const char *wrong_number(enum mode mode, const struct options *o, int n)
 		return "only one image can be given here";
 	if (n > 1 && (o->repair.journal || o->repair.orphans))
 		return "one journal, or file for orphans, is for one image";
+	if (n > 1 && o->state)
+		return "one state is for one image";
 	return NULL;
 }
 

@@ -14,7 +14,7 @@ parts=(unit builder cases conduct faults diff
 	conduct-dump dump write writer inplace
 	map-conduct map-images map-survey map-fleet
 	map-lint map-faults docs sandbox map-shard map-pictures map-forecast
-	map-readers map-damage pool surroundings big fuzz valgrind)
+	map-readers map-damage state pool surroundings big fuzz valgrind)
 [ $# -gt 0 ] || set -- "${parts[@]}"
 here=$(cd "$(dirname "$0")" && pwd)
 jobs=${JOBS:-$(nproc)}
@@ -80,6 +80,7 @@ part() { # name; each prints its own "NAME: N passed, N failed"
 	map-faults) bash "$here/map/faults.sh" "$build" ;;
 	surroundings) bash "$here/conduct/surroundings.sh" "$build" ;;
 	big) bash "$here/portable/big.sh" "$build" ;;
+	state) bash "$here/conduct/state.sh" "$build" ;;
 	pool) bash "$here/conduct/pool.sh" "$build" ;;
 	*) echo "run.sh: no part '$1'" >&2 && return 2 ;;
 	esac

@@ -19,9 +19,9 @@
 
 #define HEAD "%s state 1 %016" PRIx64
 #define KEPT "kept "
-#define EVERY 5000 /* milliseconds: what a run that is killed loses */
+#define HEAD_ROOM 120
 
-static long long now_ms(void)
+long long q2_cli_state_clock(void)
 {
 	struct timespec ts;
 
@@ -128,30 +128,41 @@ static bool follow(struct q2_cli_state *s, uint64_t identity)
 	return true;
 }
 
-/* What is wrong with the file; NULL if nothing is. */
-static const char *judge(struct q2_cli_state *s, const char *head,
-			 uint64_t identity, bool *empty)
+static void make_head(const struct q2_cli_state *s, uint64_t identity,
+		      char head[HEAD_ROOM])
 {
-	size_t to_key = strlen(head) - 16;
+	snprintf(head, HEAD_ROOM, HEAD, s->tool->name, identity);
+}
 
+const char *q2_cli_state_head(struct q2_cli_state *s, uint64_t identity,
+			      bool *empty)
+{
+	char head[HEAD_ROOM];
+
+	make_head(s, identity, head);
 	*empty = false;
 	if (!next_line(s)) {
 		/* The first write may have been cut off. */
 		*empty = !ferror(s->file) && feof(s->file) &&
 			 strncmp(s->line, head, strlen(s->line)) == 0;
-		return *empty ? NULL : "is not what an interrupted run left";
+		return *empty ? NULL : Q2_STATE_FOREIGN;
 	}
-	if (strncmp(s->line, head, to_key) != 0)
-		return "is not what an interrupted run left";
-	if (strcmp(s->line, head) != 0)
-		return "is of another image or other options, or the image "
-		       "has changed since: --force starts anew";
-	if (!follow(s, identity))
-		return "was damaged or altered: --force starts anew";
-	return NULL;
+	if (strncmp(s->line, head, strlen(head) - 16) != 0)
+		return Q2_STATE_FOREIGN;
+	return strcmp(s->line, head) == 0 ? NULL : Q2_STATE_OTHER;
 }
 
-static void give_up(struct q2_cli_state *s)
+/* What is wrong with the file; NULL if nothing is. */
+static const char *judge(struct q2_cli_state *s, uint64_t identity, bool *empty)
+{
+	const char *wrong = q2_cli_state_head(s, identity, empty);
+
+	if (wrong == NULL && !*empty && !follow(s, identity))
+		wrong = Q2_STATE_DAMAGED;
+	return wrong;
+}
+
+void q2_cli_state_give_up(struct q2_cli_state *s)
 {
 	char text[160];
 
@@ -163,48 +174,58 @@ static void give_up(struct q2_cli_state *s)
 	s->file = NULL;
 }
 
-/* Nothing but the head. */
-static void begin(struct q2_cli_state *s, const char *head, uint64_t identity)
+int q2_cli_state_refuse(struct q2_cli_state *s, const char *wrong)
 {
+	char text[160];
+
+	snprintf(text, sizeof(text), "%s%s%s", wrong,
+		 strcmp(wrong, Q2_STATE_FOREIGN) ? ": " : "",
+		 strcmp(wrong, Q2_STATE_FOREIGN) == 0 ? "" :
+		 s->anew ? s->anew : "--force starts anew");
+	(void)fclose(s->file);
+	s->file = NULL;
+	return complain(s, text);
+}
+
+bool q2_cli_state_begin(struct q2_cli_state *s, uint64_t identity)
+{
+	char head[HEAD_ROOM];
+
+	make_head(s, identity, head);
 	s->ours = true;
 	s->position = 0;
 	s->sum = sum_on(q2_hash(&identity, sizeof(identity)), head);
 	rewind(s->file);
 	if (ftruncate(fileno(s->file), 0) < 0 ||
 	    fprintf(s->file, "%s\n", head) < 0 || fflush(s->file) != 0) {
-		give_up(s);
-		return;
+		q2_cli_state_give_up(s);
+		return false;
 	}
 	s->end = ftello(s->file);
+	return true;
 }
 
 int q2_cli_state_load(struct q2_cli_state *s, uint64_t identity, bool anew)
 {
-	const char *wrong;
-	char head[120];
 	bool empty;
+	const char *wrong = judge(s, identity, &empty);
 
-	snprintf(head, sizeof(head), HEAD, s->tool->name, identity);
-	wrong = judge(s, head, identity, &empty);
 	/* Whatever the option: a file that never was a state stays. */
-	if (wrong != NULL && (!anew || strstr(wrong, "--force") == NULL)) {
-		(void)fclose(s->file);
-		s->file = NULL;
-		return complain(s, wrong);
-	}
-	s->next = now_ms() + EVERY;
+	if (wrong != NULL && (!anew || strcmp(wrong, Q2_STATE_FOREIGN) == 0))
+		return q2_cli_state_refuse(s, wrong);
+	s->next = q2_cli_state_clock() + Q2_STATE_EVERY;
 	if (wrong != NULL || empty) {
-		begin(s, head, identity);
+		(void)q2_cli_state_begin(s, identity);
 		return 0;
 	}
 	s->reached = s->position;
 	/* Without what a killed run left behind that. */
 	if (ftruncate(fileno(s->file), s->end) < 0)
-		give_up(s);
+		q2_cli_state_give_up(s);
 	else
 		rewind(s->file);
 	if (s->file != NULL && !next_line(s)) /* the head */
-		give_up(s);
+		q2_cli_state_give_up(s);
 	return 0;
 }
 
@@ -262,7 +283,7 @@ static void keep(struct q2_cli_state *s)
 		return;
 	errno = 0;
 	if (!put(s)) {
-		give_up(s);
+		q2_cli_state_give_up(s);
 		return;
 	}
 	s->end = ftello(s->file);
@@ -279,10 +300,10 @@ void q2_cli_state_reach(struct q2_cli_state *s, uint64_t position)
 		return;
 	s->reached = position;
 	s->whole = s->lines.n;
-	if (now_ms() < s->next)
+	if (q2_cli_state_clock() < s->next)
 		return;
 	keep(s);
-	s->next = now_ms() + EVERY;
+	s->next = q2_cli_state_clock() + Q2_STATE_EVERY;
 }
 
 void q2_cli_state_close(struct q2_cli_state *s, bool finished)
@@ -298,6 +319,7 @@ void q2_cli_state_close(struct q2_cli_state *s, bool finished)
 	if (s->file != NULL)
 		(void)fclose(s->file);
 	q2_buf_free(&s->lines);
+	free(s->block);
 	free(s->path);
 	*s = (struct q2_cli_state){0};
 }

@@ -6,12 +6,16 @@
  *
  * FAULT_FILE   the file's name as stat(2) finds it
  * FAULT_EIO    "OFFSET:LENGTH": reads that touch this range fail with EIO
+ * FAULT_SIGNAL "OFFSET:LENGTH:NUMBER": the signal comes before the first such
+ *              read
+ * FAULT_SLEEP  "OFFSET:LENGTH:SECONDS": the first such read takes so long
  * FAULT_CUT    "NTH:LENGTH": before the NTH read the file is cut to LENGTH
  * FAULT_OPENS  a file to which the name of every other file opened is appended
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,14 +32,35 @@ static int is_target(int fd)
 	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-static int touches(off_t off, size_t len)
+/* The third number of the variable, or 1 if it has none; 0: this is no such read. */
+static unsigned touches(const char *variable, off_t off, size_t len)
 {
-	const char *range = getenv("FAULT_EIO");
+	const char *range = getenv(variable);
 	unsigned long long start, n;
+	unsigned third = 1;
 
-	return range && sscanf(range, "%llu:%llu", &start, &n) == 2 &&
-	       (unsigned long long)off < start + n &&
-	       (unsigned long long)off + len > start;
+	if (range == NULL ||
+	    sscanf(range, "%llu:%llu:%u", &start, &n, &third) < 2 ||
+	    (unsigned long long)off >= start + n ||
+	    (unsigned long long)off + len <= start)
+		return 0;
+	return third;
+}
+
+static void maybe_hold(off_t off, size_t len)
+{
+	static int slept, signalled;
+	unsigned number = touches("FAULT_SIGNAL", off, len);
+	unsigned seconds = touches("FAULT_SLEEP", off, len);
+
+	if (number && !signalled) {
+		signalled = 1;
+		raise((int)number);
+	}
+	if (seconds && !slept) {
+		slept = 1;
+		sleep(seconds);
+	}
 }
 
 static void maybe_cut(void)
@@ -59,7 +84,8 @@ static ssize_t faulty_pread(const char *symbol, int fd, void *buf, size_t n,
 	*(void **)&real = dlsym(RTLD_NEXT, symbol);
 	if (is_target(fd)) {
 		maybe_cut();
-		if (touches(off, n)) {
+		maybe_hold(off, n);
+		if (touches("FAULT_EIO", off, n)) {
 			errno = EIO;
 			return -1;
 		}
