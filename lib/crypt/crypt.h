@@ -1,5 +1,5 @@
 /*
- * crypt.h - keys of encrypted images, and decryption of guest data.
+ * crypt.h - keys of encrypted images, and guest data decrypted and encrypted.
  *
  * SPDX-License-Identifier: MIT
  *
@@ -46,6 +46,16 @@ void q2_decryptor_free(struct q2_decryptor *d);
 /* Decrypts `len` bytes in place.  `len` and `off`, their offset as
  * q2_key_by_host() says, are multiples of Q2_CRYPT_SECTOR. */
 enum q2_status q2_decrypt(struct q2_decryptor *d, uint8_t *bytes, size_t len,
+			  uint64_t off, struct q2_err *err) Q2_MUST_CHECK;
+
+/* The same for the other direction. */
+struct q2_encryptor;
+
+enum q2_status q2_encryptor_new(const struct q2_key *key,
+				struct q2_encryptor **out,
+				struct q2_err *err) Q2_MUST_CHECK;
+void q2_encryptor_free(struct q2_encryptor *e);
+enum q2_status q2_encrypt(struct q2_encryptor *e, uint8_t *bytes, size_t len,
 			  uint64_t off, struct q2_err *err) Q2_MUST_CHECK;
 
 #endif

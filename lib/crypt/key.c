@@ -15,10 +15,19 @@
 #define IV_LEN 16u
 #define AES_LEGACY_LEN 16u
 
-struct q2_decryptor {
+/* One direction. */
+struct machine {
 	const struct q2_key *key;
 	EVP_CIPHER_CTX *data;
 	EVP_CIPHER_CTX *essiv;
+};
+
+struct q2_decryptor {
+	struct machine m;
+};
+
+struct q2_encryptor {
+	struct machine m;
 };
 
 static enum q2_status failed(struct q2_err *err)
@@ -159,49 +168,89 @@ static EVP_CIPHER_CTX *context(const EVP_CIPHER *cipher, const uint8_t *bytes,
 	return NULL;
 }
 
+static enum q2_status make_machine(struct machine *m, const struct q2_key *key,
+				   bool encrypt, struct q2_err *err)
+{
+	m->key = key;
+	m->data = context(key->cipher, key->bytes, encrypt);
+	if (key->essiv)
+		m->essiv = context(key->essiv, key->essiv_bytes, true);
+	return m->data == NULL || (key->essiv && m->essiv == NULL) ?
+		       failed(err) : Q2_OK;
+}
+
+/* OpenSSL wipes what a context holds. */
+static void free_machine(struct machine *m)
+{
+	EVP_CIPHER_CTX_free(m->data);
+	EVP_CIPHER_CTX_free(m->essiv);
+}
+
 enum q2_status q2_decryptor_new(const struct q2_key *key,
 				struct q2_decryptor **out, struct q2_err *err)
 {
 	struct q2_decryptor *d = calloc(1, sizeof(*d));
+	enum q2_status st;
 
 	*out = NULL;
 	if (d == NULL)
 		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
-	d->key = key;
-	d->data = context(key->cipher, key->bytes, false);
-	if (key->essiv)
-		d->essiv = context(key->essiv, key->essiv_bytes, true);
-	if (d->data == NULL || (key->essiv && d->essiv == NULL)) {
+	st = make_machine(&d->m, key, false, err);
+	if (st == Q2_OK)
+		*out = d;
+	else
 		q2_decryptor_free(d);
-		return failed(err);
-	}
-	*out = d;
-	return Q2_OK;
+	return st;
 }
 
 void q2_decryptor_free(struct q2_decryptor *d)
 {
 	if (d == NULL)
 		return;
-	EVP_CIPHER_CTX_free(d->data);
-	EVP_CIPHER_CTX_free(d->essiv);
+	free_machine(&d->m);
 	free(d);
 }
 
-static bool make_iv(struct q2_decryptor *d, uint64_t sector, uint8_t iv[IV_LEN])
+enum q2_status q2_encryptor_new(const struct q2_key *key,
+				struct q2_encryptor **out, struct q2_err *err)
 {
-	unsigned bytes = d->key->iv == Q2_IV_PLAIN ? 4 : 8;
+	struct q2_encryptor *e = calloc(1, sizeof(*e));
+	enum q2_status st;
+
+	*out = NULL;
+	if (e == NULL)
+		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
+	st = make_machine(&e->m, key, true, err);
+	if (st == Q2_OK)
+		*out = e;
+	else
+		q2_encryptor_free(e);
+	return st;
+}
+
+void q2_encryptor_free(struct q2_encryptor *e)
+{
+	if (e == NULL)
+		return;
+	free_machine(&e->m);
+	free(e);
+}
+
+static bool make_iv(struct machine *m, uint64_t sector, uint8_t iv[IV_LEN])
+{
+	unsigned bytes = m->key->iv == Q2_IV_PLAIN ? 4 : 8;
 	int n;
 
 	memset(iv, 0, IV_LEN);
 	for (unsigned i = 0; i < bytes; i++)
 		iv[i] = (uint8_t)(sector >> (8 * i));
-	return d->essiv == NULL ||
-	       EVP_CipherUpdate(d->essiv, iv, &n, iv, IV_LEN) == 1;
+	return m->essiv == NULL ||
+	       EVP_CipherUpdate(m->essiv, iv, &n, iv, IV_LEN) == 1;
 }
 
-enum q2_status q2_decrypt(struct q2_decryptor *d, uint8_t *bytes, size_t len,
-			  uint64_t off, struct q2_err *err)
+/* Sector by sector, in place. */
+static enum q2_status work(struct machine *m, uint8_t *bytes, size_t len,
+			   uint64_t off, struct q2_err *err)
 {
 	uint64_t sector = off / Q2_CRYPT_SECTOR;
 	uint8_t iv[IV_LEN];
@@ -211,11 +260,23 @@ enum q2_status q2_decrypt(struct q2_decryptor *d, uint8_t *bytes, size_t len,
 		return q2_fail(err, Q2_E_ARG, 0, off,
 			       "encrypted data come in whole sectors");
 	for (; len; len -= Q2_CRYPT_SECTOR, bytes += Q2_CRYPT_SECTOR) {
-		if (!make_iv(d, sector++, iv) ||
-		    EVP_CipherInit_ex(d->data, NULL, NULL, NULL, iv, -1) != 1 ||
-		    EVP_CipherUpdate(d->data, bytes, &n, bytes,
+		if (!make_iv(m, sector++, iv) ||
+		    EVP_CipherInit_ex(m->data, NULL, NULL, NULL, iv, -1) != 1 ||
+		    EVP_CipherUpdate(m->data, bytes, &n, bytes,
 				     Q2_CRYPT_SECTOR) != 1)
 			return failed(err);
 	}
 	return Q2_OK;
+}
+
+enum q2_status q2_decrypt(struct q2_decryptor *d, uint8_t *bytes, size_t len,
+			  uint64_t off, struct q2_err *err)
+{
+	return work(&d->m, bytes, len, off, err);
+}
+
+enum q2_status q2_encrypt(struct q2_encryptor *e, uint8_t *bytes, size_t len,
+			  uint64_t off, struct q2_err *err)
+{
+	return work(&e->m, bytes, len, off, err);
 }

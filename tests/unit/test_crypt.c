@@ -1,5 +1,6 @@
 /*
- * test_crypt.c - keys: headers that cannot be used, and sectors decrypted.
+ * test_crypt.c - keys: headers that cannot be used, and sectors decrypted and
+ * encrypted.
  *
  * SPDX-License-Identifier: MIT
  *
@@ -105,9 +106,10 @@ END_TEST
 START_TEST(old_method)
 {
 	static const uint8_t secret[] = "sixteen bytes ok and more";
-	uint8_t plain[1024], bytes[1024], iv[16] = {0};
+	uint8_t plain[1024], bytes[1024], stored[1024], iv[16] = {0};
 	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
 	struct q2_decryptor *d;
+	struct q2_encryptor *e;
 	struct q2_key *key;
 	int n;
 
@@ -123,6 +125,7 @@ START_TEST(old_method)
 					    plain + 512 * s, 512) == 1);
 	}
 	EVP_CIPHER_CTX_free(ctx);
+	memcpy(stored, bytes, sizeof(stored));
 	ck_assert(q2_key_aes(secret, sizeof(secret) - 1, &key, NULL) == Q2_OK);
 	ck_assert(!q2_key_by_host(key));
 	ck_assert(q2_decryptor_new(key, &d, NULL) == Q2_OK);
@@ -131,6 +134,11 @@ START_TEST(old_method)
 	ck_assert(q2_decrypt(d, bytes, 1024, UINT64_C(5) * 512, NULL) == Q2_OK);
 	ck_assert_mem_eq(bytes, plain, sizeof(plain));
 	q2_decryptor_free(d);
+	ck_assert(q2_encryptor_new(key, &e, NULL) == Q2_OK);
+	ck_assert_int_eq(q2_encrypt(e, plain, 1024, 100, NULL), Q2_E_ARG);
+	ck_assert(q2_encrypt(e, plain, 1024, UINT64_C(5) * 512, NULL) == Q2_OK);
+	ck_assert_mem_eq(plain, stored, sizeof(plain));
+	q2_encryptor_free(e);
 	q2_key_free(key);
 }
 END_TEST
