@@ -35,6 +35,7 @@ static void layer_free(struct q2_budget *b, struct q2_layer *layer)
 	q2_io_close(layer->data);
 	q2_io_close(layer->io);
 	free_text(b, layer->path);
+	free_text(b, layer->data_path);
 	q2_put(b, layer, sizeof(*layer));
 }
 
@@ -162,7 +163,7 @@ static enum q2_status open_data_file(struct opening *o, struct q2_layer *layer)
 	struct q2_place place;
 	struct q2_err why = {0};
 	enum q2_status st;
-	char *path;
+	uint64_t size;
 
 	if (name[0] == '\0')
 		return q2_fail(o->err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
@@ -178,10 +179,10 @@ static enum q2_status open_data_file(struct opening *o, struct q2_layer *layer)
 	if (st != Q2_OK)
 		return blame(o, st, &why, "data file", name);
 	if (given)
-		return Q2_OK;
-	st = open_named(o, "", &place, "data file", &path, &layer->data);
-	free_text(o->chain->budget, path);
-	return st;
+		return q2_path_beside("", place.path, true, o->chain->budget,
+				      &layer->data_path, &size, o->err);
+	return open_named(o, "", &place, "data file", &layer->data_path,
+			  &layer->data);
 }
 
 /* Without the data file its holes are not known, and all else is. */

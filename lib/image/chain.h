@@ -51,6 +51,7 @@ struct q2_layer {
 	struct q2_map map;	 /* of opened.active, or another tree */
 	bool raw;
 	char *path; /* by which it was opened, as in a report */
+	char *data_path; /* the same of the data file; NULL if not opened */
 };
 
 struct q2_chain {

@@ -24,9 +24,9 @@ enum q2_status q2_w_put(struct q2_writer *w, const void *buf, size_t len,
 
 enum q2_status q2_w_barrier(struct q2_writer *w, struct q2_err *err)
 {
-	enum q2_status st = Q2_OK;
+	enum q2_status st = q2_w_medium_flush(w, err);
 
-	if (w->unflushed)
+	if (st == Q2_OK && w->unflushed)
 		st = q2_flush(w->img.io, err);
 	if (st == Q2_OK)
 		w->unflushed = false;
@@ -125,7 +125,7 @@ static enum q2_status commit(struct q2_writer *w, struct q2_err *err)
 		st = q2_w_refs_lower(w, err);
 	if (st == Q2_OK)
 		st = q2_w_blocks_put(w, Q2_W_REFS, false, err);
-	return st;
+	return st == Q2_OK ? q2_w_medium_punch(w, err) : st;
 }
 
 enum q2_status q2_w_relax(struct q2_writer *w, struct q2_err *err)
@@ -133,7 +133,8 @@ enum q2_status q2_w_relax(struct q2_writer *w, struct q2_err *err)
 	uint64_t cs = w->img.geom.cluster_size;
 	enum q2_status st = Q2_OK;
 
-	if (w->cache.n_dirty * cs >= w->batch || w->refs.frees.n >= FREES_MAX)
+	if (w->cache.n_dirty * cs >= w->batch ||
+	    w->refs.frees.n >= FREES_MAX || w->medium.gone.n >= FREES_MAX)
 		st = commit(w, err);
 	q2_w_trim(w, q2_max(16, 2 * w->batch / cs));
 	return st;
@@ -153,8 +154,7 @@ enum q2_status q2_write_commit(struct q2_writer *w, struct q2_err *err)
 
 /* Whether this can be written to; the faults that merely are untidy are no reason
  * against it. */
-static enum q2_status judge(const struct q2_header *h,
-			    const struct q2_header_faults *f,
+static enum q2_status judge(const struct q2_header_faults *f,
 			    struct q2_err *err)
 {
 	static const enum q2_header_fault_id harmless[] = {
@@ -177,16 +177,12 @@ static enum q2_status judge(const struct q2_header *h,
 			return q2_fail(err, Q2_E_FORMAT, 0, 0,
 				       "the header is damaged");
 	}
-	if (h->incompatible & Q2_INCOMPAT_DATA_FILE)
-		return q2_fail(err, Q2_E_UNSUPPORTED, 0, 0,
-			       "cannot write to an image with a data file");
-	if (h->crypt_method)
-		return q2_fail(err, Q2_E_UNSUPPORTED, 0, 0,
-			       "cannot write to an encrypted image");
 	return Q2_OK;
 }
 
-static enum q2_status load(struct q2_writer *w, struct q2_err *err)
+static enum q2_status load(struct q2_writer *w,
+			   const struct q2_writer_opts *opts,
+			   struct q2_err *err)
 {
 	struct q2_geom *g = &w->img.geom;
 	struct q2_header_faults faults;
@@ -201,7 +197,7 @@ static enum q2_status load(struct q2_writer *w, struct q2_err *err)
 	q2_header_judge(&h, w->img.io->size, &faults);
 	if (h.magic != Q2_MAGIC || !q2_geom_make(&h, &faults, w->img.io->size, g))
 		return q2_fail(err, Q2_E_FORMAT, 0, 0, "not a QCOW2 image");
-	st = judge(&h, &faults, err);
+	st = judge(&faults, err);
 	w->count.old_size = g->file_size;
 	w->subs = g->ext_l2 ? 32 : 1;
 	w->sub = g->cluster_size / w->subs;
@@ -212,7 +208,9 @@ static enum q2_status load(struct q2_writer *w, struct q2_err *err)
 		return st;
 	w->bounce = block;
 	w->zeros = w->bounce + g->cluster_size;
-	st = q2_w_refs_load(w, err);
+	st = q2_w_medium_open(w, opts, err);
+	if (st == Q2_OK)
+		st = q2_w_refs_load(w, err);
 	if (st == Q2_OK)
 		st = q2_w_l1_load(w, err);
 	return st == Q2_OK ? q2_w_bitmaps_judge(w, err) : st;
@@ -233,7 +231,7 @@ enum q2_status q2_writer_open(struct q2_io *io, struct q2_budget *budget,
 	w->below = opts->below;
 	w->flags = opts->flags;
 	w->batch = opts->batch ? opts->batch : BATCH;
-	st = load(w, err);
+	st = load(w, opts, err);
 	if (st != Q2_OK) {
 		q2_writer_close(w);
 		return st;
@@ -252,7 +250,11 @@ void q2_writer_close(struct q2_writer *w)
 			q2_w_forget(w, w->cache.slots[i]->clu);
 	q2_w_refs_free(w);
 	q2_w_l1_free(w);
+	q2_w_medium_close(w);
 	q2_inflate_free(w->inflate);
+	/* The guest's data, maybe of an encrypted disk. */
+	if (w->bounce && w->medium.veil)
+		explicit_bzero(w->bounce, (size_t)w->img.geom.cluster_size);
 	q2_put(w->img.budget, w->bounce, 2 * w->img.geom.cluster_size);
 	free(w);
 }

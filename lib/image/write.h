@@ -16,6 +16,10 @@
  * is written in place) reads as before or as after.  A batch ends by itself when
  * enough has been gathered, and with q2_write_commit().
  *
+ * In an external data file each cluster lies at its guest offset, if anywhere.  That
+ * file is flushed before whatever leads to what was written there, and where nothing
+ * leads any more it is punched.
+ *
  * Internal snapshots are never touched: what they share has a refcount above 1
  * and is copied.  COPIED is set on exactly those references of the active disk
  * whose refcount is 1.
@@ -29,6 +33,7 @@
 #define Q2_IMAGE_WRITE_H
 
 #include "image/image.h"
+#include "image/veil.h"
 
 struct q2_writer;
 
@@ -60,6 +65,9 @@ struct q2_writer_opts {
 	unsigned flags;		      /* enum q2_writer_flag */
 	const struct q2_below *below; /* borrowed; NULL: there is no backing file,
 				       * or it is not to be looked at */
+	struct q2_io *data; /* borrowed: the data file, if there is one */
+	const struct q2_veil *veil; /* borrowed: of an encrypted image; a rehearsal
+				     * can do without */
 	uint64_t batch; /* bytes of changed tables that end a batch; 0: 8 MiB */
 };
 
@@ -68,8 +76,8 @@ struct q2_writer_opts {
  * leaky, and nobody else may use the file.  Nothing is written yet.
  *
  * Refused: dirty and corrupt images, and whatever q2_header_judge() finds wrong
- * (Q2_E_FORMAT); data files, encryption, enabled bitmaps unless a flag allows them
- * (Q2_E_UNSUPPORTED).  An image that is opened may be read even if `io` is not
+ * (Q2_E_FORMAT); a data file or encryption that *opts has nothing for, enabled bitmaps
+ * unless a flag allows them (Q2_E_UNSUPPORTED).  An image that is opened may be read even if `io` is not
  * writable; writing is then refused with Q2_E_ARG.
  *
  * Unknown autoclear bits are cleared before the first change. */
@@ -91,6 +99,7 @@ struct q2_writer_counts {
 	uint64_t behind[Q2_PLACED_COUNT]; /* placed behind its end */
 	uint64_t freed; /* that lost their last reference */
 	uint64_t holes; /* rehearsal: bytes of data that would fill holes */
+	uint64_t apart; /* rehearsal: bytes that a data file would take more */
 	uint64_t end;	/* the cluster behind the last one that is in use */
 };
 void q2_writer_counts(const struct q2_writer *w,

@@ -34,8 +34,9 @@ void q2_writer_counts(const struct q2_writer *w, struct q2_writer_counts *out)
 	out->end = w->refs.top;
 }
 
-/* Adds the holes of the file in [at, end), in whole blocks. */
-static void count_holes(struct q2_writer *w, uint64_t at, uint64_t end)
+/* Adds the holes of the file with the data in [at, end), in whole blocks. */
+static void count_holes(struct q2_writer *w, uint64_t at, uint64_t end,
+			uint64_t *sum)
 {
 	struct q2_wcount *c = &w->count;
 	struct q2_range *known = &c->known;
@@ -43,13 +44,12 @@ static void count_holes(struct q2_writer *w, uint64_t at, uint64_t end)
 	while (at < end) {
 		if (known->len == 0 || at < known->start ||
 		    at >= q2_end(*known)) {
-			*known = q2_io_data(w->img.io, at);
+			*known = q2_io_data(w->medium.io, at);
 			if (known->len == 0 || known->start > at) {
 				uint64_t to = known->len ?
 					q2_min(end, known->start) : end;
 
-				c->sums.holes += q2_div_up(to - at, BLOCK) *
-						 BLOCK;
+				*sum += q2_div_up(to - at, BLOCK) * BLOCK;
 				at = to;
 				continue;
 			}
@@ -58,19 +58,25 @@ static void count_holes(struct q2_writer *w, uint64_t at, uint64_t end)
 	}
 }
 
-enum q2_status q2_w_put_data(struct q2_writer *w, const void *buf, size_t len,
-			     uint64_t off, struct q2_err *err)
+enum q2_status q2_w_data_count(struct q2_writer *w, size_t len, uint64_t host,
+			       struct q2_err *err)
 {
 	struct q2_wcount *c = &w->count;
-	uint64_t end = off + len;
-	uint64_t first = off / BLOCK;
+	uint64_t end = host + len;
+	uint64_t first = host / BLOCK;
 
-	if (!(w->flags & Q2_WRITER_REHEARSAL))
-		return q2_w_put(w, buf, len, off, err);
 	if (first + 1 == c->last_block)
 		first++;
 	c->last_block = q2_div_up(end, BLOCK);
+	if (w->medium.apart) {
+		/* On a device all is there already. */
+		if (!w->medium.io->is_device)
+			count_holes(w, first * BLOCK, c->last_block * BLOCK,
+				    &c->sums.apart);
+		return Q2_OK;
+	}
 	count_holes(w, first * BLOCK,
-		    q2_min(c->last_block * BLOCK, c->old_size));
+		    q2_min(c->last_block * BLOCK, c->old_size),
+		    &c->sums.holes);
 	return end > w->img.io->size ? q2_resize(w->img.io, end, err) : Q2_OK;
 }

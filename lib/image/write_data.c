@@ -37,29 +37,13 @@ static uint32_t all_of(const struct q2_writer *w)
 static enum q2_status learn(struct q2_writer *w, struct change *c,
 			    struct q2_err *err)
 {
-	uint64_t refcount;
 	enum q2_status st = q2_w_entry(w, c->guest, &c->e, err);
 
 	c->in = c->guest & (w->img.geom.cluster_size - 1);
 	c->touched = bits(c->in / w->sub,
 			  q2_div_up(c->in + c->len, w->sub));
 	c->own = false;
-	if (st != Q2_OK || c->e.host == 0)
-		return st;
-	st = q2_w_refcount(w, q2_cluster(&w->img.geom, c->e.host).n,
-			   &refcount, err);
-	c->own = refcount == 1;
-	return st;
-}
-
-/* Drops the entry's references to host clusters. */
-static enum q2_status drop_host(struct q2_writer *w, const struct q2_went *e,
-				struct q2_err *err)
-{
-	struct q2_range host = e->compressed ? e->stream :
-					       (struct q2_range){e->host, 1};
-
-	return e->compressed || e->host ? q2_w_drop(w, host, err) : Q2_OK;
+	return st == Q2_OK ? q2_w_data_own(w, &c->e, &c->own, err) : st;
 }
 
 /* Writes bytes [from, to) of the cluster to `host`: the change, and around it what
@@ -72,10 +56,11 @@ static enum q2_status put_range(struct q2_writer *w, const struct change *c,
 	enum q2_status st = Q2_OK;
 
 	if (w->flags & Q2_WRITER_REHEARSAL)
-		return q2_w_put_data(w, NULL, (size_t)(to - from), host + from,
-				     err);
+		return q2_w_data_put(w, NULL, (size_t)(to - from), base + from,
+				     host + from, err);
 	if (from == c->in && to == c->in + c->len)
-		return q2_w_put_data(w, c->buf, c->len, host + from, err);
+		return q2_w_data_put(w, c->buf, c->len, base + from,
+				     host + from, err);
 	if (from < c->in)
 		st = q2_w_old(w, &c->e, w->bounce, (size_t)(c->in - from),
 			      base + from, err);
@@ -86,8 +71,8 @@ static enum q2_status put_range(struct q2_writer *w, const struct change *c,
 			      c->guest + c->len, err);
 	if (st != Q2_OK)
 		return st;
-	return q2_w_put_data(w, w->bounce, (size_t)(to - from), host + from,
-			     err);
+	return q2_w_data_put(w, w->bounce, (size_t)(to - from), base + from,
+			     host + from, err);
 }
 
 static enum q2_status in_place(struct q2_writer *w, struct change *c,
@@ -95,8 +80,9 @@ static enum q2_status in_place(struct q2_writer *w, struct change *c,
 {
 	uint64_t first = c->in / w->sub;
 	uint64_t last = (c->in + c->len - 1) / w->sub;
-	uint64_t from = c->in;
-	uint64_t to = c->in + c->len;
+	uint64_t unit = q2_w_data_unit(w);
+	uint64_t from = c->in & ~(unit - 1);
+	uint64_t to = (c->in + c->len + unit - 1) & ~(unit - 1);
 	enum q2_status st;
 
 	/* A subcluster that gets its first data gets all of it. */
@@ -118,9 +104,11 @@ static enum q2_status to_new(struct q2_writer *w, struct change *c,
 {
 	uint32_t keep = c->e.compressed ? all_of(w) : c->e.alloc;
 	uint32_t data = keep | c->touched;
-	struct q2_went e = {.alloc = data, .zero = c->e.zero & ~data};
-	uint64_t first = 0, last = w->subs - 1, clu;
-	enum q2_status st = q2_w_alloc(w, &clu, err);
+	struct q2_went e = {.placed = true,
+			    .alloc = data,
+			    .zero = c->e.zero & ~data};
+	uint64_t first = 0, last = w->subs - 1;
+	enum q2_status st = q2_w_data_place(w, c->guest, &e.host, err);
 
 	if (st != Q2_OK)
 		return st;
@@ -128,13 +116,11 @@ static enum q2_status to_new(struct q2_writer *w, struct change *c,
 		first++;
 	while (!(data >> last & 1))
 		last--;
-	e.host = clu << w->img.geom.cluster_bits;
-	q2_w_placed(w, Q2_PLACED_DATA, clu, 1);
 	q2_w_written(w, c->guest, false);
 	st = put_range(w, c, first * w->sub, (last + 1) * w->sub, e.host, err);
 	if (st == Q2_OK)
 		st = q2_w_entry_set(w, c->guest, &e, true, err);
-	return st == Q2_OK ? drop_host(w, &c->e, err) : st;
+	return st == Q2_OK ? q2_w_data_drop(w, &c->e, err) : st;
 }
 
 enum q2_status q2_w_cluster(struct q2_writer *w, const uint8_t *buf,
@@ -204,6 +190,9 @@ static enum q2_status write_zeros(struct q2_writer *w, uint64_t guest,
 		bool zero = !e.compressed && !(e.alloc & bit) &&
 			    ((e.zero & bit) || !q2_w_shows(w, guest));
 
+		if (e.alloc & bit)
+			zero = q2_w_data_zeros(w, (struct q2_range){
+							  e.host + in, n});
 		if (st == Q2_OK && !zero)
 			st = q2_w_cluster(w, w->zeros, n, guest, err);
 		if (st != Q2_OK)
@@ -231,13 +220,13 @@ static enum q2_status zero_bits(struct q2_writer *w, uint64_t guest,
 	e.alloc &= ~gone;
 	e.zero = w->zero_flag ? e.zero | gone : 0;
 	drop = c.e.compressed ||
-	       (e.host && e.alloc == 0 && !(keep && c.own && w->zero_flag));
+	       (e.placed && e.alloc == 0 && !(keep && c.own && w->zero_flag));
 	if (drop)
-		e.host = 0;
+		e.placed = false;
 	if (!drop && e.alloc == c.e.alloc && e.zero == c.e.zero)
 		return Q2_OK;
 	st = q2_w_entry_set(w, guest, &e, c.own, err);
-	return st == Q2_OK && drop ? drop_host(w, &c.e, err) : st;
+	return st == Q2_OK && drop ? q2_w_data_drop(w, &c.e, err) : st;
 }
 
 /* Inside one cluster.  The range ends with the cluster if it ends with the disk. */
@@ -258,6 +247,9 @@ static enum q2_status zero_cluster(struct q2_writer *w, uint64_t guest,
 		to = w->subs;
 	/* No state for it: written zeros, or no entry where nothing lies below. */
 	if (!w->zero_flag && q2_w_shows(w, base))
+		from = to;
+	/* A raw reader does not see the state. */
+	if (w->medium.raw)
 		from = to;
 	/* A stream is all or nothing. */
 	if (e.compressed && (from > 0 || to < w->subs))
@@ -311,10 +303,10 @@ static enum q2_status discard_cluster(struct q2_writer *w, uint64_t guest,
 	if (w->below)
 		return zero_bits(w, guest, all_of(w), false, err);
 	st = q2_w_entry(w, guest, &e, err);
-	if (st != Q2_OK || !(e.compressed || e.host || e.zero))
+	if (st != Q2_OK || !(e.compressed || e.placed || e.zero))
 		return st;
 	st = q2_w_entry_set(w, guest, &none, false, err);
-	return st == Q2_OK ? drop_host(w, &e, err) : st;
+	return st == Q2_OK ? q2_w_data_drop(w, &e, err) : st;
 }
 
 enum q2_status q2_write_discard(struct q2_writer *w, uint64_t guest,
@@ -328,6 +320,9 @@ enum q2_status q2_write_discard(struct q2_writer *w, uint64_t guest,
 		return st;
 	if (w->below && !w->zero_flag)
 		return Q2_OK;
+	/* Each cluster stays mapped. */
+	if (g->raw_data)
+		return q2_write_zeros(w, guest, len, Q2_ZEROS_PLAIN, err);
 	guest = q2_div_up(guest, g->cluster_size) << g->cluster_bits;
 	for (; guest < end && st == Q2_OK; guest += g->cluster_size) {
 		if (end - guest < g->cluster_size && end < g->disk_size)

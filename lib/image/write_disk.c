@@ -52,6 +52,9 @@ static enum q2_status may_grow(struct q2_writer *w, uint64_t size,
 	if (needed > Q2_L1_MAX)
 		return q2_fail(err, Q2_E_RANGE, 0, Q2_NO_OFFSET,
 			       "the disk would be too large for its clusters");
+	st = q2_w_medium_may_grow(w, size, err);
+	if (st != Q2_OK)
+		return st;
 	st = q2_w_bitmaps_reach(w, size, err);
 	return st == Q2_OK ? judge_snapshots(w, err) : st;
 }
@@ -85,10 +88,8 @@ static enum q2_status empty_slot(struct q2_writer *w, uint64_t slot,
 		struct q2_went e;
 
 		st = q2_w_entry(w, q2_guest(g, slot, i), &e, err);
-		if (st == Q2_OK && e.compressed)
-			st = q2_w_drop(w, e.stream, err);
-		else if (st == Q2_OK && e.host)
-			st = q2_w_drop(w, (struct q2_range){e.host, 1}, err);
+		if (st == Q2_OK)
+			st = q2_w_data_drop(w, &e, err);
 	}
 	if (st == Q2_OK)
 		st = q2_w_drop(w, table, err);
@@ -130,13 +131,14 @@ static enum q2_status grow(struct q2_writer *w, uint64_t size,
 	uint32_t needed = (uint32_t)q2_l1_needed(size, g->cluster_bits,
 						 1u << g->entry_bits);
 	bool shows = q2_w_shows(w, tail) && size > tail;
+	bool maps = shows || (g->raw_data && size > tail);
 	enum q2_status st = Q2_OK;
 
-	if (shows || needed > w->l1.n || leftovers(w, g->l1_needed, needed))
+	if (maps || needed > w->l1.n || leftovers(w, g->l1_needed, needed))
 		st = q2_w_l1_move(w, needed, err);
 	if (st == Q2_OK)
 		st = drop_leftovers(w, g->l1_needed, needed, err);
-	if (st == Q2_OK && shows && old % table &&
+	if (st == Q2_OK && maps && old % table &&
 	    w->l1.at[old / table]) {
 		struct q2_wblock *b;
 
@@ -151,7 +153,19 @@ static enum q2_status grow(struct q2_writer *w, uint64_t size,
 		st = zero_new(w, old, q2_min(tail, size), err);
 	if (st == Q2_OK && shows)
 		st = zero_new(w, tail, q2_min(size, w->below->size), err);
-	return st;
+	return st == Q2_OK ? q2_w_data_claim(w, old, size, err) : st;
+}
+
+/* Where each new cluster has to be mapped, the tables come in batches, each of which
+ * is a disk of its own. */
+static uint64_t next_size(const struct q2_writer *w, uint64_t size)
+{
+	const struct q2_geom *g = &w->img.geom;
+	uint64_t table = g->cluster_size << g->l2_bits;
+	uint64_t tables = q2_max(1, w->batch / g->cluster_size);
+
+	return g->raw_data ? q2_min(size, q2_add_sat(g->disk_size,
+						     table * tables)) : size;
 }
 
 enum q2_status q2_write_resize(struct q2_writer *w, uint64_t size,
@@ -165,16 +179,25 @@ enum q2_status q2_write_resize(struct q2_writer *w, uint64_t size,
 	if (st != Q2_OK || try_only)
 		return st;
 	st = q2_write_commit(w, err);
-	if (st != Q2_OK || size == w->img.geom.disk_size)
-		return st;
-	st = q2_w_end(w, grow(w, size, err), err);
-	return st == Q2_OK ? q2_write_commit(w, err) : st;
+	if (st == Q2_OK)
+		st = q2_w_end(w, q2_w_medium_grow(w, size, err), err);
+	while (st == Q2_OK && w->img.geom.disk_size < size) {
+		st = q2_w_end(w, grow(w, next_size(w, size), err), err);
+		if (st == Q2_OK)
+			st = q2_write_commit(w, err);
+	}
+	return st;
 }
 
 enum q2_status q2_write_empty(struct q2_writer *w, struct q2_err *err)
 {
-	enum q2_status st = q2_write_commit(w, err);
+	enum q2_status st;
 
+	if (w->img.geom.raw_data)
+		return q2_fail(err, Q2_E_UNSUPPORTED, 0, Q2_NO_OFFSET,
+			       "a disk with a raw data file has to be mapped "
+			       "as a whole");
+	st = q2_write_commit(w, err);
 	for (uint64_t i = 0; i < w->img.geom.l1_needed && st == Q2_OK; i++) {
 		if (w->l1.at[i] == 0)
 			continue;

@@ -9,6 +9,7 @@
 #include "base/vec.h"
 #include "format/entry.h"
 #include "image/inflate.h"
+#include "image/veil.h"
 #include "image/write.h"
 
 #define Q2_W_SECTOR 512u
@@ -59,6 +60,19 @@ struct q2_wrefs {
 	struct q2_wfrees frees; /* one reference each, to be dropped */
 };
 
+/* ----------------------------------------------- data: write_medium.c */
+
+struct q2_wmedium {
+	struct q2_io *io; /* where they lie: the image's file, or its data file */
+	const struct q2_veil *veil; /* NULL: they are stored as they are */
+	bool apart;	  /* it is a data file: a cluster lies at its guest offset */
+	bool raw;	  /* somebody may read that file without the map */
+	bool unflushed;	  /* the data file */
+	uint64_t old_size;	/* bytes of it when it was opened */
+	uint8_t *hidden;	/* a cluster for what is encrypted, or NULL */
+	struct q2_wfrees gone;	/* of a data file: places that were given up */
+};
+
 /* ------------------------------------------------------------- the writer */
 
 struct q2_wl1 {
@@ -88,12 +102,13 @@ struct q2_writer {
 	uint64_t sub;	/* bytes */
 	bool zero_flag; /* the format has one */
 	bool marked;	/* autoclear bits and bitmaps are dealt with */
-	bool unflushed;
+	bool unflushed; /* the image's file */
 	struct q2_err broken; /* code is Q2_OK as long as all is well */
 	uint8_t sector[Q2_W_SECTOR]; /* the file's first, as on the disk */
 	struct q2_wcache cache;
 	struct q2_wrefs refs;
 	struct q2_wl1 l1;
+	struct q2_wmedium medium;
 	bool resized;
 	struct q2_inflate *inflate; /* NULL until needed */
 	uint8_t *bounce;	    /* a cluster */
@@ -104,10 +119,7 @@ struct q2_writer {
 /* Writes to the file. */
 enum q2_status q2_w_put(struct q2_writer *w, const void *buf, size_t len,
 			uint64_t off, struct q2_err *err) Q2_MUST_CHECK;
-/* Writes data, or in a rehearsal does as if. */
-enum q2_status q2_w_put_data(struct q2_writer *w, const void *buf, size_t len,
-			     uint64_t off, struct q2_err *err) Q2_MUST_CHECK;
-/* Flushes if anything was written since the last time. */
+/* Flushes whatever was written since the last time, data first. */
 enum q2_status q2_w_barrier(struct q2_writer *w,
 			    struct q2_err *err) Q2_MUST_CHECK;
 
@@ -176,11 +188,15 @@ void q2_w_placed(struct q2_writer *w, enum q2_placed what, uint64_t clu,
 		 uint64_t n);
 /* The guest's cluster was written: in place, or elsewhere. */
 void q2_w_written(struct q2_writer *w, uint64_t guest, bool in_place);
+/* Rehearsal: data would be put there. */
+enum q2_status q2_w_data_count(struct q2_writer *w, size_t len, uint64_t host,
+			       struct q2_err *err) Q2_MUST_CHECK;
 
 /* One cluster's entry.  Without subclusters, bit 0 stands for all of it. */
 struct q2_went {
 	bool compressed;
-	uint64_t host; /* 0: none */
+	bool placed;   /* it has a cluster at `host`, which may be 0 in a data file */
+	uint64_t host;
 	struct q2_range stream; /* compressed */
 	uint32_t alloc;
 	uint32_t zero;
@@ -216,6 +232,50 @@ enum q2_status q2_w_entry(struct q2_writer *w, uint64_t guest,
 enum q2_status q2_w_entry_set(struct q2_writer *w, uint64_t guest,
 			      const struct q2_went *e, bool own,
 			      struct q2_err *err) Q2_MUST_CHECK;
+
+/* -------------------------------- where data lie, and how: write_medium.c */
+
+enum q2_status q2_w_medium_open(struct q2_writer *w,
+				const struct q2_writer_opts *opts,
+				struct q2_err *err) Q2_MUST_CHECK;
+void q2_w_medium_close(struct q2_writer *w);
+/* Makes what was written to a data file durable. */
+enum q2_status q2_w_medium_flush(struct q2_writer *w,
+				 struct q2_err *err) Q2_MUST_CHECK;
+/* Puts data inside one cluster, or in a rehearsal does as if; gets them.  What is put
+ * begins and ends with a unit. */
+enum q2_status q2_w_data_put(struct q2_writer *w, const void *buf, size_t len,
+			     uint64_t guest, uint64_t host,
+			     struct q2_err *err) Q2_MUST_CHECK;
+enum q2_status q2_w_data_get(struct q2_writer *w, void *buf, size_t len,
+			     uint64_t guest, uint64_t host,
+			     struct q2_err *err) Q2_MUST_CHECK;
+/* Bytes of a unit: a power of two, a sector at the most. */
+uint64_t q2_w_data_unit(const struct q2_writer *w);
+/* Whether what is stored there certainly reads as zeros. */
+bool q2_w_data_zeros(const struct q2_writer *w, struct q2_range host);
+/* A place for the guest's cluster that nothing on the disk refers to, or that is its
+ * own anyway. */
+enum q2_status q2_w_data_place(struct q2_writer *w, uint64_t guest,
+			       uint64_t *host,
+			       struct q2_err *err) Q2_MUST_CHECK;
+/* *own: the entry's place belongs to the active disk alone. */
+enum q2_status q2_w_data_own(struct q2_writer *w, const struct q2_went *e,
+			     bool *own, struct q2_err *err) Q2_MUST_CHECK;
+/* Gives up what the entry refers to, at the batch's end. */
+enum q2_status q2_w_data_drop(struct q2_writer *w, const struct q2_went *e,
+			      struct q2_err *err) Q2_MUST_CHECK;
+/* Gives the space back, once no map on the disk leads there. */
+enum q2_status q2_w_medium_punch(struct q2_writer *w,
+				 struct q2_err *err) Q2_MUST_CHECK;
+/* Whether the data file can be as long as a disk of `size` bytes; makes it so. */
+enum q2_status q2_w_medium_may_grow(struct q2_writer *w, uint64_t size,
+				    struct q2_err *err) Q2_MUST_CHECK;
+enum q2_status q2_w_medium_grow(struct q2_writer *w, uint64_t size,
+				struct q2_err *err) Q2_MUST_CHECK;
+/* Where each cluster has to be mapped: maps [from, to), which is new, as zeros. */
+enum q2_status q2_w_data_claim(struct q2_writer *w, uint64_t from, uint64_t to,
+			       struct q2_err *err) Q2_MUST_CHECK;
 
 /* ---------------------------------------------------- data: write_data.c */
 

@@ -211,7 +211,7 @@ enum q2_status q2_w_entry(struct q2_writer *w, uint64_t guest,
 		return st;
 	raw = q2_be64(b->bytes + place_of(g, guest));
 	bitmap = g->ext_l2 ? q2_be64(b->bytes + place_of(g, guest) + 8) : 0;
-	d = q2_l2_decode(g, raw, bitmap, guest);
+	d = q2_l2_decode(g, raw, bitmap, guest & ~(g->cluster_size - 1));
 	/* Advice: it harms nobody, and goes when the entry is written. */
 	if (d.faults & ~(unsigned)Q2_EF_COPIED_UNUSED)
 		return bad(err, guest);
@@ -220,6 +220,7 @@ enum q2_status q2_w_entry(struct q2_writer *w, uint64_t guest,
 		e->stream = d.host;
 		return Q2_OK;
 	}
+	e->placed = d.host.len != 0;
 	e->host = d.host.start;
 	if (g->ext_l2) {
 		e->alloc = (uint32_t)bitmap;
@@ -236,7 +237,7 @@ enum q2_status q2_w_entry_set(struct q2_writer *w, uint64_t guest,
 			      struct q2_err *err)
 {
 	const struct q2_geom *g = &w->img.geom;
-	uint64_t raw = e->host | (e->host && own ? Q2_COPIED : 0);
+	uint64_t raw = e->placed ? e->host | (own ? Q2_COPIED : 0) : 0;
 	size_t at = place_of(g, guest);
 	struct q2_wblock *b;
 	enum q2_status st;

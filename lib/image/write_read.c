@@ -69,8 +69,7 @@ enum q2_status q2_w_old(struct q2_writer *w, const struct q2_went *e,
 		enum q2_status st = Q2_OK;
 
 		if (e->alloc & bit)
-			st = q2_pread_zero(w->img.io, to, n, e->host + in,
-					   err);
+			st = q2_w_data_get(w, to, n, guest, e->host + in, err);
 		else if (e->zero & bit)
 			memset(to, 0, n);
 		else
