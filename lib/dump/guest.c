@@ -60,69 +60,20 @@ static enum q2_status find_ext(struct q2_guest *g,
 	return Q2_OK;
 }
 
-static const struct q2_secret *secret_of(const struct q2_guest_opts *o,
-					 uint32_t layer)
-{
-	const struct q2_secret *any = NULL;
-
-	for (size_t i = 0; i < o->n_secrets; i++) {
-		if (o->secrets[i].layer == layer)
-			return &o->secrets[i];
-		if (o->secrets[i].layer == Q2_ANY_LAYER)
-			any = &o->secrets[i];
-	}
-	return any;
-}
-
-static enum q2_status luks_key(struct q2_guest *g,
-			       const struct q2_opened *layer,
-			       const struct q2_secret *secret,
-			       struct q2_key **key, struct q2_err *err)
-{
-	uint8_t data[Q2_EXT_LUKS_LEN];
-	struct q2_range area;
-	bool found;
-	enum q2_status st = find_ext(g, layer, Q2_EXT_LUKS, data, sizeof(data),
-				     &found, err);
-
-	if (st != Q2_OK)
-		return st;
-	if (!found)
-		return q2_fail(err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
-			       "the header does not say where the LUKS header "
-			       "is");
-	area = (struct q2_range){q2_be64(data), q2_be64(data + 8)};
-	if (area.len > UINT64_MAX - area.start)
-		area.len = UINT64_MAX - area.start;
-	return q2_key_luks(layer->img.io, area, secret->bytes, secret->len, key,
-			   err);
-}
-
-/* As in QEMU, a data file holds ciphertext as well. */
 static enum q2_status make_key(struct q2_guest *g,
 			       const struct q2_guest_opts *o, unsigned i,
 			       struct q2_err *err)
 {
-	const struct q2_layer *layer = g->chain.layers[i];
-	const struct q2_secret *secret = secret_of(o, i);
-	struct q2_err why = {0};
-	enum q2_status st;
+	enum q2_status st = q2_layer_key(g->chain.layers[i], i, o->secrets,
+					 o->n_secrets, &g->keys[i], err);
 
-	if (layer->raw || layer->opened.img.geom.crypt == 0)
+	/* Refused for lack of it, which does not matter then. */
+	if (st == Q2_E_REFUSED && o->no_data) {
+		if (err)
+			*err = (struct q2_err){0};
 		return Q2_OK;
-	if (secret == NULL && o->no_data)
-		return Q2_OK;
-	if (secret == NULL)
-		return q2_fail(err, Q2_E_REFUSED, 0, Q2_NO_OFFSET,
-			       "'%.100s' is encrypted: --secret names a file "
-			       "with its secret", layer->path);
-	if (layer->opened.img.geom.crypt == 1)
-		st = q2_key_aes(secret->bytes, secret->len, &g->keys[i], &why);
-	else
-		st = luks_key(g, &layer->opened, secret, &g->keys[i], &why);
-	return st == Q2_OK ? st :
-		q2_fail(err, st, why.sys_errno, why.offset, "'%.100s': %s",
-			layer->path, why.text);
+	}
+	return st;
 }
 
 static enum q2_status show_snapshot(struct q2_guest *g, const char *name,
@@ -246,6 +197,10 @@ static enum q2_status open_all(struct q2_guest *g, struct q2_io *io,
 	g->keys = calloc(g->chain.n, sizeof(struct q2_key *));
 	if (g->keys == NULL)
 		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
+	/* Of a chain that is cut off nobody knows how many it should have. */
+	if (o->layer == Q2_ANY_LAYER)
+		st = q2_secrets_judge(o->secrets, o->n_secrets, g->chain.n,
+				      err);
 	for (unsigned i = 0; i < g->chain.n && st == Q2_OK; i++) {
 		q2_map_holes(&g->chain.layers[i]->map, true);
 		if (o->layer != Q2_ANY_LAYER && o->layer != i)

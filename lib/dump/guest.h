@@ -6,8 +6,7 @@
 #ifndef Q2_DUMP_GUEST_H
 #define Q2_DUMP_GUEST_H
 
-#include "crypt/crypt.h"
-#include "image/chain.h"
+#include "dump/keys.h"
 
 struct q2_guest {
 	struct q2_budget budget;
