@@ -67,7 +67,7 @@ void dump_close_sandbox(struct dump *dump, const char *image,
 		q2_cli_sandbox_allow(
 			s, q2_cli_secret_path(o->other_secrets.at[i]),
 			Q2_SANDBOX_READ_FILES);
-	q2_cli_sandbox_allow(s, o->data_file, Q2_SANDBOX_READ_FILES);
+	q2_cli_sandbox_allow(s, o->data_file, access);
 	q2_cli_sandbox_allow(s, o->base, Q2_SANDBOX_READ_FILES);
 	q2_cli_sandbox_allow(s, o->keep_backing, Q2_SANDBOX_READ_FILES);
 	/* An overlay that is missed would be lost: follow it anywhere. */

@@ -25,6 +25,7 @@ static unsigned flags_of(const struct options *o)
 	flags |= o->allow_probe ? Q2_INPLACE_ALLOW_PROBE : 0;
 	flags |= o->allow_any ? Q2_INPLACE_ALLOW_ANY : 0;
 	flags |= o->dry_run ? Q2_INPLACE_DRY_RUN : 0;
+	flags |= o->plaintext ? Q2_INPLACE_PLAINTEXT : 0;
 	return flags;
 }
 
@@ -41,7 +42,6 @@ const char *dump_inplace_wrong(const struct options *o)
 		return "options for a new image do not go with --absorb or "
 		       "--commit";
 	if (verb && (o->snapshot || o->layer != UINT64_MAX || o->range ||
-		     o->data_file || o->secrets.n || o->plaintext ||
 		     o->salvage || o->map || o->format || o->other_format ||
 		     o->threads))
 		return "options for reading do not go with --absorb or "
@@ -86,6 +86,7 @@ int dump_inplace(struct dump *dump, const char *image)
 		.backing_format = o->backing_format < 0 ? NULL :
 				  o->backing_format == Q2_GUEST_RAW ? "raw" :
 								      "qcow2",
+		.data_file = o->data_file,
 		.rate = o->rate,
 		.progress = on_progress,
 		.ctx = dump,
@@ -93,9 +94,15 @@ int dump_inplace(struct dump *dump, const char *image)
 	struct q2_inplace_result result;
 	struct q2_err err = {0};
 	enum q2_status st;
+	int status;
 
 	dump->progress.about = image;
 	dump_close_sandbox(dump, image, NULL, NULL);
+	status = q2_cli_secrets_read(dump->tool, &o->secrets, &dump->secrets);
+	if (status != 0)
+		return status;
+	opts.secrets = dump->secrets.at;
+	opts.n_secrets = dump->secrets.n;
 	st = q2_inplace(image, &opts, &result, &err);
 	q2_cli_progress_clear(&dump->progress);
 	if (st != Q2_OK)

@@ -786,7 +786,9 @@ enum q2_inplace_flag {
 	Q2_INPLACE_STALE_BITMAPS = 1 << 1,
 	Q2_INPLACE_ALLOW_PROBE = 1 << 2, /* guess formats that are not stated */
 	Q2_INPLACE_ALLOW_ANY = 1 << 3,	 /* members of the chain may lie anywhere */
-	Q2_INPLACE_DRY_RUN = 1 << 4	 /* only judge and forecast */
+	Q2_INPLACE_DRY_RUN = 1 << 4,	 /* only judge and forecast */
+	/* What is encrypted may be written to an image that is not. */
+	Q2_INPLACE_PLAINTEXT = 1 << 5
 };
 
 struct q2_inplace_opts {
@@ -809,10 +811,15 @@ struct q2_inplace_opts {
 	uint64_t rate; /* bytes of data a second at the most; 0: no limit */
 	bool (*progress)(void *ctx, const struct q2_progress *p); /* as in check */
 	void *ctx;
+	/* For each encrypted member of the chain; borrowed until q2_inplace()
+	 * returns. */
+	const struct q2_secret *secrets; /* n_secrets of them */
+	size_t n_secrets;
+	const char *data_file; /* of the top image; NULL: as it says */
 };
 
 struct q2_inplace_result {
-	uint64_t needed;    /* bytes of space that the changed file takes at the most */
+	uint64_t needed;    /* bytes of space that the changed files take at the most */
 	uint64_t available; /* bytes that there is room for */
 	uint64_t data;	    /* bytes written */
 	uint64_t zeros;	    /* bytes made to read as zeros */
@@ -821,10 +828,10 @@ struct q2_inplace_result {
 
 /* Does the job on the image at `path`.  Refused, with nothing changed: other
  * overlays in the way, snapshots or bitmaps that would become wrong, files outside
- * of the allowed folders (Q2_E_REFUSED); files that another process has open
+ * of the allowed folders, a secret that is missing, encrypted data that would end up
+ * unencrypted (Q2_E_REFUSED); a wrong secret, or one for no layer (Q2_E_ARG); files that another process has open
  * (Q2_E_IN_USE); corrupt members, named with the finding's id, and loops
- * (Q2_E_FORMAT); encryption and data files where they are in the way
- * (Q2_E_UNSUPPORTED); too little room (Q2_E_IO, ENOSPC, with the numbers).  Each
+ * (Q2_E_FORMAT); ciphers that are not known (Q2_E_UNSUPPORTED); too little room (Q2_E_IO, ENOSPC, with the numbers).  Each
  * changed image is checked afterwards. */
 Q2_PUBLIC enum q2_status q2_inplace(const char *path,
 				    const struct q2_inplace_opts *opts,

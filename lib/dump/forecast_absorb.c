@@ -21,6 +21,7 @@ static enum q2_status find_bound(struct q2_inplace *ip, uint64_t *needed,
 	uint64_t size = g->disk_size;
 	uint64_t table = g->cluster_size << g->l2_bits;
 	uint64_t clusters = 0, last = UINT64_MAX, tables = 0;
+	bool apart = ip->top_file.data != NULL;
 	struct q2_lack l = {0};
 
 	for (;;) {
@@ -45,11 +46,12 @@ static enum q2_status find_bound(struct q2_inplace *ip, uint64_t *needed,
 			return st;
 	}
 	*needed = 0;
+	ip->apart = apart ? clusters << g->cluster_bits : 0;
 	if (clusters + tables == 0)
 		return Q2_OK;
-	clusters += tables;
+	clusters = apart ? tables : clusters + tables;
 	clusters += (clusters >> g->block_bits) + 3;
-	*needed = clusters << g->cluster_bits;
+	*needed = (clusters << g->cluster_bits) + ip->apart;
 	return Q2_OK;
 }
 
@@ -58,16 +60,18 @@ static enum q2_status find_bound(struct q2_inplace *ip, uint64_t *needed,
 static enum q2_status rehearse(struct q2_inplace *ip, bool exact,
 			       uint64_t *needed, struct q2_err *err)
 {
-	struct q2_writer_opts opts = {.flags = Q2_WRITER_SAME_VIEW |
-					       Q2_WRITER_REHEARSAL,
-				      .below = &ip->below};
+	struct q2_writer_opts opts = q2_inplace_writing(ip, 0,
+							ip->top_file.data);
 	struct q2_writer *real = ip->top, *w = NULL;
 	struct q2_inplace_result sums = *ip->result;
-	bool device = ip->top_io->is_device;
+	bool device = ip->top_file.io->is_device;
 	struct q2_io *io = NULL;
-	enum q2_status st = q2_inplace_overlay(ip, ip->top_io, ip->top_end,
-					       exact, &io, err);
+	enum q2_status st = q2_inplace_overlay(ip, ip->top_file.io,
+					       ip->top_file.end, exact, &io,
+					       err);
 
+	opts.flags = Q2_WRITER_SAME_VIEW | Q2_WRITER_REHEARSAL;
+	opts.below = &ip->below;
 	if (st == Q2_OK)
 		st = q2_writer_open(io, &ip->budget, &opts, &w, err);
 	if (st == Q2_OK) {
@@ -80,8 +84,9 @@ static enum q2_status rehearse(struct q2_inplace *ip, bool exact,
 	}
 	*ip->result = sums;
 	if (st == Q2_OK)
-		*needed = q2_inplace_growth(w, device ? ip->top_end : UINT64_MAX,
-					    ip->top_io->size, io->size);
+		*needed = q2_inplace_growth(ip, w, device ? ip->top_file.end :
+							    UINT64_MAX,
+					    ip->top_file.io->size, io->size);
 	q2_writer_close(w);
 	q2_io_close(io);
 	return st;
@@ -89,7 +94,6 @@ static enum q2_status rehearse(struct q2_inplace *ip, bool exact,
 
 enum q2_status q2_absorb_forecast(struct q2_inplace *ip, struct q2_err *err)
 {
-	const char *path = ip->chain.layers[0]->path;
 	uint64_t *needed = &ip->result->needed;
 	struct q2_err why = {0};
 	enum q2_status st = rehearse(ip, false, needed, &why);
@@ -101,15 +105,15 @@ enum q2_status q2_absorb_forecast(struct q2_inplace *ip, struct q2_err *err)
 	if (st == Q2_OK && *needed == 0)
 		return Q2_OK;
 	if (st == Q2_OK)
-		st = q2_inplace_room(ip, ip->top_io, path, ip->top_end, *needed,
-				     false, &why);
+		st = q2_inplace_room(ip, &ip->top_file, 0, *needed, false,
+				     &why);
 	if (st == Q2_E_IO && why.sys_errno == ENOSPC) {
 		struct q2_err closer = {0};
 		enum q2_status again = rehearse(ip, true, needed, &closer);
 
 		if (again == Q2_OK)
-			return q2_inplace_room(ip, ip->top_io, path,
-					       ip->top_end, *needed, true, err);
+			return q2_inplace_room(ip, &ip->top_file, 0, *needed,
+					       true, err);
 		/* If it was given up, the first figure has to do. */
 		if (again != Q2_E_BUDGET && closer.sys_errno != ENOSPC) {
 			st = again;

@@ -37,22 +37,23 @@ static const struct q2_layer *base_of(const struct q2_inplace *ip)
 
 /* --------------------------------------------------------------- the bound */
 
-/* Adds what of [at, at + len) is a hole in a raw base, or lies past its end, in
+/* Adds what of [at, at + len) is a hole in a raw file, or lies past its end, in
  * whole blocks, each once. */
-static void cost_raw(struct q2_inplace *ip, uint64_t at, uint64_t len)
+static void cost_raw(struct q2_inplace *ip, struct q2_io *io, uint64_t at,
+		     uint64_t len, uint64_t *sum)
 {
 	uint64_t end = q2_div_up(at + len, BLOCK) * BLOCK;
 
 	at = q2_max(at / BLOCK * BLOCK, ip->counted);
 	ip->counted = q2_max(ip->counted, end);
 	while (at < end) {
-		struct q2_range data = q2_io_data(ip->base_io, at);
+		struct q2_range data = q2_io_data(io, at);
 
 		if (data.len == 0 || data.start >= end) {
-			ip->cost->bound += end - at;
+			*sum += end - at;
 			return;
 		}
-		ip->cost->bound += data.start > at ? data.start - at : 0;
+		*sum += data.start > at ? data.start - at : 0;
 		at = q2_end(data);
 	}
 }
@@ -63,7 +64,16 @@ static void cost_clusters(struct q2_inplace *ip, const struct q2_geom *g,
 			  uint64_t at, uint64_t end)
 {
 	struct q2_map *map = &ip->chain.layers[ip->base]->map;
+	struct q2_io *data = ip->base_file.data;
 
+	/* In a data file each has its place. */
+	if (data && at < end) {
+		at &= ~(g->cluster_size - 1);
+		end = q2_div_up(end, g->cluster_size) << g->cluster_bits;
+		if (!data->is_device)
+			cost_raw(ip, data, at, end - at, &ip->apart);
+		return;
+	}
 	while (at < end) {
 		struct q2_extent e = {.length = end - at};
 		uint64_t first, last;
@@ -98,7 +108,8 @@ static enum q2_status bound_part(struct q2_inplace *ip, uint64_t at,
 		ip->cost->data += len;
 	if (ip->target == NULL) {
 		if (!zeros)
-			cost_raw(ip, at, len);
+			cost_raw(ip, ip->base_file.io, at, len,
+				 &ip->cost->bound);
 		return Q2_OK;
 	}
 	g = q2_writer_geom(ip->target);
@@ -128,7 +139,7 @@ static uint64_t with_refcounts(const struct q2_inplace *ip,
 
 	/* The end of the file may lie in a block that is not there yet. */
 	clusters += (clusters >> g->block_bits) + 3;
-	end = (ip->base_end >> g->cluster_bits) + clusters;
+	end = (ip->base_file.end >> g->cluster_bits) + clusters;
 	blocks = (end >> g->block_bits) + 1;
 	if (blocks * 8 <= old)
 		return clusters;
@@ -144,7 +155,7 @@ static enum q2_status find_bound(struct q2_inplace *ip, struct q2_err *err)
 	bool grows = q2_commit_size(ip) > q2_base_size(ip);
 	enum q2_status st;
 
-	ip->counted = ip->slots = 0;
+	ip->counted = ip->slots = ip->apart = 0;
 	c->bound = c->data = c->zeros = 0;
 	st = q2_commit_parts(ip, "looking", bound_part, err);
 	if (st != Q2_OK)
@@ -162,8 +173,15 @@ static enum q2_status find_bound(struct q2_inplace *ip, struct q2_err *err)
 
 			clusters += l1 * 8 / g->cluster_size + 2 + l1;
 		}
+		/* Where all has to be mapped, what is new is, too. */
+		if (grows && g->raw_data)
+			clusters += (q2_commit_size(ip) - g->disk_size) /
+					    (g->cluster_size << g->l2_bits) + 1;
 		c->bound = with_refcounts(ip, g, clusters) << g->cluster_bits;
 	}
+	if (grows && ip->base_file.data)
+		ip->apart += BLOCK; /* the last byte */
+	c->bound += ip->apart;
 	if (ip->target == NULL && grows)
 		c->bound += BLOCK; /* the last byte */
 	return Q2_OK;
@@ -178,22 +196,23 @@ static uint64_t grown_blocks(uint64_t before, uint64_t after)
 				     before / BLOCK * BLOCK;
 }
 
-uint64_t q2_inplace_growth(const struct q2_writer *w, uint64_t end,
-			   uint64_t before, uint64_t after)
+uint64_t q2_inplace_growth(struct q2_inplace *ip, const struct q2_writer *w,
+			   uint64_t end, uint64_t before, uint64_t after)
 {
 	unsigned bits = q2_writer_geom(w)->cluster_bits;
 	struct q2_writer_counts n;
 	uint64_t tables = 0;
 
 	q2_writer_counts(w, &n);
+	ip->apart = n.apart;
 	n.end <<= bits;
 	if (end != UINT64_MAX)
-		return n.end - q2_min(n.end, end);
+		return n.end - q2_min(n.end, end) + n.apart;
 	for (unsigned i = 0; i < Q2_PLACED_COUNT; i++)
 		if (i != Q2_PLACED_DATA)
 			tables += n.inside[i] * q2_max(BLOCK, UINT64_C(1)
 								      << bits);
-	return grown_blocks(before, after) + n.holes + tables;
+	return grown_blocks(before, after) + n.holes + n.apart + tables;
 }
 
 static void take_counts(struct q2_inplace *ip, const struct q2_writer *w,
@@ -213,7 +232,8 @@ static void take_counts(struct q2_inplace *ip, const struct q2_writer *w,
 	}
 	c->disk_after = q2_writer_geom(w)->disk_size;
 	c->length_after = c->device ? c->length_before : length;
-	c->needed = q2_inplace_growth(w, c->device ? c->end_before : UINT64_MAX,
+	c->needed = q2_inplace_growth(ip, w, c->device ? c->end_before :
+							 UINT64_MAX,
 				      c->length_before, length);
 	c->exact = true;
 }
@@ -241,7 +261,7 @@ static enum q2_status rehearse(struct q2_inplace *ip, bool ample,
 	struct q2_writer *real = ip->target, *w = NULL;
 	struct q2_inplace_result sums = *ip->result;
 	struct q2_io *io = NULL;
-	enum q2_status st = q2_inplace_overlay(ip, ip->base_io,
+	enum q2_status st = q2_inplace_overlay(ip, ip->base_file.io,
 					       ip->cost->end_before, ample,
 					       &io, err);
 
@@ -283,11 +303,11 @@ static void begin(struct q2_inplace *ip)
 	struct q2_commit_cost *c = ip->cost;
 
 	c->raw = base->raw;
-	c->device = ip->base_io->is_device;
+	c->device = ip->base_file.io->is_device;
 	c->cluster_size = base->opened.img.geom.cluster_size;
 	c->disk_before = base->map.size;
-	c->length_before = ip->base_io->size;
-	c->end_before = c->raw ? ip->base_io->size : ip->base_end;
+	c->length_before = ip->base_file.io->size;
+	c->end_before = c->raw ? ip->base_file.io->size : ip->base_file.end;
 	c->available = UINT64_MAX;
 }
 
@@ -299,12 +319,12 @@ static enum q2_status find_room(struct q2_inplace *ip, struct q2_err *err)
 
 	*needed = c->exact ? c->needed : c->bound;
 	/* What is written in place may fill holes. */
-	if (!c->exact && ip->base_io->stored < ip->base_io->size)
+	if (!c->exact && ip->base_file.io->stored < ip->base_file.io->size)
 		*needed += c->data;
 	if (*needed == 0 && !ip->look_only)
 		return Q2_OK;
-	return q2_inplace_room(ip, ip->base_io, base_of(ip)->path,
-			       c->end_before, *needed, c->exact, err);
+	return q2_inplace_room(ip, &ip->base_file, ip->base, *needed, c->exact,
+			       err);
 }
 
 enum q2_status q2_commit_foresee(struct q2_inplace *ip, struct q2_err *err)
@@ -350,12 +370,13 @@ static void object(struct q2_commit_cost *c, const char *text)
 /* What the top image comes to when it is emptied. */
 static enum q2_status foresee_top(struct q2_inplace *ip, struct q2_err *err)
 {
-	struct q2_writer_opts opts = {.flags = Q2_WRITER_SAME_VIEW |
-					       Q2_WRITER_REHEARSAL};
+	struct q2_writer_opts opts = q2_inplace_writing(ip, 0,
+							ip->top_file.data);
 	struct q2_io *base = ip->chain.layers[0]->io, *io = NULL;
 	struct q2_writer *w = NULL;
 	enum q2_status st = q2_io_overlay(base, &ip->budget, &io, err);
 
+	opts.flags = Q2_WRITER_SAME_VIEW | Q2_WRITER_REHEARSAL;
 	ip->cost->top_before = ip->cost->top_after = base->size;
 	if (st == Q2_OK)
 		st = q2_writer_open(io, &ip->budget, &opts, &w, err);
@@ -439,7 +460,7 @@ static enum q2_status look(struct q2_inplace *ip, const char *path,
 	if (st == Q2_OK)
 		st = listen(ip, foresee_top, err);
 	if (st == Q2_OK && !base_of(ip)->raw) {
-		st = q2_io_overlay(ip->base_io, &ip->budget, &io, err);
+		st = q2_io_overlay(ip->base_file.io, &ip->budget, &io, err);
 		if (st == Q2_OK)
 			st = open_look(ip, io, err);
 	}

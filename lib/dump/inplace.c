@@ -38,6 +38,7 @@ static enum q2_status open_chain(struct q2_inplace *ip, const char *path,
 		.allow_any = ip->opts->flags & Q2_INPLACE_ALLOW_ANY,
 		.allow = ip->opts->allow,
 		.backing_format = ip->opts->backing_format,
+		.data_file = ip->opts->data_file,
 		.may_say_format = !ip->look_only,
 		.open = ip->files->open,
 		.ctx = ip->files->ctx,
@@ -92,6 +93,23 @@ static enum q2_status find_base(struct q2_inplace *ip, struct q2_err *err)
 		       ip->chain.layers[0]->path);
 }
 
+/* The image of a layer, and its data file if it has one. */
+static enum q2_status open_changed(struct q2_inplace *ip, unsigned i,
+				   struct q2_changed *file, struct q2_err *err)
+{
+	const struct q2_layer *l = ip->chain.layers[i];
+	enum q2_status st;
+
+	if (ip->look_only) {
+		*file = (struct q2_changed){.io = l->io, .data = l->data};
+		return Q2_OK;
+	}
+	st = open_rw(ip, l->path, &file->io, err);
+	if (st == Q2_OK && l->data)
+		st = open_rw(ip, l->data_path, &file->data, err);
+	return st;
+}
+
 /* The chain is opened again once its files are locked: what was read before may
  * have been changed by then. */
 static enum q2_status open_files(struct q2_inplace *ip, const char *path,
@@ -102,16 +120,11 @@ static enum q2_status open_files(struct q2_inplace *ip, const char *path,
 
 	if (st == Q2_OK)
 		st = find_base(ip, err);
-	if (st == Q2_OK && ip->look_only) {
-		ip->base_io = ip->chain.layers[ip->base]->io;
-		return Q2_OK;
-	}
 	if (st == Q2_OK)
-		st = open_rw(ip, ip->chain.layers[0]->path, &ip->top_io, err);
+		st = open_changed(ip, 0, &ip->top_file, err);
 	if (st == Q2_OK && ip->opts->job == Q2_COMMIT)
-		st = open_rw(ip, ip->chain.layers[ip->base]->path,
-			     &ip->base_io, err);
-	if (st != Q2_OK)
+		st = open_changed(ip, ip->base, &ip->base_file, err);
+	if (st != Q2_OK || ip->look_only)
 		return st;
 	q2_chain_close(&ip->chain);
 	st = open_chain(ip, path, err);
@@ -121,17 +134,26 @@ static enum q2_status open_files(struct q2_inplace *ip, const char *path,
 	return st == Q2_OK ? find_base(ip, err) : st;
 }
 
+struct q2_writer_opts q2_inplace_writing(const struct q2_inplace *ip,
+					 unsigned i, struct q2_io *data)
+{
+	return (struct q2_writer_opts){
+		.data = data, .veil = q2_keyring_veil(&ip->keys, i)};
+}
+
 static enum q2_status open_top(struct q2_inplace *ip, struct q2_err *err)
 {
-	struct q2_writer_opts opts = {.flags = Q2_WRITER_SAME_VIEW};
+	struct q2_writer_opts opts = q2_inplace_writing(ip, 0,
+							ip->top_file.data);
 	const char *format;
 	uint64_t size;
 	enum q2_status st;
 	char *name;
 
+	opts.flags = Q2_WRITER_SAME_VIEW;
 	if (ip->opts->job == Q2_ABSORB && ip->chain.n > 1)
 		opts.below = &ip->below;
-	st = q2_writer_open(ip->top_io, &ip->budget, &opts, &ip->top, err);
+	st = q2_writer_open(ip->top_file.io, &ip->budget, &opts, &ip->top, err);
 	if (st != Q2_OK || (ip->opts->job == Q2_COMMIT && ip->base == 1))
 		return st;
 	st = q2_inplace_name(ip, &name, &size, &format, err);
@@ -145,10 +167,11 @@ enum q2_status q2_inplace_open_base(struct q2_inplace *ip, struct q2_io *io,
 				    unsigned flags, struct q2_writer **out,
 				    struct q2_err *err)
 {
-	struct q2_writer_opts opts = {.flags = flags,
-				      .below = ip->base + 1 < ip->chain.n ?
-						       &ip->below : NULL};
+	struct q2_writer_opts opts = q2_inplace_writing(ip, ip->base,
+							ip->base_file.data);
 
+	opts.flags = flags;
+	opts.below = ip->base + 1 < ip->chain.n ? &ip->below : NULL;
 	if (ip->opts->flags & Q2_INPLACE_STALE_BITMAPS)
 		opts.flags |= Q2_WRITER_STALE_BITMAPS;
 	return q2_writer_open(io, &ip->budget, &opts, out, err);
@@ -158,7 +181,7 @@ static enum q2_status open_target(struct q2_inplace *ip, struct q2_err *err)
 {
 	if (ip->chain.layers[ip->base]->raw)
 		return Q2_OK;
-	return q2_inplace_open_base(ip, ip->base_io, 0, &ip->target, err);
+	return q2_inplace_open_base(ip, ip->base_file.io, 0, &ip->target, err);
 }
 
 static void set_views(struct q2_inplace *ip)
@@ -166,8 +189,9 @@ static void set_views(struct q2_inplace *ip)
 	bool commit = ip->opts->job == Q2_COMMIT;
 	const struct q2_chain *c = &ip->chain;
 
-	q2_view_init(&ip->upper, c, commit ? 0 : 1, ip->base);
-	q2_view_init(&ip->under, c, commit ? ip->base + 1 : 1, c->n);
+	q2_view_init(&ip->upper, c, &ip->keys, commit ? 0 : 1, ip->base);
+	q2_view_init(&ip->under, c, &ip->keys, commit ? ip->base + 1 : 1,
+		     c->n);
 	ip->below = (struct q2_below){q2_view_read, &ip->under,
 				      q2_view_size(&ip->under)};
 	/* Where a layer in between ends, the base would show through. */
@@ -201,12 +225,18 @@ void q2_inplace_close(struct q2_inplace *ip)
 	q2_writer_close(ip->target);
 	q2_view_free(&ip->upper);
 	q2_view_free(&ip->under);
+	/* It may hold what was encrypted. */
+	if (ip->buf)
+		explicit_bzero(ip->buf, Q2_INPLACE_BUF);
 	q2_put(&ip->budget, ip->buf, Q2_INPLACE_BUF);
+	q2_keyring_close(&ip->keys);
 	q2_chain_close(&ip->chain);
 	if (ip->look_only)
 		return;
-	q2_io_close(ip->top_io);
-	q2_io_close(ip->base_io);
+	q2_io_close(ip->top_file.io);
+	q2_io_close(ip->top_file.data);
+	q2_io_close(ip->base_file.io);
+	q2_io_close(ip->base_file.data);
 }
 
 static enum q2_status prepare(struct q2_inplace *ip, const char *path,
@@ -221,7 +251,12 @@ static enum q2_status prepare(struct q2_inplace *ip, const char *path,
 						ip->chain.n == 1);
 	if (st != Q2_OK || ip->result->nothing_to_do)
 		return st;
-	st = q2_inplace_snapshots(ip, err);
+	st = q2_inplace_plaintext(ip, err);
+	if (st == Q2_OK)
+		st = q2_keyring_open(&ip->keys, &ip->chain, ip->opts->secrets,
+				     ip->opts->n_secrets, err);
+	if (st == Q2_OK)
+		st = q2_inplace_snapshots(ip, err);
 	if (st == Q2_OK)
 		st = open_top(ip, err);
 	if (st == Q2_OK && commit)
@@ -245,14 +280,13 @@ static enum q2_status work(struct q2_inplace *ip, struct q2_err *err)
 	q2_pace_start(&ip->pace, ip->opts->rate);
 	st = commit ? q2_commit(ip, err) : q2_absorb(ip, err);
 	if (st == Q2_OK)
-		st = q2_inplace_check(ip, ip->top_io,
-				      ip->chain.layers[0]->path, NULL, &end,
-				      err);
+		st = q2_inplace_check(ip, &ip->top_file,
+				      ip->chain.layers[0]->path, &end, err);
 	if (st != Q2_OK || !commit)
 		return st;
 	base = ip->chain.layers[ip->base];
 	return base->raw ? Q2_OK :
-			   q2_inplace_check(ip, ip->base_io, base->path, NULL,
+			   q2_inplace_check(ip, &ip->base_file, base->path,
 					    &end, err);
 }
 

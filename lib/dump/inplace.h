@@ -12,6 +12,7 @@
 #ifndef Q2_DUMP_INPLACE_H
 #define Q2_DUMP_INPLACE_H
 
+#include "dump/keys.h"
 #include "dump/pace.h"
 #include "image/chain.h"
 #include "image/inflate.h"
@@ -29,13 +30,15 @@ struct q2_inplace_files {
 /* The disk that some neighbouring layers of a chain make up. */
 struct q2_view {
 	struct q2_chain part; /* borrows the layers */
+	const struct q2_keyring *keys; /* of the whole chain; NULL: all is plain */
+	unsigned from; /* its layer that is the part's uppermost */
 	struct q2_inflate *inflate[Q2_CHAIN_MAX + 1]; /* NULL until needed */
 	uint64_t limit; /* past it nothing shows through all the layers */
 };
 
-/* Layers [from, to) of the chain, which stays open longer. */
+/* Layers [from, to) of the chain, which stays open longer, as do its keys. */
 void q2_view_init(struct q2_view *v, const struct q2_chain *chain,
-		  unsigned from, unsigned to);
+		  const struct q2_keyring *keys, unsigned from, unsigned to);
 void q2_view_free(struct q2_view *v);
 /* Bytes of the uppermost layer's disk; 0 without layers. */
 uint64_t q2_view_size(const struct q2_view *v);
@@ -54,6 +57,13 @@ enum q2_status q2_view_at(struct q2_view *v, uint64_t guest, uint64_t *len,
 			  enum q2_shows *shows,
 			  struct q2_err *err) Q2_MUST_CHECK;
 
+/* An image that changes. */
+struct q2_changed {
+	struct q2_io *io;
+	struct q2_io *data; /* its data file; NULL: it has none */
+	uint64_t end;	    /* of the last cluster in use: devices */
+};
+
 struct q2_inplace {
 	const struct q2_inplace_opts *opts;
 	const struct q2_inplace_files *files;
@@ -61,20 +71,20 @@ struct q2_inplace {
 	struct q2_budget budget;
 	struct q2_budget tight; /* of a rehearsal that may fail for lack of it */
 	struct q2_chain chain;
+	struct q2_keyring keys;
 	unsigned base;	       /* layer that stays below; chain.n: none */
 	struct q2_view upper;  /* what is moved: [1, base), or [0, base) */
 	struct q2_view under;  /* from layer 1 on; below the base: commit */
 	struct q2_below below; /* reads `under` */
-	struct q2_io *top_io;
-	struct q2_io *base_io; /* commit only */
+	struct q2_changed top_file;
+	struct q2_changed base_file; /* commit only */
 	struct q2_writer *top;
 	struct q2_writer *target; /* commit: of a QCOW2 base; NULL: it is raw */
-	uint64_t top_end;  /* of the last cluster in use: devices */
-	uint64_t base_end;
 	/* Forecast: clusters (of a raw base: bytes) up to here are in it. */
 	uint64_t counted;
 	uint64_t slots;	  /* and L2 tables */
-	bool look_only;	  /* a forecast without locks: top_io, base_io unused */
+	uint64_t apart;	  /* of what is needed, bytes in a data file */
+	bool look_only;	  /* a forecast without locks: the chain's files are used */
 	bool rehearsing;  /* writing to an overlay, and no data are read */
 	bool to_the_room; /* a rehearsal ends where result->available does */
 	const char *phase; /* of a commit, for its progress */
@@ -92,6 +102,9 @@ enum q2_status q2_inplace_overlay(struct q2_inplace *ip, struct q2_io *base,
 				  uint64_t end, bool ample, struct q2_io **out,
 				  struct q2_err *err) Q2_MUST_CHECK;
 
+/* For a writer of layer i, whose data file is `data`. */
+struct q2_writer_opts q2_inplace_writing(const struct q2_inplace *ip,
+					 unsigned i, struct q2_io *data);
 /* Opens the writer for a QCOW2 base in `io`. */
 enum q2_status q2_inplace_open_base(struct q2_inplace *ip, struct q2_io *io,
 				    unsigned flags, struct q2_writer **out,
@@ -100,16 +113,23 @@ enum q2_status q2_inplace_open_base(struct q2_inplace *ip, struct q2_io *io,
 /* The reasons against it, inplace_judge.c. */
 enum q2_status q2_inplace_judge(struct q2_inplace *ip,
 				struct q2_err *err) Q2_MUST_CHECK;
-/* Checks an image, and whether its data file, NULL for none, is long enough; *end is
- * that of its last cluster in use. */
-enum q2_status q2_inplace_check(struct q2_inplace *ip, struct q2_io *io,
-				const char *path, const struct q2_io *data,
-				uint64_t *end, struct q2_err *err) Q2_MUST_CHECK;
+/* Refuses if what is encrypted would be written where it is not, and nobody said that
+ * this is meant. */
+enum q2_status q2_inplace_plaintext(struct q2_inplace *ip,
+				    struct q2_err *err) Q2_MUST_CHECK;
+/* Checks an image, and whether its data file is long enough; *end is that of its last
+ * cluster in use. */
+enum q2_status q2_inplace_check(struct q2_inplace *ip,
+				const struct q2_changed *file,
+				const char *path, uint64_t *end,
+				struct q2_err *err) Q2_MUST_CHECK;
 /* Refuses if the contents of a snapshot would change, of the top image or of one
  * between it and the base. */
 enum q2_status q2_inplace_snapshots(struct q2_inplace *ip,
 				    struct q2_err *err) Q2_MUST_CHECK;
-/* Refuses if another overlay shares a file that changes, inplace_siblings.c. */
+/* Whether both are one file, as far as can be told; NULL is none. */
+bool q2_inplace_same(const struct q2_io *a, const struct q2_io *b);
+/* Refuses if another image shares a file that changes, inplace_siblings.c. */
 enum q2_status q2_inplace_siblings(struct q2_inplace *ip,
 				   struct q2_err *err) Q2_MUST_CHECK;
 
@@ -119,16 +139,20 @@ enum q2_status q2_inplace_name(struct q2_inplace *ip, char **name,
 			       uint64_t *size, const char **format,
 			       struct q2_err *err) Q2_MUST_CHECK;
 
-/* Refuses if `needed` bytes more do not fit where the file at `path` lies; `exact`
- * is for the text. */
-enum q2_status q2_inplace_room(struct q2_inplace *ip, struct q2_io *io,
-			       const char *path, uint64_t end, uint64_t needed,
-			       bool exact, struct q2_err *err) Q2_MUST_CHECK;
+/* Refuses if `needed` bytes more, ip->apart of them in its data file, do not fit where
+ * the file of layer i lies; `exact` is for the text. */
+enum q2_status q2_inplace_room(struct q2_inplace *ip,
+			       const struct q2_changed *file, unsigned i,
+			       uint64_t needed, bool exact,
+			       struct q2_err *err) Q2_MUST_CHECK;
+/* Whether its data file does not share the room of the image's. */
+bool q2_inplace_elsewhere(const struct q2_changed *file);
 /* After a rehearsal on a file of `before` bytes, which then has `after`: bytes of
- * space that it takes.  Of a device, whose clusters in use ended at `end`, bytes
- * behind that; files have UINT64_MAX. */
-uint64_t q2_inplace_growth(const struct q2_writer *w, uint64_t end,
-			   uint64_t before, uint64_t after);
+ * space that it takes, with those of its data file, which ip->apart then tells.  Of a
+ * device, whose clusters in use ended at `end`, bytes behind that; files have
+ * UINT64_MAX. */
+uint64_t q2_inplace_growth(struct q2_inplace *ip, const struct q2_writer *w,
+			   uint64_t end, uint64_t before, uint64_t after);
 
 /* The two jobs: what will be needed, and the work. */
 enum q2_status q2_absorb_forecast(struct q2_inplace *ip,

@@ -187,9 +187,11 @@ static enum q2_status judge_room(const struct q2_inplace *ip,
 	q2_writer_counts(ip->top, &n);
 	for (unsigned i = 0; i < Q2_PLACED_COUNT; i++)
 		clusters += n.behind[i];
+	if (q2_inplace_elsewhere(&ip->top_file))
+		n.apart = 0;
 	/* The last one may be there in part. */
-	if (clusters == 0 ||
-	    (clusters - 1) << bits <= ip->result->available)
+	if (((q2_max(clusters, 1) - 1) << bits) + n.apart <=
+	    ip->result->available)
 		return Q2_OK;
 	return q2_fail(err, Q2_E_IO, ENOSPC, Q2_NO_OFFSET, "no room");
 }

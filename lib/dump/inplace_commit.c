@@ -15,7 +15,7 @@
 uint64_t q2_base_size(const struct q2_inplace *ip)
 {
 	return ip->target ? q2_writer_geom(ip->target)->disk_size :
-			    ip->base_io->size;
+			    ip->base_file.io->size;
 }
 
 /* Bytes that the guest of the top image sees. */
@@ -35,23 +35,23 @@ static enum q2_status grow(struct q2_inplace *ip, bool try_only,
 		return Q2_OK;
 	if (ip->target)
 		return q2_write_resize(ip->target, size, try_only, err);
-	if (ip->base_io->is_device)
+	if (ip->base_file.io->is_device)
 		return q2_fail(err, Q2_E_IO, 0, Q2_NO_OFFSET,
 			       "the base is a device of %llu bytes, the disk "
 			       "has %llu",
-			       (unsigned long long)ip->base_io->size,
+			       (unsigned long long)ip->base_file.io->size,
 			       (unsigned long long)size);
 	if (try_only)
 		return Q2_OK;
 	/* With a hole: a resize may take the space for all of it. */
-	return q2_pwrite(ip->base_io, "", 1, size - 1, err);
+	return q2_pwrite(ip->base_file.io, "", 1, size - 1, err);
 }
 
 static enum q2_status put(struct q2_inplace *ip, const uint8_t *buf, size_t n,
 			  uint64_t at, struct q2_err *err)
 {
 	return ip->target ? q2_write(ip->target, buf, n, at, err) :
-			    q2_pwrite(ip->base_io, buf, n, at, err);
+			    q2_pwrite(ip->base_file.io, buf, n, at, err);
 }
 
 static enum q2_status put_data(struct q2_inplace *ip, uint64_t at,
@@ -83,14 +83,14 @@ static enum q2_status raw_zeros(struct q2_inplace *ip, uint64_t at,
 
 	memset(ip->buf, 0, Q2_INPLACE_BUF);
 	while (at < end && st == Q2_OK) {
-		struct q2_range data = q2_io_data(ip->base_io, at);
+		struct q2_range data = q2_io_data(ip->base_file.io, at);
 		uint64_t n;
 
 		if (data.len == 0 || data.start >= end)
 			break;
 		at = q2_max(at, data.start);
 		n = q2_min(q2_min(end, q2_end(data)) - at, Q2_INPLACE_BUF);
-		st = q2_pwrite(ip->base_io, ip->buf, (size_t)n, at, err);
+		st = q2_pwrite(ip->base_file.io, ip->buf, (size_t)n, at, err);
 		at += n;
 	}
 	return st;
@@ -152,7 +152,7 @@ enum q2_status q2_commit_base(struct q2_inplace *ip, const char *phase,
 		st = q2_commit_parts(ip, phase, push, err);
 	if (st == Q2_OK)
 		st = ip->target ? q2_write_commit(ip->target, err) :
-				  q2_flush(ip->base_io, err);
+				  q2_flush(ip->base_file.io, err);
 	return st;
 }
 

@@ -27,9 +27,10 @@ static void take_finding(void *ctx, const struct q2_finding *f)
 	q2_finding_message(f, first->text, sizeof(first->text));
 }
 
-enum q2_status q2_inplace_check(struct q2_inplace *ip, struct q2_io *io,
-				const char *path, const struct q2_io *data,
-				uint64_t *end, struct q2_err *err)
+enum q2_status q2_inplace_check(struct q2_inplace *ip,
+				const struct q2_changed *file,
+				const char *path, uint64_t *end,
+				struct q2_err *err)
 {
 	struct first first = {0};
 	struct q2_check_opts opts = {.flags = ip->look_only ? 0 :
@@ -39,7 +40,7 @@ enum q2_status q2_inplace_check(struct q2_inplace *ip, struct q2_io *io,
 				     .ctx = &first};
 	struct q2_check_result r;
 	struct q2_err why = {0};
-	enum q2_status st = q2_check(io, &opts, &r, &why);
+	enum q2_status st = q2_check(file->io, &opts, &r, &why);
 
 	*end = r.image_end_offset;
 	if (st != Q2_OK)
@@ -49,7 +50,7 @@ enum q2_status q2_inplace_check(struct q2_inplace *ip, struct q2_io *io,
 		return q2_fail(err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
 			       "'%.80s' is corrupt: %s: %s", path, first.id,
 			       first.text);
-	if (data && data->size < r.data_file_end)
+	if (file->data && file->data->size < r.data_file_end)
 		return q2_fail(err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
 			       "the data file of '%.80s' is cut off "
 			       "(DATA_FILE_SHORT)", path);
@@ -59,47 +60,100 @@ enum q2_status q2_inplace_check(struct q2_inplace *ip, struct q2_io *io,
 	return Q2_OK;
 }
 
+/* Who else has the layer's files open. */
+static enum q2_in_use use_of(const struct q2_layer *l)
+{
+	enum q2_in_use use = q2_io_in_use(l->io);
+	enum q2_in_use data = l->data ? q2_io_in_use(l->data) : Q2_USE_NONE;
+
+	return use == Q2_USE_WRITER || data == Q2_USE_NONE ? use : data;
+}
+
 static enum q2_status judge_layer(struct q2_inplace *ip, unsigned i,
 				  struct q2_err *err)
 {
 	const struct q2_layer *l = ip->chain.layers[i];
-	bool changes = i == 0 ||
-		       (ip->opts->job == Q2_COMMIT && i == ip->base);
+	bool base = ip->opts->job == Q2_COMMIT && i == ip->base;
 	bool lost = ip->opts->job == Q2_COMMIT && i < ip->base;
-	enum q2_in_use use = changes ? Q2_USE_NONE : q2_io_in_use(l->io);
-	struct q2_io *io = i == 0 ? ip->top_io : changes ? ip->base_io : l->io;
-	uint64_t end = 0;
-	enum q2_status st = Q2_OK;
+	struct q2_changed file = {.io = l->io, .data = l->data};
+	enum q2_in_use use = Q2_USE_NONE;
+	enum q2_status st;
 
-	if (ip->look_only) {
-		io = l->io;
-		use = Q2_USE_NONE;
-	}
+	if (i == 0)
+		file = ip->top_file;
+	else if (base)
+		file = ip->base_file;
+	else if (!ip->look_only)
+		use = use_of(l);
 	if (use == Q2_USE_WRITER || (lost && use != Q2_USE_NONE))
 		return q2_fail(err, Q2_E_IN_USE, 0, Q2_NO_OFFSET,
 			       "'%.100s' is in use by another process",
 			       l->path);
+	if (l->raw && base)
+		ip->base_file.end = file.io->size;
 	if (l->raw)
 		return Q2_OK;
 	if (l->opened.header.incompatible & Q2_INCOMPAT_CORRUPT)
 		return q2_fail(err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
 			       "'%.100s' is corrupt: CORRUPT_BIT is set",
 			       l->path);
-	if (l->opened.img.geom.crypt)
-		return q2_fail(err, Q2_E_UNSUPPORTED, 0, Q2_NO_OFFSET,
-			       "'%.100s' is encrypted", l->path);
-	st = q2_inplace_check(ip, io, l->path, l->data, &end, err);
+	st = q2_inplace_check(ip, &file, l->path, &file.end, err);
 	if (i == 0)
-		ip->top_end = end;
-	else if (changes)
-		ip->base_end = end;
+		ip->top_file.end = file.end;
+	else if (base)
+		ip->base_file.end = file.end;
 	return st;
+}
+
+/* A data file that also is something else in the chain. */
+static enum q2_status judge_data_files(struct q2_inplace *ip,
+				       struct q2_err *err)
+{
+	for (unsigned i = 0; i < ip->chain.n; i++) {
+		const struct q2_layer *l = ip->chain.layers[i];
+
+		for (unsigned k = 0; k < ip->chain.n && l->data; k++) {
+			const struct q2_layer *m = ip->chain.layers[k];
+
+			if (q2_inplace_same(l->data, m->io) ||
+			    (k != i && q2_inplace_same(l->data, m->data)))
+				return q2_fail(err, Q2_E_REFUSED, 0,
+					       Q2_NO_OFFSET,
+					       "the data file of '%.80s' is "
+					       "used by '%.80s', too", l->path,
+					       m->path);
+		}
+	}
+	return Q2_OK;
+}
+
+enum q2_status q2_inplace_plaintext(struct q2_inplace *ip, struct q2_err *err)
+{
+	unsigned to = ip->opts->job == Q2_COMMIT ? ip->base : 0;
+	const struct q2_layer *target = ip->chain.layers[to];
+
+	if (target->opened.img.geom.crypt ||
+	    (ip->opts->flags & Q2_INPLACE_PLAINTEXT))
+		return Q2_OK;
+	for (unsigned i = 0; i < ip->chain.n; i++) {
+		const struct q2_layer *l = ip->chain.layers[i];
+
+		if (l->opened.img.geom.crypt)
+			return q2_fail(err, Q2_E_REFUSED, 0, Q2_NO_OFFSET,
+				       "'%.80s' is encrypted, and '%.80s', "
+				       "which is to get what it has, is not: "
+				       "--plaintext allows that", l->path,
+				       target->path);
+	}
+	return Q2_OK;
 }
 
 enum q2_status q2_inplace_judge(struct q2_inplace *ip, struct q2_err *err)
 {
-	enum q2_status st = Q2_OK;
+	enum q2_status st = judge_data_files(ip, err);
 
+	if (st != Q2_OK)
+		return st;
 	if (ip->chain.layers[0]->raw)
 		return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
 			       "'%.100s' is no QCOW2 image",
@@ -207,8 +261,8 @@ static enum q2_status judge_layers_snapshots(struct q2_inplace *ip,
 
 	if (l->raw || l->opened.img.geom.snapshots == 0)
 		return Q2_OK;
-	q2_view_init(&views[0], &ip->chain, 0, 1);
-	q2_view_init(&views[1], &ip->chain, layer + 1, ip->base);
+	q2_view_init(&views[0], &ip->chain, &ip->keys, 0, 1);
+	q2_view_init(&views[1], &ip->chain, &ip->keys, layer + 1, ip->base);
 	st = q2_snaptable_read(&l->opened.img, &table, err);
 	for (size_t i = 0; i < table.snaps.n && st == Q2_OK; i++)
 		st = judge_snapshot(&a, &table.snaps.at[i], err);
@@ -233,25 +287,57 @@ enum q2_status q2_inplace_snapshots(struct q2_inplace *ip, struct q2_err *err)
 	return st;
 }
 
-enum q2_status q2_inplace_room(struct q2_inplace *ip, struct q2_io *io,
-			       const char *path, uint64_t end, uint64_t needed,
-			       bool exact, struct q2_err *err)
+bool q2_inplace_elsewhere(const struct q2_changed *file)
 {
-	uint64_t *available = &ip->result->available;
+	uint64_t dev[2], inode[2];
+
+	return file->data && q2_io_identity(file->io, &dev[0], &inode[0]) &&
+	       q2_io_identity(file->data, &dev[1], &inode[1]) &&
+	       dev[0] != dev[1];
+}
+
+static uint64_t room_at(const struct q2_inplace *ip, const struct q2_io *io,
+			const char *path, uint64_t end)
+{
 	struct statvfs fs;
 
-	*available = UINT64_MAX;
 	if (ip->opts->available)
-		*available = ip->opts->available;
-	else if (io->is_device)
-		*available = io->size - q2_min(io->size, end);
-	else if (ip->files->open == NULL && statvfs(path, &fs) == 0)
-		*available = (uint64_t)fs.f_bavail * fs.f_frsize;
-	if (needed <= *available || ip->look_only)
+		return ip->opts->available;
+	if (io->is_device)
+		return io->size - q2_min(io->size, end);
+	if (ip->files->open == NULL && statvfs(path, &fs) == 0)
+		return (uint64_t)fs.f_bavail * fs.f_frsize;
+	return UINT64_MAX;
+}
+
+static enum q2_status fits(const struct q2_inplace *ip, const char *path,
+			   uint64_t needed, uint64_t available, bool exact,
+			   struct q2_err *err)
+{
+	if (needed <= available || ip->look_only)
 		return Q2_OK;
 	return q2_fail(err, Q2_E_IO, ENOSPC, Q2_NO_OFFSET,
 		       "'%.80s' %s %llu bytes more, and there is room for "
 		       "%llu", path, exact ? "needs" : "may need",
 		       (unsigned long long)needed,
-		       (unsigned long long)*available);
+		       (unsigned long long)available);
+}
+
+enum q2_status q2_inplace_room(struct q2_inplace *ip,
+			       const struct q2_changed *file, unsigned i,
+			       uint64_t needed, bool exact, struct q2_err *err)
+{
+	const struct q2_layer *l = ip->chain.layers[i];
+	uint64_t *available = &ip->result->available;
+	enum q2_status st = Q2_OK;
+
+	*available = room_at(ip, file->io, l->path, file->end);
+	if (ip->apart && !ip->opts->available && q2_inplace_elsewhere(file)) {
+		st = fits(ip, l->data_path, ip->apart,
+			  room_at(ip, file->data, l->data_path, 0), exact,
+			  err);
+		needed -= q2_min(needed, ip->apart);
+	}
+	return st == Q2_OK ? fits(ip, l->path, needed, *available, exact, err) :
+			     st;
 }

@@ -1,10 +1,11 @@
 /*
- * inplace_siblings.c - other overlays that share a file which would change.
+ * inplace_siblings.c - other images that share a file which would change.
  *
  * SPDX-License-Identifier: MIT
  *
  * Only headers are read.  From each image found, the names of backing files are
- * followed as long as they lead to files.
+ * followed as long as they lead to files.  A data file's name starts in whatever folder
+ * is the current one: it is looked for in ours, and beside the image.
  */
 #include <dirent.h>
 #include <stdlib.h>
@@ -24,11 +25,11 @@ struct search {
 	struct q2_err *err;
 };
 
-static bool same_file(const struct q2_io *a, const struct q2_io *b)
+bool q2_inplace_same(const struct q2_io *a, const struct q2_io *b)
 {
 	uint64_t dev[2], inode[2];
 
-	return q2_io_identity(a, &dev[0], &inode[0]) &&
+	return a && b && q2_io_identity(a, &dev[0], &inode[0]) &&
 	       q2_io_identity(b, &dev[1], &inode[1]) && dev[0] == dev[1] &&
 	       inode[0] == inode[1];
 }
@@ -36,23 +37,55 @@ static bool same_file(const struct q2_io *a, const struct q2_io *b)
 static bool is_member(const struct q2_inplace *ip, const struct q2_io *io)
 {
 	for (unsigned i = 0; i < ip->chain.n; i++)
-		if (same_file(ip->chain.layers[i]->io, io))
+		if (q2_inplace_same(ip->chain.layers[i]->io, io))
 			return true;
 	return false;
 }
 
+static bool is_of(const struct q2_layer *l, const struct q2_io *io)
+{
+	return q2_inplace_same(l->io, io) || q2_inplace_same(l->data, io);
+}
+
 static bool changes(const struct q2_inplace *ip, const struct q2_io *io)
 {
-	if (same_file(ip->chain.layers[0]->io, io))
+	if (is_of(ip->chain.layers[0], io))
 		return true;
 	return ip->opts->job == Q2_COMMIT &&
-	       same_file(ip->chain.layers[ip->base]->io, io);
+	       is_of(ip->chain.layers[ip->base], io);
 }
 
 static enum q2_status refuse(const struct search *s, const char *why)
 {
 	return q2_fail(s->err, Q2_E_REFUSED, 0, Q2_NO_OFFSET, "'%.100s' %s",
 		       s->found, why);
+}
+
+/* Whether the image at `path` has a data file that would change. */
+static enum q2_status judge_data(struct search *s, const char *path,
+				 const struct q2_opened *opened)
+{
+	struct q2_budget *b = &s->ip->budget;
+	enum q2_status st = Q2_OK;
+	struct q2_place place;
+
+	if (opened->names.data_file[0] == '\0' ||
+	    q2_resolve_data(opened->names.data_file, &place, NULL) != Q2_OK)
+		return Q2_OK;
+	for (int i = 0; i < 2 && st == Q2_OK; i++) {
+		struct q2_io *io = NULL;
+		uint64_t size = 0;
+		char *file = NULL;
+
+		st = q2_path_beside(path, place.path, i == 0, b, &file, &size,
+				    s->err);
+		if (st == Q2_OK && q2_io_open_file(file, &io, NULL) == Q2_OK &&
+		    changes(s->ip, io))
+			st = refuse(s, "has a data file that would change");
+		q2_io_close(io);
+		q2_put(b, file, size);
+	}
+	return st;
 }
 
 /* Follows what the image in `io`, opened as `path`, names. */
@@ -74,8 +107,10 @@ static enum q2_status follow(struct search *s, const char *path,
 		return st;
 	opened = block;
 	/* What is no image, or a broken one, is nobody's overlay. */
-	if (q2_image_open(io, b, opened, NULL) != Q2_OK ||
-	    opened->names.backing[0] == '\0')
+	if (q2_image_open(io, b, opened, NULL) != Q2_OK)
+		goto out;
+	st = judge_data(s, path, opened);
+	if (st != Q2_OK || opened->names.backing[0] == '\0')
 		goto out;
 	known = q2_resolve(opened->names.backing, &place, NULL) == Q2_OK;
 	json = strncmp(opened->names.backing, "json:", 5) == 0;

@@ -9,9 +9,11 @@
 #include "dump/inplace.h"
 
 void q2_view_init(struct q2_view *v, const struct q2_chain *chain,
-		  unsigned from, unsigned to)
+		  const struct q2_keyring *keys, unsigned from, unsigned to)
 {
 	memset(v, 0, sizeof(*v));
+	v->keys = keys;
+	v->from = from;
 	v->part = *chain;
 	v->part.layers = chain->layers + from;
 	v->part.n = to - from;
@@ -39,6 +41,26 @@ static enum q2_status unreadable(const struct q2_view *v,
 		       "'%.120s' cannot be read at guest offset %llu",
 		       v->part.layers[p->depth]->path,
 		       (unsigned long long)p->e.guest);
+}
+
+static bool encrypted(const struct q2_view *v, unsigned depth)
+{
+	return v->part.layers[depth]->opened.img.geom.crypt != 0;
+}
+
+/* Data of a standard cluster. */
+static enum q2_status read_data(struct q2_view *v, const struct q2_piece *p,
+				uint8_t *to, struct q2_err *err)
+{
+	struct q2_io *io = v->part.layers[p->depth]->map.host_io;
+	const struct q2_veil *veil = NULL;
+
+	if (encrypted(v, p->depth) && v->keys)
+		veil = q2_keyring_veil(v->keys, v->from + p->depth);
+	if (io == NULL || (encrypted(v, p->depth) && veil == NULL))
+		return unreadable(v, p, err);
+	return q2_veil_read(veil, io, to, (size_t)p->e.length, p->e.guest,
+			    p->e.host, err);
 }
 
 static enum q2_status inflate(struct q2_view *v, const struct q2_piece *p,
@@ -69,14 +91,9 @@ static enum q2_status inflate(struct q2_view *v, const struct q2_piece *p,
 static enum q2_status read_piece(struct q2_view *v, const struct q2_piece *p,
 				 uint8_t *to, struct q2_err *err)
 {
-	struct q2_layer *layer = v->part.layers[p->depth];
-
 	switch (p->e.kind) {
 	case Q2_MAP_DATA:
-		if (layer->map.host_io == NULL)
-			return unreadable(v, p, err);
-		return q2_pread_zero(layer->map.host_io, to,
-				     (size_t)p->e.length, p->e.host, err);
+		return read_data(v, p, to, err);
 	case Q2_MAP_COMPRESSED:
 		return inflate(v, p, to, err);
 	case Q2_MAP_UNREADABLE:
@@ -138,7 +155,9 @@ enum q2_status q2_view_at(struct q2_view *v, uint64_t guest, uint64_t *len,
 		*shows = Q2_SHOWS_ZEROS;
 		return Q2_OK;
 	default:
-		*shows = p.e.hole ? Q2_SHOWS_ZEROS : Q2_SHOWS_DATA;
+		/* A hole is no zeros once it is decrypted. */
+		*shows = p.e.hole && !encrypted(v, p.depth) ?
+				 Q2_SHOWS_ZEROS : Q2_SHOWS_DATA;
 		return Q2_OK;
 	}
 }

@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: MIT
  *
  * usage: q2inplace MODE absorb|commit IMAGE [base=LAYER] [siblings=PATH]...
- *        [allow=FOLDER]... [available=N] [memory=N] [view=FILE] [keep] [stale] [dry]
- *        [probe] [any]
+ *        [allow=FOLDER]... [available=N] [memory=N] [view=FILE] [secret=TEXT] [keep]
+ *        [stale] [dry] [probe] [any] [plaintext]
  *
  * MODE is "run" for doing it to the files, or with copies in memory "crash" for
  * stopping at every moment and starting again, or "faults" for failing at each
@@ -52,6 +52,8 @@ static void apply(struct q2_io *io, const struct event *e, size_t from,
 		st = q2_pwrite(io, e->bytes + from, len, e->off + from, NULL);
 	else if (e->op == EVENT_RESIZE)
 		st = q2_resize(io, e->off, NULL);
+	else if (e->op == EVENT_DISCARD)
+		st = discard_bytes(io, e->off, e->len);
 	if (st != Q2_OK)
 		die("no memory");
 }
@@ -186,7 +188,7 @@ static unsigned flag_of(const char *arg)
 	} flags[] = {
 		{"keep", Q2_INPLACE_KEEP},	   {"dry", Q2_INPLACE_DRY_RUN},
 		{"stale", Q2_INPLACE_STALE_BITMAPS}, {"any", Q2_INPLACE_ALLOW_ANY},
-		{"probe", Q2_INPLACE_ALLOW_PROBE},
+		{"probe", Q2_INPLACE_ALLOW_PROBE}, {"plaintext", Q2_INPLACE_PLAINTEXT},
 	};
 
 	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
@@ -200,6 +202,7 @@ int main(int argc, char **argv)
 	const char *siblings[LIST_MAX + 1] = {0}, *allow[LIST_MAX + 1] = {0};
 	struct q2_inplace_opts opts = {.siblings = siblings, .allow = allow};
 	struct world w = {.opts = &opts};
+	struct q2_secret secret = {.layer = Q2_ANY_LAYER};
 	unsigned n_siblings = 0, n_allow = 0;
 	const char *view = NULL;
 
@@ -215,6 +218,8 @@ int main(int argc, char **argv)
 			opts.available = strtoull(argv[i] + 10, NULL, 0);
 		else if (strncmp(argv[i], "memory=", 7) == 0)
 			opts.max_memory = strtoull(argv[i] + 7, NULL, 0);
+		else if (strncmp(argv[i], "secret=", 7) == 0)
+			secret.bytes = argv[i] + 7;
 		else if (strncmp(argv[i], "siblings=", 9) == 0 &&
 			 n_siblings < LIST_MAX)
 			siblings[n_siblings++] = argv[i] + 9;
@@ -223,6 +228,11 @@ int main(int argc, char **argv)
 			allow[n_allow++] = argv[i] + 6;
 		else
 			opts.flags |= flag_of(argv[i]);
+	}
+	if (secret.bytes) {
+		secret.len = strlen(secret.bytes);
+		opts.secrets = &secret;
+		opts.n_secrets = 1;
 	}
 	if (strcmp(argv[1], "run") == 0)
 		return run(argv[3], &opts);

@@ -24,7 +24,7 @@ struct file {
 	struct q2_io *mem; /* as it is now */
 };
 
-enum event_op { EVENT_WRITE, EVENT_RESIZE, EVENT_FLUSH };
+enum event_op { EVENT_WRITE, EVENT_RESIZE, EVENT_FLUSH, EVENT_DISCARD };
 
 struct event {
 	unsigned file;
@@ -54,6 +54,9 @@ struct world {
 	unsigned done[3]; /* writes, flushes, reads */
 	unsigned fail_at[3];
 };
+
+/* What is in the range then is anything but what was. */
+enum q2_status discard_bytes(struct q2_io *io, uint64_t off, size_t len);
 
 struct q2_inplace_files world_files(struct world *w);
 /* Puts every file back to its start. */

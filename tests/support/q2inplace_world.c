@@ -41,7 +41,7 @@ static void record(struct handle *h, enum event_op op, uint64_t off,
 	e.bytes = malloc(len + 1);
 	if (w->log == NULL || e.bytes == NULL)
 		die("no memory");
-	if (len)
+	if (len && bytes)
 		memcpy(e.bytes, bytes, len);
 	w->log[w->n_log++] = e;
 }
@@ -93,6 +93,29 @@ static enum q2_status handle_flush(struct q2_io *io, struct q2_err *err)
 	return Q2_OK;
 }
 
+enum q2_status discard_bytes(struct q2_io *io, uint64_t off, size_t len)
+{
+	enum q2_status st;
+	uint8_t *rubbish = malloc(len);
+
+	if (rubbish == NULL)
+		die("no memory");
+	memset(rubbish, 0xd5, len);
+	st = q2_pwrite(io, rubbish, len, off, NULL);
+	free(rubbish);
+	return st;
+}
+
+static enum q2_status handle_discard(struct q2_io *io, struct q2_range range,
+				     struct q2_err *err)
+{
+	struct handle *h = (struct handle *)io;
+
+	(void)err;
+	record(h, EVENT_DISCARD, range.start, NULL, (size_t)range.len);
+	return discard_bytes(mem_of(h), range.start, (size_t)range.len);
+}
+
 static void handle_close(struct q2_io *io)
 {
 	free(io);
@@ -103,6 +126,7 @@ static const struct q2_io_ops handle_ops = {
 	.pwrite = handle_pwrite,
 	.resize = handle_resize,
 	.flush = handle_flush,
+	.discard = handle_discard,
 	.close = handle_close,
 };
 
@@ -201,7 +225,10 @@ void world_reset(struct world *w)
 static struct q2_chain open_chain(struct world *w, const char *path,
 				  struct q2_budget *budget, const char *what)
 {
-	struct q2_policy policy = {.backing = true, .open = open_ro, .ctx = w};
+	struct q2_policy policy = {.backing = true,
+				   .data_files = true,
+				   .open = open_ro,
+				   .ctx = w};
 	struct q2_err err = {0};
 	struct q2_chain chain;
 
@@ -220,13 +247,15 @@ static struct bytes read_view(struct world *w, unsigned file, uint32_t tree,
 					   what);
 	struct q2_snaptable table = {0};
 	struct q2_view *v = malloc(sizeof(*v));
+	struct q2_keyring keys;
 	struct q2_err err = {0};
-	enum q2_status st = Q2_OK;
+	enum q2_status st = q2_keyring_open(&keys, &chain, w->opts->secrets,
+					    w->opts->n_secrets, &err);
 	struct bytes b;
 
 	if (v == NULL)
 		die("no memory");
-	if (tree != Q2_TREE_ACTIVE) {
+	if (st == Q2_OK && tree != Q2_TREE_ACTIVE) {
 		st = q2_snaptable_read(&chain.layers[0]->opened.img, &table,
 				       &err);
 		if (st == Q2_OK && tree >= table.snaps.n)
@@ -236,7 +265,7 @@ static struct bytes read_view(struct world *w, unsigned file, uint32_t tree,
 					   &err);
 		q2_snaptable_free(&table, &budget);
 	}
-	q2_view_init(v, &chain, 0, chain.n);
+	q2_view_init(v, &chain, &keys, 0, chain.n);
 	b.n = (size_t)q2_view_size(v);
 	b.at = malloc(b.n + 1);
 	if (b.at == NULL)
@@ -247,6 +276,7 @@ static struct bytes read_view(struct world *w, unsigned file, uint32_t tree,
 		die("%s: %s cannot be read: %s", what, w->files[file].name,
 		    err.text);
 	q2_view_free(v);
+	q2_keyring_close(&keys);
 	free(v);
 	q2_chain_close(&chain);
 	return b;

@@ -13,7 +13,7 @@ bin=$(cd "$1" && pwd)
 q2mk=$bin/tests/q2mk
 flat=$bin/tests/q2inplace
 here=$(cd "$(dirname "$0")" && pwd)
-for part in refused stops; do
+for part in refused stops media; do
 	# shellcheck source=/dev/null
 	. "$here/inplace-$part.sh"
 done
@@ -114,7 +114,7 @@ fits() { # what needed
 
 # The same with qemu-img and with ours, each on its own copy of the folder `made`.
 beside() { # what "qemu-img arguments" "q2inplace arguments" files-to-compare...
-	local what=$1 theirs=$2 ours=$3 file format
+	local what=$1 theirs=$2 ours=$3 file format status
 	shift 3
 	rm -rf theirs ours
 	cp -r made theirs
@@ -125,7 +125,8 @@ beside() { # what "qemu-img arguments" "q2inplace arguments" files-to-compare...
 	}
 	# shellcheck disable=SC2086
 	(cd ours && "$flat" run $ours) >ours.log 2>&1
-	ok "$what: $ours: $(cat ours.log)" [ $? = 0 ]
+	status=$?
+	ok "$what: $ours: status $status: $(cat ours.log)" [ $status = 0 ]
 	fits "$what: $ours" "$(sed -n 's/^needed \([0-9]*\) .*/\1/p' ours.log)"
 	for file; do
 		format=qcow2
@@ -360,6 +361,7 @@ all)
 	refuse_others
 	names
 	program
+	media
 	crashes
 	random_chains
 	deep

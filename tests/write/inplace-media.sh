@@ -1,0 +1,215 @@
+# shellcheck shell=bash disable=SC2154
+# inplace-media.sh - flattening in place where data are encrypted, or lie in data files
+# of their own, beside qemu-img.
+#
+# SPDX-License-Identifier: MIT
+#
+# Sourced by inplace.sh.
+
+secret=(--object 'secret,id=s,data=open sesame')
+
+# media_create KIND FILE SIZE [BASE FORMAT [OPTIONS]]: kinds are plain, luks, aes, data
+# (with a data file), rawdata, luksdata, and raw
+media_create() {
+	local kind=$1 file=$2 options=() base=() i
+	case $kind in
+	raw) truncate -s "$3" "$2" && return ;;
+	luks*) options+=(encrypt.format=luks encrypt.key-secret=s encrypt.iter-time=10) ;;
+	aes*) options+=(encrypt.format=aes encrypt.key-secret=s) ;;
+	esac
+	case $kind in
+	*rawdata) options+=("data_file=$2.data" data_file_raw=on) ;;
+	*data) options+=("data_file=$2.data") ;;
+	esac
+	[ -z "${6-}" ] || options+=("$6")
+	[ -z "${4-}" ] || base=(-u -b "$4" -F "$5")
+	# QEMU measures the CPU for the key derivation, and at times cannot.
+	for i in {1..60}; do
+		qemu-img create -q -f qcow2 "${secret[@]}" "${options[@]/#/-o}" "${base[@]}" "$file" "$3" \
+			2>create.log && return
+		grep -q CPU create.log || break
+	done
+	cat create.log >&2
+	return 1
+}
+
+# The image of a kind, as QEMU is to be told.
+media_image() { # kind file [prefix]
+	local p=${3-}
+	case $1 in
+	raw) echo "${p}driver=raw,${p}file.filename=$2" ;;
+	luks* | aes*) echo "${p}driver=qcow2,${p}file.filename=$2,${p}encrypt.key-secret=s" ;;
+	*) echo "${p}driver=qcow2,${p}file.filename=$2" ;;
+	esac
+}
+
+# The guest's view of an image that names no other one.
+media_raw() { # kind file out
+	qemu-img convert "${secret[@]}" --image-opts "$(media_image "$1" "$2")" -O raw "$3"
+}
+
+media_chain() { # the top's image options, over those of the base
+	echo "$(media_image "$1" top.q2),$(media_image "$2" base backing.)"
+}
+
+# media_make TOP-KIND BASE-KIND TOP-SIZE BASE-SIZE TOP-OPTIONS BASE-OPTIONS
+media_make() {
+	local format=qcow2
+	[ "$2" != raw ] || format=raw
+	rm -rf made && mkdir made
+	(
+		cd made || exit
+		media_create "$2" base "$4" '' '' "$6" &&
+			qemu-io -t unsafe "${secret[@]}" -c 'write -P 11 0 300K' -c 'write -P 12 700K 90K' \
+				-c 'write -z 64K 64K' --image-opts "$(media_image "$2" base)" &&
+			media_create "$1" top.q2 "$3" base $format "$5" &&
+			qemu-io -t unsafe "${secret[@]}" -c 'write -P 21 10K 3K' -c 'write -P 22 128K 200K' -c 'write -z 196K 66K' \
+				-c 'write -P 23 720K 512' -c 'write -z 512K 100K' -c 'write -P 24 880K 11K' \
+				-c 'discard 256K 64K' --image-opts "$(media_chain "$1" "$2")" &&
+			qemu-img convert "${secret[@]}" --image-opts "$(media_chain "$1" "$2")" -O raw ../view.raw
+	) >make.log 2>&1
+}
+
+# What the job needs to be told, beside the secret.
+media_words() { # job top-kind base-kind
+	local from=$2 to=$3
+	[ "$1" = commit ] || { from=$3 to=$2; }
+	case $from:$to in
+	luks*:luks* | luks*:aes* | aes*:luks* | aes*:aes*) ;;
+	luks*:* | aes*:*) echo plaintext ;;
+	esac
+}
+
+# The same with qemu-img and with ours, and the results side by side.
+media_job() { # what job top-kind base-kind
+	local what="$1: $2" job=$2 top=$3 base=$4 word theirs status
+	word=$(media_words "$job" "$top" "$base")
+	rm -rf theirs ours
+	cp -r made ours
+	cp -r made theirs
+	cd ours || return
+	[ -z "$word" ] || refused "$what, not said to be plain" '--plaintext' "$job" top.q2 secret='open sesame'
+	case "$top $base" in
+	*luks*) refused "$what, wrong secret" 'opens none' "$job" top.q2 plaintext secret=sesame ;;&
+	*luks* | *aes*) refused "$what, no secret" 'is encrypted' "$job" top.q2 plaintext ;;
+	esac
+	# shellcheck disable=SC2086
+	"$flat" run "$job" top.q2 secret='open sesame' $word >ours.log 2>&1
+	status=$?
+	ok "$what: status $status: $(cat ours.log)" [ $status = 0 ]
+	media_fits "$what" "$(sed -n 's/^needed \([0-9]*\) .*/\1/p' ours.log)"
+	if [ "$job" = commit ]; then
+		theirs=$(cd ../theirs && qemu-img commit -q -t unsafe "${secret[@]}" --image-opts "$(media_chain "$top" "$base")" 2>&1)
+		(cd ../theirs && media_raw "$base" base ../want.raw)
+		media_raw "$base" base ../got.raw
+		[ "$base" != rawdata ] || ok "$what: the data file alone" cmp base.data ../got.raw
+	else
+		theirs=$(cd ../theirs && qemu-img rebase -t unsafe "${secret[@]}" --image-opts -b '' "$(media_chain "$top" "$base")" 2>&1)
+		(cd ../theirs && media_raw "$top" top.q2 ../want.raw)
+		media_raw "$top" top.q2 ../got.raw
+		ok "$what: the base is as it was" cmp ../made/base base
+	fi
+	ok "$what: qemu-img says: $theirs" [ -z "$theirs" ]
+	ok "$what: as qemu-img leaves it" cmp ../want.raw ../got.raw
+	[ "$job" = absorb ] || qemu-img convert "${secret[@]}" --image-opts "$(media_chain "$top" "$base")" -O raw ../got.raw
+	ok "$what: the guest's view" cmp ../view.raw ../got.raw
+	if [ "$job" = commit ]; then
+		media_clean "$what" top.q2 "$(media_chain "$top" "$base")"
+	else
+		media_clean "$what" top.q2 "$(media_image "$top" top.q2)"
+	fi
+	[ "$base" = raw ] || media_clean "$what" base "$(media_image "$base" base)"
+	# What QEMU writes next fits in.
+	if [ "$job" = commit ]; then
+		ok "$what: gone on with" qemu-io -t unsafe "${secret[@]}" -c 'write -P 99 100K 7K' -c 'write -P 98 300K 100K' \
+			-c 'write -z 0 64K' --image-opts "$(media_image "$base" base)"
+		[ "$base" = raw ] || media_clean "$what: gone on with" base "$(media_image "$base" base)"
+	else
+		"$flat" run absorb top.q2 secret='open sesame' >ours.log
+		ok "$what: again" grep -q 'nothing to do' ours.log
+	fi
+	cd ..
+}
+
+# media_case TOP-KIND BASE-KIND TOP-SIZE BASE-SIZE [TOP-OPTIONS [BASE-OPTIONS]]
+media_case() {
+	local what="media: $1 over $2${5+, $5}${6+ over $6}"
+	media_make "$1" "$2" "$3" "$4" "${5-}" "${6-}" || {
+		ok "$what: cannot be made: $(cat make.log)" false
+		return
+	}
+	media_job "$what" commit "$1" "$2"
+	media_job "$what" absorb "$1" "$2"
+}
+
+# No more space was taken than was foretold.
+media_fits() { # what needed
+	local before=0 after=0 file
+	for file in top.q2 base top.q2.data base.data; do
+		[ -e $file ] || continue
+		before=$((before + $(stat -c %b ../made/$file) * 512))
+		after=$((after + $(stat -c %b $file) * 512))
+	done
+	ok "$1: $before bytes became $after, ${2:-nothing} were foretold" [ $((after - before)) -le $((${2:-0} + 65536)) ]
+}
+
+media_clean() { # what file its-options
+	ok "$1: $2: check" "$bin/bin/qcow2-fsck" "$2"
+	ok "$1: $2: qemu-img check" qemu-img check "${secret[@]}" --image-opts "$3"
+}
+
+# media_stops NAME TOP-KIND BASE-KIND TOP-SIZE BASE-SIZE TOP-OPTIONS BASE-OPTIONS: stopped
+# everywhere, and started again; in memory.
+media_stops() {
+	local name=$1 format=qcow2 job word
+	[ "$3" != raw ] || format=raw
+	mkdir "$name" && cd "$name" || return
+	{
+		media_create "$3" base "$5" '' '' "${7-}" &&
+			qemu-io -t unsafe "${secret[@]}" -c 'write -P 1 0 7K' -c 'write -P 2 13K 4K' -c 'write -P 3 17K 512' \
+				--image-opts "$(media_image "$3" base)" &&
+			media_create "$2" top.q2 "$4" base $format "$6" &&
+			qemu-io -t unsafe "${secret[@]}" -c 'write -P 4 2K 2K' -c 'write -P 5 14K 1K' -c 'write -z 5K 2K' \
+				-c 'write -P 6 19K 512' --image-opts "$(media_chain "$2" "$3")" &&
+			qemu-img convert "${secret[@]}" --image-opts "$(media_chain "$2" "$3")" -O raw view
+	} >make.log 2>&1 || ok "$name: cannot be made: $(cat make.log)" false
+	for job in commit absorb; do
+		word=$(media_words $job "$2" "$3")
+		# shellcheck disable=SC2086
+		ok "crash: $name: $job" "$flat" crash $job top.q2 view=view secret='open sesame' $word
+		# shellcheck disable=SC2086
+		ok "faults: $name: $job" "$flat" faults $job top.q2 view=view secret='open sesame' $word
+	done
+	cd ..
+}
+
+media_crashes() {
+	media_stops aes-aes aes aes 24K 20K cluster_size=1k cluster_size=512
+	media_stops aes-raw aes raw 24K 20K cluster_size=2k
+	media_stops data-data data data 24K 20K cluster_size=1k cluster_size=512
+	media_stops data-raw plain rawdata 40K 20K cluster_size=2k cluster_size=512
+	media_stops aes-data aesdata aesdata 24K 24K cluster_size=512 cluster_size=1k
+	media_stops subs data data 64K 48K extended_l2=on,cluster_size=16k extended_l2=on,cluster_size=16k
+	media_stops luks luks plain 20K 20K cluster_size=2k cluster_size=512
+}
+
+media() {
+	mkdir media
+	cd media || return
+	media_case luks luks 1M 1M
+	media_case luks plain 1500K 1M cluster_size=4k cluster_size=512
+	media_case plain luks 1M 900K extended_l2=on cluster_size=4k
+	media_case luks raw 1M 900K extended_l2=on
+	media_case aes luks 2M 1M cluster_size=4k cluster_size=8k
+	media_case luks aes 1M 1M cluster_size=1k
+	media_case aes aes 1M 2M cluster_size=512 compat=0.10,cluster_size=4k
+	media_case plain data 3M 1M
+	media_case data plain 1M 2M cluster_size=4k
+	media_case data rawdata 3M 1M extended_l2=on cluster_size=4k
+	media_case plain rawdata 1M 1M '' extended_l2=on,cluster_size=16k
+	media_case luksdata luksdata 2M 1M
+	media_case data luks 1M 1M
+	media_case luks data 1M 1M cluster_size=4k cluster_size=512
+	media_crashes
+	cd ..
+}
