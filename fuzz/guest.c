@@ -172,6 +172,7 @@ void q2f_guest_read(struct q2f_guest *g, const uint8_t *image, size_t size,
 	g->cluster_size = r->cs;
 	g->plain = !r->ext_l2 && r->crypt == 0;
 	g->disk = r->disk;
+	g->opens = r->l1_n >= r->l1_needed;
 	for (uint64_t slot = 0; slot < r->l1_n && slot << r->l2_bits < n;
 	     slot++)
 		read_table(g, &d, slot);
@@ -183,6 +184,14 @@ void q2f_guest_free(struct q2f_guest *g)
 {
 	free(g->digest);
 	*g = (struct q2f_guest){0};
+}
+
+void q2f_guest_doubt(struct q2f_guest *g, uint64_t start, uint64_t len)
+{
+	for (size_t i = 0; i < g->n; i++)
+		if (i * g->cluster_size < start + len &&
+		    (i + 1) * g->cluster_size > start)
+			g->digest[i] = 0;
 }
 
 void q2f_guest_same(const struct q2f_guest *g, const uint8_t *bytes, size_t n,

@@ -13,6 +13,7 @@
 struct q2f_guest {
 	uint64_t cluster_size; /* 0: the image was not read */
 	bool plain; /* no subclusters, no encryption */
+	bool opens; /* L1 reaches as far as the disk: else QEMU refuses it */
 	uint64_t disk;
 	size_t n;
 	/* By guest cluster of the active disk: a digest of what is read, or 0 if
@@ -26,6 +27,9 @@ struct q2f_guest {
 void q2f_guest_read(struct q2f_guest *g, const uint8_t *image, size_t size,
 		    bool strict);
 void q2f_guest_free(struct q2f_guest *g);
+
+/* Bytes [start, start + len) are in doubt. */
+void q2f_guest_doubt(struct q2f_guest *g, uint64_t start, uint64_t len);
 
 /* Violates `oracle` if these bytes, the start of the same disk, are not what was
  * read from a plain image. */

@@ -149,6 +149,20 @@ void q2f_repair_guest(const struct repair *r, struct q2_io *io,
 	q2f_guest_free(&after);
 }
 
+/* Where a report says that the guest gets data back, on evidence, what it read before
+ * was in doubt. */
+static void doubt_gains(struct repair *r)
+{
+	for (size_t i = 0; i < r->plan->actions.n; i++) {
+		const struct q2_action *a = &r->plan->actions.at[i];
+		unsigned needed = Q2_F_GUEST | Q2_F_LENGTH;
+
+		if (a->effect == Q2_EFFECT_GAIN && a->f.tree == Q2_TREE_ACTIVE &&
+		    (a->f.fields & needed) == needed)
+			q2f_guest_doubt(&r->guest, a->f.guest, a->f.length);
+	}
+}
+
 /* False if there is nothing to do. */
 bool q2f_repair_start(struct repair *r, const struct q2f_input *in)
 {
@@ -176,6 +190,7 @@ bool q2f_repair_start(struct repair *r, const struct q2f_input *in)
 		abort();
 	test_io_open(&r->log, r->image);
 	q2f_guest_read(&r->guest, in->image, in->size, true);
+	doubt_gains(r);
 	return true;
 }
 

@@ -14,16 +14,26 @@
 
 #define PREFIXES 12u /* of the writes that are tried, spread over all */
 
-/* A crash after `n` events, of which the last write got through in part. */
-static void crash(struct repair *r, size_t n, size_t torn, const uint8_t *end)
+/* What nobody could open before may wait for its guest until the repair has gone on. */
+static void interrupted(const struct repair *r, struct q2_io *io)
+{
+	if (r->guest.opens)
+		q2f_repair_guest(r, io, "R-7");
+}
+
+/* A crash after `n` events; of the next one, a write, sectors may have got through. */
+static void crash(struct repair *r, size_t n, size_t sectors,
+		  const uint8_t *end)
 {
 	struct q2_io *io;
 	struct q2_err err = {0};
+	size_t torn = sectors && n < r->log.n_log ?
+		      sectors * 512 - r->log.log[n].off % 512 : 0;
 
 	if (q2_io_memory_rw(r->in->image, r->in->size, 0, &io, NULL) != Q2_OK)
 		abort();
 	test_io_replay(&r->log, n, torn, io);
-	q2f_repair_guest(r, io, "R-7");
+	interrupted(r, io);
 	if (n % 2) {
 		q2f_repair_undo(r, io, "R-7");
 	} else {
@@ -51,7 +61,7 @@ int q2f_crash_repair(const uint8_t *data, size_t size)
 	n = r.log.n_log;
 	step = n / PREFIXES + 1;
 	for (size_t i = in.ctl.pick % step; i <= n; i += step)
-		crash(&r, i, i % 3 ? 0 : 512, end);
+		crash(&r, i, i % 3 == 0, end);
 	free(end);
 	q2f_repair_finish(&r);
 	return 0;
@@ -132,7 +142,7 @@ static void apply_faults(struct repair *r, enum test_op op, unsigned k)
 	if (st == Q2_OK && reached)
 		q2f_violation("R-7", "failure %u of kind %d was overlooked", k,
 			      (int)op);
-	q2f_repair_guest(r, io, "R-7");
+	interrupted(r, io);
 	if (k % 2) {
 		q2f_repair_undo(r, io, "R-7");
 	} else {
@@ -177,7 +187,7 @@ static void apply_stopped(struct repair *r, uint32_t k)
 	st = q2_plan_apply(r->plan, io, &opts, &err);
 	if ((st == Q2_E_INTERRUPTED) != (stop.left == 0))
 		q2f_violation("R-7", "stopped at %u: status %d", k, (int)st);
-	q2f_repair_guest(r, io, "R-7");
+	interrupted(r, io);
 	stop.left = k / 2;
 	if (k % 2) {
 		q2f_repair_undo(r, io, "R-7");
