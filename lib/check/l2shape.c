@@ -5,10 +5,13 @@
  */
 #include "check/l2shape.h"
 
+#include <string.h>
+
 #include "base/endian.h"
 #include "format/entry.h"
 
 #define PROBE 512u /* enough to rule most clusters out */
+#define BLANK 16u  /* entries that are passed over at once */
 
 bool q2_l2_shaped(const struct q2_checker *c, const uint8_t *bytes,
 		  uint32_t n_entries, struct q2_l2_shape *shape)
@@ -17,12 +20,19 @@ bool q2_l2_shaped(const struct q2_checker *c, const uint8_t *bytes,
 
 	*shape = (struct q2_l2_shape){0};
 	for (uint32_t i = 0; i < n_entries; i++) {
+		static const uint8_t zeros[BLANK << 4];
 		const uint8_t *p = bytes + ((size_t)i << g->entry_bits);
-		uint64_t raw = q2_be64(p);
-		uint64_t bitmap = g->ext_l2 ? q2_be64(p + 8) : 0;
+		uint64_t raw;
+		uint64_t bitmap, clu;
 		struct q2_l2_entry e;
-		uint64_t clu;
 
+		if (n_entries - i >= BLANK &&
+		    memcmp(p, zeros, (size_t)BLANK << g->entry_bits) == 0) {
+			i += BLANK - 1;
+			continue;
+		}
+		raw = q2_be64(p);
+		bitmap = g->ext_l2 ? q2_be64(p + 8) : 0;
 		if ((raw | bitmap) == 0)
 			continue;
 		e = q2_l2_decode(g, raw, bitmap, 0);

@@ -71,6 +71,9 @@ static enum q2_status on_slice(void *ctx, const struct q2_l2slice *slice)
 		struct q2_l2visit v;
 		uint64_t last;
 
+		/* Most of what stands in large tables is nothing. */
+		if (q2_l2_blank(g, slice, i))
+			continue;
 		q2_l2_visit(g, slice, i, &v);
 		if (!v.e.refers)
 			continue;

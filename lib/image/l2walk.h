@@ -10,6 +10,8 @@
 #ifndef Q2_IMAGE_L2WALK_H
 #define Q2_IMAGE_L2WALK_H
 
+#include <string.h>
+
 #include "format/entry.h"
 #include "image/l2refs.h"
 #include "image/refmap.h"
@@ -86,6 +88,16 @@ struct q2_count {
 /* Counts the references of one slice into the map. */
 enum q2_status q2_l2_count(struct q2_count *c,
 			   const struct q2_l2slice *s) Q2_MUST_CHECK;
+
+/* Whether entry `i` of the slice is all zeros. */
+static inline bool q2_l2_blank(const struct q2_geom *g,
+			       const struct q2_l2slice *s, uint32_t i)
+{
+	static const uint8_t zeros[16];
+
+	return memcmp(s->bytes + ((size_t)i << g->entry_bits), zeros,
+		      (size_t)1 << g->entry_bits) == 0;
+}
 
 /* Entry `i` of the slice, decoded. */
 void q2_l2_visit(const struct q2_geom *g, const struct q2_l2slice *s,

@@ -9,7 +9,7 @@
 
 #include "base/err.h"
 
-#define FUEL (UINT64_C(16) << 30)
+#define FUEL (UINT64_C(8) << 30)
 
 /* One check under way: it ends as soon as it is worse than the best so far. */
 struct run {
