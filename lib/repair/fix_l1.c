@@ -16,6 +16,8 @@
 #include "check/l2shape.h"
 #include "repair/l1fix.h"
 
+#define TRIES 3u
+
 static struct q2_range table_range(const struct q2_l1fix *l, uint64_t raw)
 {
 	struct q2_l1_entry e = q2_l1_decode(&l->r->c->img.geom, raw);
@@ -39,9 +41,9 @@ static struct q2_finding located(const struct q2_l1fix *l)
 	};
 }
 
-static enum q2_status replace(struct q2_l1fix *l, enum q2_problem_id why,
-			      enum q2_effect effect, uint64_t raw,
-			      const char *text)
+enum q2_status q2_l1_replace(struct q2_l1fix *l, enum q2_problem_id why,
+			     enum q2_effect effect, uint64_t raw,
+			     const char *text)
 {
 	struct q2_repair *r = l->r;
 	struct q2_finding f = located(l);
@@ -78,8 +80,7 @@ static bool is_missed_table(struct q2_l1fix *l, uint64_t raw)
 	return q2_tells_of_missed(&l->ledger, l->table, e.table.n);
 }
 
-/* The table that was here, if there is exactly one that could be. */
-static uint64_t missed_table(struct q2_l1fix *l)
+uint64_t q2_l1_missed_table(struct q2_l1fix *l)
 {
 	const struct q2_checker *c = l->r->c;
 	uint64_t found = 0;
@@ -97,7 +98,10 @@ static uint64_t missed_table(struct q2_l1fix *l)
 		uint64_t raw = l->missed.at[i].first
 			       << c->img.geom.cluster_bits;
 
-		if (l->missed.at[i].n != l->slot || !is_missed_table(l, raw))
+		/* Not what stands here already, however often it is counted. */
+		if (l->missed.at[i].n != l->slot ||
+		    raw == (l->raw & Q2_ENTRY_OFFSET) ||
+		    !is_missed_table(l, raw))
 			continue;
 		found = raw;
 		n++;
@@ -135,19 +139,20 @@ static enum q2_status names_data(struct q2_l1fix *l)
 
 	if (missed == 0 || !q2_want(l->r, Q2_P_ORPHAN_L2))
 		return Q2_OK;
-	return replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_GAIN, missed,
+	return q2_l1_replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_GAIN, missed,
 		       "gets back the only L2 table that is missed: what it "
 		       "names is that one's data");
 }
 
 /* Whether a snapshot names the same table in the same slot, which is counted for one of
- * the two.  What only one tree has is newer than the other: it is the active disk's. */
+ * the two.  What only one tree has is newer than the other: it is the active disk's, if
+ * that has COPIED set, as it would for a table of its own. */
 static bool snapshot_took_it(const struct q2_l1fix *l)
 {
 	const struct q2_trees *trees = &l->r->c->trees;
 	uint64_t off = l->raw & Q2_ENTRY_OFFSET, n = 0;
 
-	if (l->tree->id != Q2_TREE_ACTIVE ||
+	if (l->tree->id != Q2_TREE_ACTIVE || !l->e.copied ||
 	    q2_surplus(&l->ledger, l->e.table.n) != -1)
 		return false;
 	for (size_t i = 0; i < trees->n; i++) {
@@ -173,11 +178,13 @@ static enum q2_status doubtful(struct q2_l1fix *l)
 	bool meta = why & (Q2_S_META | Q2_S_SHARED);
 	uint64_t missed, good, bad;
 	bool foreign;
-	enum q2_status st;
+	enum q2_status st = l->sure ? Q2_OK : q2_l1_unalias(l);
 
+	if (st != Q2_OK || q2_l1fix_raw(l, l->slot) != l->raw)
+		return st;
 	if (!(starved || meta) && !leads_to_nonsense(l))
 		return l->sure ? Q2_OK : names_data(l);
-	missed = l->ledger.any ? missed_table(l) : 0;
+	missed = l->ledger.any ? q2_l1_missed_table(l) : 0;
 	/* What nobody names any more would be the active disk's own. */
 	if (!meta && missed && snapshot_took_it(l) &&
 	    q2_refmap_get(&l->r->c->map, missed >>
@@ -187,7 +194,7 @@ static enum q2_status doubtful(struct q2_l1fix *l)
 		       in_order(l, missed) >
 			       in_order(l, l->raw & Q2_ENTRY_OFFSET)) &&
 	    q2_want(l->r, Q2_P_ORPHAN_L2))
-		return replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_GAIN, missed,
+		return q2_l1_replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_GAIN, missed,
 			       "gets back the L2 table that is one wrong bit "
 			       "away");
 	if (l->sure)
@@ -196,7 +203,7 @@ static enum q2_status doubtful(struct q2_l1fix *l)
 	if (missed && q2_want(l->r, Q2_P_ORPHAN_L2)) {
 		/* This very table may be what the entry names. */
 		l->r->parting = true;
-		st = replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_GAIN, missed,
+		st = q2_l1_replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_GAIN, missed,
 			     "gets back the only L2 table that is missed: the "
 			     "one that it names is another's");
 		l->r->parting = false;
@@ -212,14 +219,14 @@ static enum q2_status doubtful(struct q2_l1fix *l)
 	q2_l1_tally(l, &good, &bad);
 	if (bad >= 4 && bad > good && (foreign || good == 0) &&
 	    q2_want(l->r, Q2_P_L1_ENTRY_OUTSIDE))
-		return replace(l, Q2_P_L1_ENTRY_OUTSIDE, Q2_EFFECT_LOSS, 0,
+		return q2_l1_replace(l, Q2_P_L1_ENTRY_OUTSIDE, Q2_EFFECT_LOSS, 0,
 			       "is emptied: what it leads to is no L2 table");
 	return Q2_OK;
 }
 
 static enum q2_status faulty(struct q2_l1fix *l)
 {
-	uint64_t missed = l->ledger.any ? missed_table(l) : 0;
+	uint64_t missed = l->ledger.any ? q2_l1_missed_table(l) : 0;
 	enum q2_problem_id why = l->e.faults & Q2_EF_UNALIGNED ?
 					 Q2_P_L1_UNALIGNED :
 				 l->e.faults & Q2_EF_OUTSIDE ?
@@ -229,19 +236,19 @@ static enum q2_status faulty(struct q2_l1fix *l)
 
 	if (l->e.used)
 		return !l->sure && q2_want(l->r, why) ?
-			       replace(l, why, Q2_EFFECT_NONE,
+			       q2_l1_replace(l, why, Q2_EFFECT_NONE,
 				       l->raw & ~Q2_L1_RESERVED,
 				       "loses its reserved bits") : Q2_OK;
 	if (missed && q2_want(l->r, Q2_P_ORPHAN_L2))
-		return replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_GAIN, missed,
+		return q2_l1_replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_GAIN, missed,
 			       "gets back its L2 table");
 	if (l->sure || !q2_want(l->r, why))
 		return Q2_OK;
-	return replace(l, why, why == Q2_P_L1_FLAGS_ONLY ||
-					       why == Q2_P_L1_RESERVED ?
-				       Q2_EFFECT_NONE : Q2_EFFECT_LOSS, 0,
-		       "is emptied: it leads nowhere, and no table is known "
-		       "that belongs here");
+	return q2_l1_replace(l, why, why == Q2_P_L1_FLAGS_ONLY ||
+						     why == Q2_P_L1_RESERVED ?
+					     Q2_EFFECT_NONE : Q2_EFFECT_LOSS, 0,
+			     "is emptied: it leads nowhere, and no table is "
+			     "known that belongs here");
 }
 
 /* A slot that only another tree still fills: there the table is counted twice. */
@@ -263,10 +270,10 @@ static enum q2_status empty(struct q2_l1fix *l)
 		missed = l->missed.at[i].first
 			 << l->r->c->img.geom.cluster_bits;
 	}
-	return missed ? replace(l, Q2_P_REFCOUNT_HIGH, Q2_EFFECT_GAIN, missed,
-				"gets back the L2 table that a snapshot still "
-				"has there, and that is counted for both") :
-			Q2_OK;
+	return missed ? q2_l1_replace(l, Q2_P_REFCOUNT_HIGH, Q2_EFFECT_GAIN,
+				      missed, "gets back the L2 table that a "
+				      "snapshot still has there, and that is "
+				      "counted for both") : Q2_OK;
 }
 
 static enum q2_status walk_tree(struct q2_l1fix *l)
@@ -315,9 +322,24 @@ static enum q2_status list_missed(struct q2_l1fix *l)
 {
 	const struct q2_l2ref_vec *t = &l->r->c->refs.tables;
 	enum q2_status st = Q2_OK;
+/* Whether what stands in the cluster can be an L2 table at all: a damaged L1 table may
+ * name anything, and what it names is counted for others. */
+static bool may_be_table(struct q2_l1fix *l, uint64_t clu)
+{
+	const struct q2_geom *g = &l->r->c->img.geom;
+	uint64_t good = 0, bad = 0;
+
+	if (q2_pread_zero(l->r->io, l->table, (size_t)g->cluster_size,
+			  clu << g->cluster_bits, NULL) != Q2_OK)
+		return false;
+	q2_l2_tally(g, l->table, 1u << g->l2_bits, &good, &bad);
+	return bad < 4 || bad <= good;
+}
+
 
 	for (size_t i = 0; i < t->n && l->ledger.any && st == Q2_OK; i++)
-		if (q2_surplus(&l->ledger, t->at[i].clu) > 0)
+		if (q2_surplus(&l->ledger, t->at[i].clu) > 0 &&
+		    may_be_table(l, t->at[i].clu))
 			st = q2_runs_push(&l->missed, &l->r->budget,
 					  (struct q2_run){t->at[i].clu,
 							  t->at[i].slot},
@@ -374,5 +396,16 @@ enum q2_status q2_fix_l1_surely(struct q2_repair *r)
 
 enum q2_status q2_fix_l1(struct q2_repair *r)
 {
-	return fix(r, false);
+	enum q2_status st = Q2_OK;
+	uint32_t before = r->order + 1;
+
+	for (unsigned tries = 0;
+	     tries < TRIES && st == Q2_OK && r->order != before; tries++) {
+		before = r->order;
+		st = q2_recheck(r);
+		if (st == Q2_OK)
+			st = fix(r, false);
+	}
+	return st;
 }
+/* What a slot gave up may be what another one misses. */

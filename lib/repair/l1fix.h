@@ -35,6 +35,17 @@ static inline uint64_t q2_l1fix_raw(const struct q2_l1fix *l, uint32_t slot)
 	return q2_be64(l->entries + UINT64_C(8) * slot);
 }
 
+/* Gives the slot another entry; `text` says what becomes of it. */
+enum q2_status q2_l1_replace(struct q2_l1fix *l, enum q2_problem_id why,
+			     enum q2_effect effect, uint64_t raw,
+			     const char *text) Q2_MUST_CHECK;
+
+/* The table that was here, if there is exactly one that could be; 0: none. */
+uint64_t q2_l1_missed_table(struct q2_l1fix *l);
+
+/* Puts right what names another slot's table, where other trees tell which. */
+enum q2_status q2_l1_unalias(struct q2_l1fix *l) Q2_MUST_CHECK;
+
 /* How the bytes of the table that the entry leads to read as entries. */
 void q2_l1_tally(struct q2_l1fix *l, uint64_t *good, uint64_t *bad);
 
