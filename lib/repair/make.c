@@ -19,7 +19,8 @@ static enum q2_status one_round(struct q2_repair *r)
 	static enum q2_status (*const steps[])(struct q2_repair *) = {
 		q2_rescue_l1,	  q2_fix_l1_surely,  q2_fix_luks,
 		q2_fix_header,	  q2_rescue_header,  q2_fix_extensions,
-		q2_fix_snapshots, q2_fix_lost,	     q2_fix_bitmaps,
+		q2_fix_snapshots, q2_fix_lost,	     q2_fix_size,
+		q2_fix_bitmaps,
 		q2_fix_l1,	  q2_spare_nonsense, q2_fix_l2,
 		q2_move_snaptable, q2_fix_shared,    q2_rescue_tables,
 		q2_fix_orphans,	  q2_fix_refcounts,  q2_fix_copied,

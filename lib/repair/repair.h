@@ -159,6 +159,7 @@ enum q2_status q2_fix_fields(struct q2_repair *r);
 enum q2_status q2_fix_extensions(struct q2_repair *r);
 enum q2_status q2_fix_snapshots(struct q2_repair *r);
 enum q2_status q2_fix_lost(struct q2_repair *r);
+enum q2_status q2_fix_size(struct q2_repair *r);
 enum q2_status q2_fix_bitmaps(struct q2_repair *r);
 /* Marks all bitmaps as inconsistent and has the header promise them again, if that
  * is sound; `text` says why. */
