@@ -30,8 +30,10 @@ struct shared {
 	uint64_t needed; /* bytes, if it were */
 	bool progress;
 	bool noted; /* that encrypted data stays where it is */
+	const uint64_t *stays; /* guest offset of the owner that keeps it; or NULL */
 };
 
+/* Both owners are suspect: the one that keeps the cluster may be the wrong one. */
 static struct q2_finding located(const struct shared *s,
 				 const struct q2_owner *o)
 {
@@ -39,7 +41,8 @@ static struct q2_finding located(const struct shared *s,
 
 	return (struct q2_finding){
 		.fields = Q2_F_HOST | Q2_F_GUEST | Q2_F_LENGTH | Q2_F_TREE |
-			  Q2_F_L1,
+			  Q2_F_L1 | (s->stays ? Q2_F_OTHER : 0),
+		.other = s->stays ? *s->stays : 0,
 		.host = o->start,
 		.guest = o->guest,
 		.length = o->l2 == Q2_OWNER_IS_TABLE ?
@@ -215,6 +218,7 @@ static enum q2_status one_cluster(struct shared *s, const struct q2_owner *o,
 	bool taken = meta, streams = false, table = false;
 	uint64_t reach = 0; /* streams may share the last sector only */
 	uint64_t start = UINT64_MAX;
+	size_t stays = SIZE_MAX;
 	enum q2_status st = Q2_OK;
 
 	/* Their owner keeps it: nothing of it may be written over. */
@@ -229,6 +233,7 @@ static enum q2_status one_cluster(struct shared *s, const struct q2_owner *o,
 
 		if (seen_before(o, i))
 			continue;
+		s->stays = stays != SIZE_MAX ? &o[stays].guest : NULL;
 		if (is_table && meta) {
 			st = copy_out(s, &o[i], n - i, Q2_P_METADATA_OVERLAP,
 				      "an L2 table on other metadata gets a "
@@ -250,14 +255,17 @@ static enum q2_status one_cluster(struct shared *s, const struct q2_owner *o,
 			else
 				reach = q2_max(reach, o[i].end - 512);
 			start = o[i].start;
+			stays = stays == SIZE_MAX ? i : stays;
 		} else if (taken || streams) {
 			st = copy_out(s, &o[i], n - i, Q2_P_CROSS_LINK,
 				      "the cluster that two guest ranges share "
 				      "is copied for this one");
 		} else {
 			taken = true;
+			stays = i;
 		}
 	}
+	s->stays = NULL;
 	return st;
 }
 
@@ -297,10 +305,14 @@ static enum q2_status split_alias(struct shared *s, const struct q2_finding *f)
 		.l1 = f->l1,
 		.l2 = Q2_OWNER_IS_TABLE,
 	};
+	enum q2_status st;
 
-	return copy_out(s, &o, 1, Q2_P_L1_ALIAS,
-			"the L2 table that two slots share is copied for this "
-			"one");
+	s->stays = &f->other;
+	st = copy_out(s, &o, 1, Q2_P_L1_ALIAS,
+		      "the L2 table that two slots share is copied for this "
+		      "one");
+	s->stays = NULL;
+	return st;
 }
 
 static bool needed(const struct q2_repair *r)
