@@ -38,6 +38,27 @@ static bool read_at(struct place *p, uint64_t off, uint8_t *to, size_t n)
 	return q2_pread_zero(p->c->img.io, to, n, off, NULL) == Q2_OK;
 }
 
+/* Entries as the format has them; but those that would do in a longer file tell
+ * nothing. */
+static void tally_cut(struct place *p, uint64_t *good, uint64_t *bad)
+{
+	const struct q2_geom *g = &p->c->img.geom;
+
+	for (uint32_t i = 0; i < 1u << g->l2_bits; i++) {
+		const uint8_t *at = p->table + ((size_t)i << g->entry_bits);
+		uint64_t raw = q2_be64(at);
+		struct q2_l2_entry e;
+
+		if (raw == 0)
+			continue;
+		e = q2_l2_decode(g, raw, g->ext_l2 ? q2_be64(at + 8) : 0, 0);
+		if (e.faults == Q2_EF_OUTSIDE && e.copied)
+			continue;
+		*good += e.faults == 0;
+		*bad += e.faults != 0;
+	}
+}
+
 /* What an entry names: 0 no L2 table, 1 an empty one, 2 one that holds entries.  What
  * is in use is one as well if only a few of its entries are damaged, or lead past the
  * end of a file that was cut. */
@@ -52,8 +73,18 @@ static unsigned judge_table(struct place *p, uint64_t off, bool strict)
 	if (q2_l2_shaped(p->c, p->table, 1u << g->l2_bits, &shape))
 		return shape.entries ? 2 : 1;
 	if (!strict)
-		q2_l2_tally(g, p->table, 1u << g->l2_bits, &good, &bad);
+		tally_cut(p, &good, &bad);
 	return good > bad ? 2 : 0;
+}
+
+/* Whether the entry would do in a longer file: if that was cut, its table went with
+ * the end, and the L1 table is where it should be. */
+static bool leads_past_end(const struct place *p, const struct q2_l1_entry *e)
+{
+	const struct q2_geom *g = &p->c->img.geom;
+
+	return e->faults == Q2_EF_OUTSIDE && e->copied &&
+	       q2_offset(g, e->table) < q2_add_sat(g->file_size, g->file_size);
 }
 
 /* Adds some entries that follow one another. */
@@ -70,7 +101,8 @@ static void add(struct place *p, struct tally *t, const uint8_t *bytes,
 		if (raw == 0)
 			continue;
 		t->copied += e.copied;
-		if (t->used++ >= SAMPLES && e.faults == 0)
+		if ((t->used++ >= SAMPLES && e.faults == 0) ||
+		    (!strict && leads_past_end(p, &e)))
 			continue;
 		is = e.faults ? 0 : judge_table(p, q2_offset(g, e.table),
 						strict);
