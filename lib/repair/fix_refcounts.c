@@ -267,6 +267,10 @@ enum q2_status q2_fix_refcounts(struct q2_repair *r)
 
 		st = q2_recheck(r);
 		if (st != Q2_OK || r->c->img.geom.reftable_bytes == 0)
+	if (st == Q2_OK)
+		st = q2_recheck(r);
+	if (st == Q2_OK && r->c->img.geom.reftable_bytes)
+		st = q2_tell_counts(r);
 			break;
 		st = adjust(&k);
 		progress = k.progress;

@@ -68,6 +68,7 @@ static enum q2_status rounds(struct q2_repair *r, struct q2_plan_result *res)
 		r->at_first[i] = r->counts[i] != 0;
 	if (st != Q2_OK)
 		return st;
+	r->first_trees = (uint32_t)r->c->trees.n;
 	do {
 		before = r->order;
 		st = one_round(r);
@@ -107,6 +108,7 @@ static enum q2_status start_again(struct q2_repair *r)
 	r->append = r->judged.cluster = 0;
 	r->changed = r->aliased = r->crowded = r->recounted = false;
 	return q2_io_overlay(r->base, &r->budget, &r->io, r->err);
+	r->counts_told = false;
 }
 
 static enum q2_status tell_left(struct q2_repair *r, unsigned number,

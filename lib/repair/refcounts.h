@@ -32,6 +32,9 @@ bool q2_table_is_foreign(const struct q2_repair *r, const uint64_t *table,
 enum q2_status q2_keep_range(struct q2_repair *r, uint64_t first,
 			     uint64_t n) Q2_MUST_CHECK;
 
+/* Tells which of the active disk's ranges the refcounts contradict.  (tell_counts.c) */
+enum q2_status q2_tell_counts(struct q2_repair *r) Q2_MUST_CHECK;
+
 /* Whether nothing can need what is in this cluster, which nothing refers to: the
  * repair gave it up, or it is proven worthless, or the user said so.  Runs must
  * be tidy. */

@@ -84,6 +84,8 @@ struct q2_repair {
 	struct q2_runs keep; /* leaks that new refcount blocks must show again */
 	bool recounted; /* the new refcount table knows all that the old one did */
 };
+	bool counts_told; /* tell_counts.c has been there */
+	uint32_t first_trees; /* the active disk and the snapshots, at first */
 
 /* Whether problems of this kind are to be repaired. */
 bool q2_want(struct q2_repair *r, enum q2_problem_id id);
