@@ -64,6 +64,11 @@ static void note_named(struct q2_repair *r, const struct q2_finding *f)
 	if (off == UINT64_MAX || q2_add_sat(off, len) <= size ||
 	    off >= q2_add_sat(size, NAMED_FAR) || r->named.n >= FINDINGS_MAX)
 		return;
+	/* Fresh clusters are never put where any of these lead. */
+	if (f->problem->number == Q2_P_L1_ENTRY_OUTSIDE ||
+	    f->problem->number == Q2_P_L2_ENTRY_OUTSIDE)
+		(void)!q2_runs_push(&r->dangling, &r->budget,
+				    (struct q2_run){off, len}, NULL);
 	len = q2_min(len, NAMED_STREAM);
 	(void)!q2_runs_push(&r->named, &r->budget, (struct q2_run){off, len},
 			    NULL);
@@ -442,6 +447,16 @@ enum q2_status q2_release(struct q2_repair *r, uint64_t off, uint64_t len)
 static int by_first(const void *a, const void *b)
 {
 	const struct q2_run *x = a, *y = b;
+bool q2_was_outside(const struct q2_repair *r, uint64_t off)
+{
+	if (off < r->base->size || r->io->size <= off)
+		return false;
+	for (size_t i = 0; i < r->dangling.n; i++)
+		if (r->dangling.at[i].first == off)
+			return true;
+	return false;
+}
+
 
 	return (x->first > y->first) - (x->first < y->first);
 }

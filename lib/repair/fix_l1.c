@@ -307,6 +307,10 @@ static enum q2_status walk_tree(struct q2_l1fix *l)
 	     l->slot++) {
 		l->raw = q2_l1fix_raw(l, l->slot);
 		l->e = q2_l1_decode(&r->c->img.geom, l->raw);
+		if (q2_was_outside(r, l->raw & Q2_ENTRY_OFFSET)) {
+			l->e.faults |= Q2_EF_OUTSIDE;
+			l->e.used = false;
+		}
 		if (l->raw == 0)
 			st = empty(l);
 		else if (l->e.faults)
@@ -318,10 +322,6 @@ static enum q2_status walk_tree(struct q2_l1fix *l)
 	return st;
 }
 
-static enum q2_status list_missed(struct q2_l1fix *l)
-{
-	const struct q2_l2ref_vec *t = &l->r->c->refs.tables;
-	enum q2_status st = Q2_OK;
 /* Whether what stands in the cluster can be an L2 table at all: a damaged L1 table may
  * name anything, and what it names is counted for others. */
 static bool may_be_table(struct q2_l1fix *l, uint64_t clu)
@@ -336,6 +336,10 @@ static bool may_be_table(struct q2_l1fix *l, uint64_t clu)
 	return bad < 4 || bad <= good;
 }
 
+static enum q2_status list_missed(struct q2_l1fix *l)
+{
+	const struct q2_l2ref_vec *t = &l->r->c->refs.tables;
+	enum q2_status st = Q2_OK;
 
 	for (size_t i = 0; i < t->n && l->ledger.any && st == Q2_OK; i++)
 		if (q2_surplus(&l->ledger, t->at[i].clu) > 0 &&
@@ -360,7 +364,7 @@ static bool needed(const struct q2_repair *r)
 	for (size_t i = 0; i < sizeof(of_l1) / sizeof(of_l1[0]); i++)
 		if (q2_found_any(r, of_l1[i]))
 			return true;
-	return false;
+	return r->dangling.n != 0;
 }
 
 static enum q2_status fix(struct q2_repair *r, bool sure)
@@ -394,6 +398,7 @@ enum q2_status q2_fix_l1_surely(struct q2_repair *r)
 		       fix(r, true) : Q2_OK;
 }
 
+/* What a slot gave up may be what another one misses. */
 enum q2_status q2_fix_l1(struct q2_repair *r)
 {
 	enum q2_status st = Q2_OK;
@@ -408,4 +413,3 @@ enum q2_status q2_fix_l1(struct q2_repair *r)
 	}
 	return st;
 }
-/* What a slot gave up may be what another one misses. */

@@ -433,6 +433,8 @@ static enum q2_status on_slice(void *ctx, const struct q2_l2slice *s)
 			continue;
 		k.e = q2_l2_decode(g, k.raw, k.bitmap,
 				   q2_guest(g, s->ref->slot, index));
+		if (k.e.host.len && q2_was_outside(r, k.e.host.start))
+			k.e.faults |= Q2_EF_OUTSIDE;
 		if (index >= s->ref->limit || !idle(l, &k.e))
 			st = one(l, &k);
 	}
@@ -449,7 +451,7 @@ static enum q2_status on_tick(void *ctx, uint64_t done, uint64_t total)
 /* Whether anything was found that entries can have to do with. */
 static bool needed(const struct q2_repair *r)
 {
-	if (r->c->compressed.n && q2_all(r))
+	if ((r->c->compressed.n && q2_all(r)) || r->dangling.n)
 		return true;
 	for (unsigned i = Q2_P_L2_RESERVED; i < Q2_P_SNAPTABLE_OUTSIDE; i++)
 		if (r->counts[i])

@@ -101,14 +101,15 @@ static enum q2_status start_again(struct q2_repair *r)
 	r->io = NULL;
 	r->touches.n = r->findings.n = 0;
 	r->worthless.n = r->released.n = r->named.n = r->keep.n = 0;
+	r->dangling.n = 0;
 	r->saved.n = r->saved_tables.n = 0;
 	memset(r->bulk, 0, sizeof(r->bulk));
 	r->plan->actions.n = 0;
 	r->order = r->saving = 0;
 	r->append = r->judged.cluster = 0;
 	r->changed = r->aliased = r->crowded = r->recounted = false;
-	return q2_io_overlay(r->base, &r->budget, &r->io, r->err);
 	r->counts_told = false;
+	return q2_io_overlay(r->base, &r->budget, &r->io, r->err);
 }
 
 static enum q2_status tell_left(struct q2_repair *r, unsigned number,
@@ -222,6 +223,7 @@ static void clean_up(struct q2_repair *r)
 	q2_runs_free(&r->saved, &r->budget);
 	q2_runs_free(&r->saved_tables, &r->budget);
 	q2_runs_free(&r->named, &r->budget);
+	q2_runs_free(&r->dangling, &r->budget);
 	q2_runs_free(&r->keep, &r->budget);
 	free(r);
 }

@@ -81,11 +81,12 @@ struct q2_repair {
 	struct q2_runs saved_tables; /* among these */
 	uint32_t saving; /* 1 + the action for them; 0: none */
 	struct q2_runs named; /* past the file's end, by damaged pointers */
+	struct q2_runs dangling; /* of these, what L1 and L2 entries name */
 	struct q2_runs keep; /* leaks that new refcount blocks must show again */
 	bool recounted; /* the new refcount table knows all that the old one did */
-};
 	bool counts_told; /* tell_counts.c has been there */
 	uint32_t first_trees; /* the active disk and the snapshots, at first */
+};
 
 /* Whether problems of this kind are to be repaired. */
 bool q2_want(struct q2_repair *r, enum q2_problem_id id);
@@ -125,6 +126,10 @@ enum q2_status q2_change_u32(struct q2_repair *r, enum q2_class class,
  * damaged, names.  Q2_E_RANGE if a device has no room. */
 enum q2_status q2_fresh(struct q2_repair *r, uint32_t action, uint64_t n,
 			uint64_t *off) Q2_MUST_CHECK;
+
+/* Whether a pointer to that offset led past the end of the file, and does so no more
+ * only because the file has grown. */
+bool q2_was_outside(const struct q2_repair *r, uint64_t off);
 
 /* The repair made these clusters useless: they may be freed. */
 enum q2_status q2_release(struct q2_repair *r, uint64_t off,
