@@ -136,6 +136,17 @@ static bool is_refcounts(unsigned number)
 		number <= Q2_P_REFCOUNT_OVERFLOW);
 }
 
+/* What nobody found at first, and what follows from a repair that was wanted: without
+ * it that would be worth nothing. */
+static bool is_consequence(const struct q2_repair *r, unsigned number)
+{
+	return r->order != 0 && !r->at_first[number] &&
+	       (number == Q2_P_REFBLOCK_MISSING ||
+		number == Q2_P_REFCOUNT_ZERO || number == Q2_P_REFCOUNT_LOW ||
+		number == Q2_P_REFCOUNT_HIGH || number == Q2_P_L1_COPIED ||
+		number == Q2_P_L2_COPIED || number == Q2_P_L2_COPIED_UNUSED);
+}
+
 bool q2_want(struct q2_repair *r, enum q2_problem_id id)
 {
 	const struct q2_problem *p = q2_problem(id);
@@ -143,6 +154,8 @@ bool q2_want(struct q2_repair *r, enum q2_problem_id id)
 
 	if (*wish != Q2_WISH_UNKNOWN)
 		return *wish == Q2_WISH_YES;
+	if (r->opts->wanted && q2_all(r) && is_consequence(r, p->number))
+		return true;
 	*wish = Q2_WISH_NO;
 	if (!q2_all(r) && p->fix != Q2_FIX_SAFE && !is_refcounts(p->number))
 		return false;
@@ -434,19 +447,6 @@ enum q2_status q2_fresh(struct q2_repair *r, uint32_t action, uint64_t n,
 	return st;
 }
 
-enum q2_status q2_release(struct q2_repair *r, uint64_t off, uint64_t len)
-{
-	unsigned bits = r->c->img.geom.cluster_bits;
-	struct q2_run run = {off >> bits,
-			     q2_div_up(len, r->c->img.geom.cluster_size)};
-
-	return run.n ? q2_runs_push(&r->released, &r->budget, run, r->err) :
-		       Q2_OK;
-}
-
-static int by_first(const void *a, const void *b)
-{
-	const struct q2_run *x = a, *y = b;
 bool q2_was_outside(const struct q2_repair *r, uint64_t off)
 {
 	if (off < r->base->size || r->io->size <= off)
@@ -457,41 +457,12 @@ bool q2_was_outside(const struct q2_repair *r, uint64_t off)
 	return false;
 }
 
-
-	return (x->first > y->first) - (x->first < y->first);
-}
-
-void q2_runs_tidy(struct q2_runs *runs)
+enum q2_status q2_release(struct q2_repair *r, uint64_t off, uint64_t len)
 {
-	size_t kept = 0;
+	unsigned bits = r->c->img.geom.cluster_bits;
+	struct q2_run run = {off >> bits,
+			     q2_div_up(len, r->c->img.geom.cluster_size)};
 
-	q2_sort(runs->at, runs->n, sizeof(*runs->at), by_first);
-	for (size_t i = 0; i < runs->n; i++) {
-		struct q2_run *last = kept ? &runs->at[kept - 1] : NULL;
-		struct q2_run run = runs->at[i];
-
-		if (last && run.first <= last->first + last->n)
-			last->n = q2_max(last->n,
-					 run.first + run.n - last->first);
-		else
-			runs->at[kept++] = run;
-	}
-	runs->n = kept;
-}
-
-bool q2_runs_have(const struct q2_runs *runs, uint64_t clu)
-{
-	size_t lo = 0, hi = runs->n;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (clu < runs->at[mid].first)
-			hi = mid;
-		else if (clu - runs->at[mid].first < runs->at[mid].n)
-			return true;
-		else
-			lo = mid + 1;
-	}
-	return false;
+	return run.n ? q2_runs_push(&r->released, &r->budget, run, r->err) :
+		       Q2_OK;
 }

@@ -330,6 +330,41 @@ static bool past_table(const struct blocks *b)
 	return false;
 }
 
+/* Whether the image's own table names a block there, be it one that cannot be used. */
+static bool had_block(const struct q2_repair *r, uint64_t index)
+{
+	uint8_t b[12];
+
+	if (q2_pread_zero(r->base, b, sizeof(b), AT_TABLE, NULL) != Q2_OK ||
+	    index >= (uint64_t)q2_be32(b + 8) * r->c->img.geom.cluster_size / 8 ||
+	    q2_pread_zero(r->base, b, 8,
+			  q2_add_sat(q2_be64(b), 8 * index), NULL) != Q2_OK)
+		return false;
+	return q2_be64(b) != 0;
+}
+
+/* Whether the repair put something there. */
+static bool has_fresh(const struct q2_repair *r, uint64_t index)
+{
+	const struct q2_geom *g = &r->c->img.geom;
+
+	return !r->io->is_device && r->io->size > r->base->size &&
+	       (index + 1) << g->block_bits >
+		       q2_div_up(r->base->size, g->cluster_size);
+}
+
+/* What was missing at first is not wanted: only those blocks stay that others need. */
+static void leave_out(struct blocks *b)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < b->missing.n; i++)
+		if (had_block(b->r, b->missing.at[i].first) ||
+		    has_fresh(b->r, b->missing.at[i].first))
+			b->missing.at[kept++] = b->missing.at[i];
+	b->missing.n = kept;
+}
+
 static enum q2_status add_missing(struct q2_repair *r, bool *done)
 {
 	struct blocks b = {.r = r};
@@ -339,7 +374,9 @@ static enum q2_status add_missing(struct q2_repair *r, bool *done)
 	*done = true;
 	if (st == Q2_OK)
 		st = find_missing(&b);
-	if (st == Q2_OK && b.missing.n && q2_want(r, Q2_P_REFBLOCK_MISSING)) {
+	if (st == Q2_OK && b.missing.n && !q2_want(r, Q2_P_REFBLOCK_MISSING))
+		leave_out(&b);
+	if (st == Q2_OK && b.missing.n) {
 		st = q2_act_bulk(r, Q2_P_REFBLOCK_MISSING, b.missing.n,
 				 "missing refcount blocks are made from the "
 				 "references", &b.action);

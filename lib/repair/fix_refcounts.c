@@ -116,6 +116,12 @@ static bool is_evidence(struct q2_repair *r)
 	       (!q2_all(r) && (r->c->trees.n > 1 || has_orphans(r)));
 }
 
+static bool is_fresh(const struct q2_repair *r, uint64_t clu)
+{
+	return !r->io->is_device &&
+	       clu >= q2_div_up(r->base->size, r->c->img.geom.cluster_size);
+}
+
 static enum q2_status mend_suspects(struct counts *k)
 {
 	struct q2_repair *r = k->r;
@@ -132,8 +138,9 @@ static enum q2_status mend_suspects(struct counts *k)
 							Q2_P_REFCOUNT_HIGH;
 		uint32_t action;
 
+		/* What the repair itself made is counted, whatever else is. */
 		if (!(s->at[i].why & Q2_S_REFCOUNT) || found == refs ||
-		    !q2_want(r, why) ||
+		    (!is_fresh(r, clu) && !q2_want(r, why)) ||
 		    (why == Q2_P_REFCOUNT_HIGH && evidence))
 			continue;
 		st = q2_act_bulk(r, why, 1,
@@ -260,6 +267,10 @@ enum q2_status q2_fix_refcounts(struct q2_repair *r)
 	enum q2_status st = q2_fix_blocks(r);
 	bool progress = true;
 
+	if (st == Q2_OK)
+		st = q2_recheck(r);
+	if (st == Q2_OK && r->c->img.geom.reftable_bytes)
+		st = q2_tell_counts(r);
 	/* A check keeps a limited number of suspects and leaks. */
 	for (unsigned tries = 0; tries < TRIES && progress && st == Q2_OK;
 	     tries++) {
@@ -267,10 +278,6 @@ enum q2_status q2_fix_refcounts(struct q2_repair *r)
 
 		st = q2_recheck(r);
 		if (st != Q2_OK || r->c->img.geom.reftable_bytes == 0)
-	if (st == Q2_OK)
-		st = q2_recheck(r);
-	if (st == Q2_OK && r->c->img.geom.reftable_bytes)
-		st = q2_tell_counts(r);
 			break;
 		st = adjust(&k);
 		progress = k.progress;
