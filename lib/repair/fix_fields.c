@@ -262,12 +262,6 @@ static enum q2_status fix_bits(struct q2_repair *r)
 				       ~(uint64_t)Q2_AUTOCLEAR_RAW, 8,
 			       "the raw bit, which needs a data file, is "
 			       "cleared");
-	if (st == Q2_OK)
-		st = set_field(r, Q2_P_RAW_DATA_UNALLOCATED, Q2_EFFECT_NONE, 88,
-			       r->c->header.autoclear &
-				       ~(uint64_t)Q2_AUTOCLEAR_RAW, 8,
-			       "the raw bit, which the data file does not keep "
-			       "to, is cleared");
 	if (st == Q2_OK && r->c->header.backing_size == 0)
 		st = set_field(r, Q2_P_BACKING_EMPTY, Q2_EFFECT_NONE, 8, 0, 8,
 			       "the offset of an empty backing file name is "

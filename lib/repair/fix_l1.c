@@ -199,6 +199,12 @@ static enum q2_status doubtful(struct q2_l1fix *l)
 			       "away");
 	if (l->sure)
 		return Q2_OK;
+	/* With a data file a table tells its own slot, once that is empty. */
+	if (l->r->c->img.geom.data_file && q2_all(l->r) &&
+	    q2_found_any(l->r, Q2_P_ORPHAN_L2) &&
+	    q2_l1_is_anothers(l, l->slot) && q2_want(l->r, Q2_P_ORPHAN_L2))
+		return replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_NONE, 0,
+			       "is emptied: what it names is other metadata");
 	missed = q2_l1_sole_table(l);
 	if (missed && q2_want(l->r, Q2_P_ORPHAN_L2)) {
 		/* This very table may be what the entry names. */
@@ -244,6 +250,10 @@ static enum q2_status faulty(struct q2_l1fix *l)
 			       "gets back its L2 table");
 	if (l->sure || !q2_want(l->r, why))
 		return Q2_OK;
+	if (l->r->c->img.geom.raw_data && q2_all(l->r))
+		return q2_l1_replace(l, why, Q2_EFFECT_NONE, 0,
+				     "is emptied: the data file tells what its "
+				     "table held");
 	return q2_l1_replace(l, why, why == Q2_P_L1_FLAGS_ONLY ||
 						     why == Q2_P_L1_RESERVED ?
 					     Q2_EFFECT_NONE : Q2_EFFECT_LOSS, 0,

@@ -177,6 +177,7 @@ enum q2_status q2_fix_l2(struct q2_repair *r);
 enum q2_status q2_move_snaptable(struct q2_repair *r);
 enum q2_status q2_fix_shared(struct q2_repair *r);
 enum q2_status q2_fix_orphans(struct q2_repair *r);
+enum q2_status q2_fix_raw(struct q2_repair *r);
 enum q2_status q2_fix_refcounts(struct q2_repair *r);
 enum q2_status q2_fix_copied(struct q2_repair *r);
 enum q2_status q2_fix_marks(struct q2_repair *r);

@@ -162,5 +162,46 @@ for i in 0 1 2 3 4 5; do put64 d.qcow2 "$(entry $i)" 0; done
 check 'AES, orphans, -y' repaired -y
 check 'AES, orphans, -y: what they are worth is said' grep -q 'reads as noise' said
 
+# --- external data files -----------------------------------------------------------
+
+# Each cluster lies where the guest has it: nothing but the zero flags can get lost.
+for options in data_file_raw=on data_file_raw=on,cluster_size=4k \
+	data_file_raw=on,extended_l2=on,cluster_size=16k data_file_raw=off,cluster_size=4k; do
+	rm -f data o.qcow2
+	qemu-img create -q -f qcow2 -o data_file=data,$options o.qcow2 16M
+	qemu-io -f qcow2 -c 'write -P 1 0 256k' -c 'write -P 2 9M 256k' o.qcow2 >io
+	l1=$(u64 o.qcow2 40)
+	table=$(($(u64 o.qcow2 "$l1") & 0xfffffffffffe00))
+	for damage in half-a-table table L1 shifted on-metadata; do
+		cp o.qcow2 d.qcow2
+		case $damage in
+		half-a-table) head -c 1024 /dev/zero | bytes d.qcow2 $table ;;
+		table) head -c 4096 /dev/zero | bytes d.qcow2 $table ;;
+		L1) put64 d.qcow2 "$l1" 0xfffffffff000 ;;
+		shifted) dd if=o.qcow2 bs=1 skip=$table count=1024 status=none | bytes d.qcow2 $((table + 64)) ;;
+		on-metadata) put64 d.qcow2 "$l1" $(($(u64 o.qcow2 48) | 1 << 63)) ;;
+		esac
+		case $options,$damage in *raw=off*,*table) continue ;; esac
+		cp data data.was
+		cp d.qcow2 r.qcow2
+		"$fsck" -p --no-journal r.qcow2 >said 2>&1
+		check "$options, $damage, -p: the raw bit stays" \
+			test "$(xxd -p -s 95 -l 1 r.qcow2)" = "$(xxd -p -s 95 -l 1 o.qcow2)"
+		check "$options, $damage, -y" repaired -y
+		check "$options, $damage, -y: the disk" \
+			qemu-io -r -f qcow2 -c 'read -P 1 0 256k' -c 'read -P 2 9M 256k' r.qcow2
+		check "$options, $damage, -y: features" \
+			cmp -n 40 -i 72 o.qcow2 r.qcow2
+		check "$options, $damage, -y: the data file is not written" cmp data data.was
+		check "$options, $damage, -y: qemu-img agrees" qemu-img check r.qcow2
+	done
+done
+# A bit alone, on an image of which little is allocated, does not show what the data
+# file holds elsewhere.
+cp o.qcow2 d.qcow2
+printf '\2' | bytes d.qcow2 95
+check 'the raw bit, set by chance, -y' repaired -y
+check 'the raw bit, set by chance, -y: as it was' cmp o.qcow2 r.qcow2
+
 echo "kinds: $passed passed, $failed failed"
 [ "$failed" = 0 ]
