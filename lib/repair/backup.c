@@ -331,6 +331,54 @@ static enum q2_status judge_backup(const struct q2_plan *backup,
 	return Q2_OK;
 }
 
+static void ignore(void *ctx, const struct q2_finding *f)
+{
+	(void)ctx;
+	(void)f;
+}
+
+/* An image without a fault is another one, or is set back to what it was: clusters
+ * never change their size, and whoever sets it back has to know. */
+static enum q2_status judge_image(const struct q2_plan *backup,
+				  struct q2_plan *plan, struct q2_io *io,
+				  uint64_t max_memory, struct q2_err *err)
+{
+	struct q2_check_opts opts = {.max_memory = max_memory, .found = ignore};
+	struct q2_action a = {
+		.effect = Q2_EFFECT_SUSPECT,
+		.note = true,
+		.text = "the image had no fault before: what was written to it "
+			"since the backup was made is lost to it"};
+	struct q2_check_result res;
+	struct q2_checker *c = NULL;
+	uint8_t own[24];
+	bool foreign = false;
+	enum q2_status st = q2_checker_run(io, &opts, &res, &c, NULL);
+
+	/* What cannot be checked is damaged, in one way or another. */
+	if (st != Q2_OK || res.corruptions || res.partial ||
+	    c->img.geom.cluster_size == 0)
+		goto out;
+	for (size_t i = 0; i < backup->edits.n; i++) {
+		const struct q2_edit *e = &backup->edits.at[i];
+
+		if (e->offset == 0 && e->len >= sizeof(own) &&
+		    q2_pread_zero(io, own, sizeof(own), 0, NULL) == Q2_OK)
+			foreign |= memcmp(own + 20, e->after + 20, 4) != 0;
+	}
+	if (foreign)
+		st = q2_fail(err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
+			     "the image has no fault, and clusters of another "
+			     "size than the one that the backup is of");
+	else if (plan->edits.n)
+		st = q2_actions_push(&plan->actions, &plan->budget, a, err);
+	q2_checker_free(c);
+	return st;
+out:
+	q2_checker_free(c);
+	return st == Q2_E_NOMEM ? st : Q2_OK;
+}
+
 enum q2_status q2_restore_make(const struct q2_plan *backup, struct q2_io *io,
 			       uint64_t max_memory, struct q2_plan **plan,
 			       struct q2_err *err)
@@ -356,6 +404,8 @@ enum q2_status q2_restore_make(const struct q2_plan *backup, struct q2_io *io,
 		st = copy_actions(backup, p, err);
 	if (st == Q2_OK)
 		st = compare_all(backup, p, io, now, err);
+	if (st == Q2_OK)
+		st = judge_image(backup, p, io, max_memory, err);
 	free(now);
 	if (st == Q2_OK)
 		*plan = p;

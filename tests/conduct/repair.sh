@@ -795,6 +795,19 @@ END2
 	run --restore-metadata backup image.qcow2
 	check "cut: status $status" test $((status & ~5)) = 0
 	check 'cut: the length is back' test "$(stat -c %s image.qcow2)" = "$("$mk" -e end recipe.everything)"
+	# An image without a fault: another one's tables would end it.
+	"$mk" recipe.plain image.qcow2
+	cp image.qcow2 now
+	rm -f image.qcow2.q2undo*
+	exits 8 --restore-metadata backup image.qcow2
+	check "of another image: says so" err_has 'clusters of another size'
+	check "of another image: nothing written" same image.qcow2 now
+	qemu-img create -q -f qcow2 image.qcow2 1M
+	rm -f before
+	exits 0 --backup-metadata before image.qcow2
+	qemu-io -f qcow2 -c 'write 0 64k' image.qcow2 >out 2>&1
+	exits 1 --restore-metadata before image.qcow2
+	check "of a sound image: what that costs is said" out_has 'written to it since'
 	exits 8 --restore-metadata plan saved.qcow2
 	exits 8 --apply backup saved.qcow2
 	exits 8 --undo backup saved.qcow2
