@@ -28,6 +28,23 @@ void q2_head_compression(struct q2_headless *x)
 			       Q2_OK && q2_be32(magic) == 0x28b52ffd;
 }
 
+bool q2_head_data_file(struct q2_repair *r)
+{
+	uint8_t bytes[4096];
+	struct q2_ext_iter it;
+	struct q2_ext e;
+
+	if (q2_pread_zero(r->io, bytes, sizeof(bytes), 0, NULL) != Q2_OK)
+		return false;
+	q2_ext_start(&it, bytes,
+		     (struct q2_range){Q2_HEADER_READ,
+				       sizeof(bytes) - Q2_HEADER_READ});
+	while (q2_ext_next(&it, &e) == Q2_EXT_ONE)
+		if (e.type == Q2_EXT_DATA_FILE && e.len)
+			return true;
+	return false;
+}
+
 /* A LUKS header that nothing names any more. */
 enum q2_status q2_head_luks(struct q2_headless *x)
 {

@@ -55,6 +55,7 @@ struct q2_judgement {
 	uint64_t loose;	   /* the first cluster of zeros that leaks; 0: none */
 	uint64_t luks;	   /* offset of a LUKS header that leaks; 0: none */
 	uint64_t packed;   /* a descriptor of compressed data; 0: none */
+	uint64_t mapped;   /* guest clusters with data */
 };
 
 struct q2_headless {
@@ -76,6 +77,8 @@ bool q2_head_better(const struct q2_judgement *a, const struct q2_judgement *b);
 /* Fields of x->best that no table tells. */
 enum q2_status q2_head_luks(struct q2_headless *x);
 void q2_head_compression(struct q2_headless *x);
+/* Whether an extension that is still there names an external data file. */
+bool q2_head_data_file(struct q2_repair *r);
 enum q2_status q2_head_extensions(struct q2_headless *x);
 enum q2_status q2_head_size(struct q2_headless *x);
 

@@ -103,7 +103,8 @@ enum q2_status q2_head_judge(struct q2_repair *r, const struct q2_head *h,
 		st = q2_checker_run(io, &opts, &res, &c, NULL);
 	if (st == Q2_OK && res.verdict != Q2_UNREADABLE) {
 		*v = (struct q2_judgement){.corruptions = res.corruptions,
-				      .leaks = res.leaks};
+				      .leaks = res.leaks,
+				      .mapped = res.allocated_clusters};
 		see_leaks(c, h, v);
 		if (c->compressed.n)
 			v->packed = c->compressed.at[0];
@@ -252,7 +253,8 @@ static enum q2_status write_header(struct q2_headless *x)
 		    "a header is made from the tables (%s): clusters of %llu "
 		    "bytes, L1 table at %#llx, refcount table at %#llx, %u "
 		    "snapshots%s%s",
-		    x->score.corruptions ? "likely" : "certain",
+		    x->score.corruptions || x->score.mapped == 0 ? "likely" :
+								   "certain",
 		    1ull << h->bits, (unsigned long long)h->l1_offset,
 		    (unsigned long long)h->rt_offset, (unsigned)h->snapshots,
 		    h->crypt ? "; encrypted" : "",
@@ -285,6 +287,9 @@ enum q2_status q2_rescue_header(struct q2_repair *r)
 	if (!(r->opts->flags & Q2_PLAN_RESCUE) || !q2_all(r) ||
 	    r->c->img.geom.cluster_size || r->c->header.magic == Q2_MAGIC ||
 	    !q2_want(r, Q2_P_HEADER_MAGIC))
+		return Q2_OK;
+	/* With the guest's data elsewhere nothing here tells the cluster size. */
+	if (q2_head_data_file(r))
 		return Q2_OK;
 	st = search(&x);
 	/* What fits nothing is no header; and what seems to be a raw disk must be

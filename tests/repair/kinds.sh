@@ -8,13 +8,11 @@
 set -u
 export LC_ALL=C
 
-build=$(cd "${1:?usage: kinds.sh BUILD_DIR}" && pwd)
-fsck=$build/bin/qcow2-fsck
+fsck=$(cd "${1:?usage: kinds.sh BUILD_DIR}" && pwd)/bin/qcow2-fsck
+passed=0 failed=0
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 1
-passed=0
-failed=0
 
 check() { # name command...
 	local name=$1
@@ -196,6 +194,11 @@ for options in data_file_raw=on data_file_raw=on,cluster_size=4k \
 		check "$options, $damage, -y: qemu-img agrees" qemu-img check r.qcow2
 	done
 done
+# Without its header nothing tells the cluster size: none is made up.
+cp o.qcow2 d.qcow2
+head -c 112 /dev/zero | bytes d.qcow2 0
+repair '-y --rescue'
+check 'no header, --rescue: untouched' cmp d.qcow2 r.qcow2
 # A bit alone, on an image of which little is allocated, does not show what the data
 # file holds elsewhere.
 cp o.qcow2 d.qcow2
