@@ -58,6 +58,12 @@ struct q2_suspect {
 };
 Q2_VEC(q2_suspects, struct q2_suspect)
 
+/* More suspects than are kept. */
+struct q2_over {
+	uint64_t n;
+	unsigned why; /* reasons that were told for one of them */
+};
+
 /* An L1 entry that cannot be followed: its table may be among the leaks. */
 struct q2_lost {
 	uint32_t tree;
@@ -129,8 +135,7 @@ struct q2_checker {
 	struct q2_bitmap_spots bitmap_spots;
 	struct q2_losts lost; /* some thousands at the most */
 	struct q2_suspects suspects;
-	uint64_t suspects_over; /* more than are kept */
-	unsigned over_why;	/* reasons that were told past the cap */
+	struct q2_over over;
 	bool bitmaps_hurt; /* some of their tables may not have been found */
 	struct q2_leaks leaks;
 	struct q2_leak leaks_over; /* more runs than are kept: first and sum */

@@ -262,11 +262,11 @@ enum q2_status q2_suspect_add(struct q2_checker *c, uint64_t clu,
 	if (c->suspects.n < SUSPECTS_KEPT ||
 	    (c->opts->flags & Q2_CHECK_FULL))
 		return q2_suspects_push(&c->suspects, &c->budget, s, c->err);
-	c->suspects_over++;
+	c->over.n++;
 	sc.refs = q2_refmap_get(&c->map, clu).count;
 	if (why == Q2_S_REFCOUNT) {
 		report_refcount(&sc);
-	} else if (!(c->over_why & (unsigned)why)) {
+	} else if (!(c->over.why & (unsigned)why)) {
 		/* Once, so that the verdict is right; the rest are counted. */
 		struct q2_finding f = {.host = clu
 					       << c->img.geom.cluster_bits,
@@ -369,10 +369,10 @@ enum q2_status q2_chk_owners(struct q2_checker *c)
 		report(&sc);
 	}
 	q2_owner_vec_free(&owners, &c->budget);
-	if (st == Q2_OK && c->suspects_over) {
+	if (st == Q2_OK && c->over.n) {
 		struct q2_finding f = {.fields = Q2_F_KIND | Q2_F_COUNT,
 				       .kind = Q2_K_DATA,
-				       .count = c->suspects_over};
+				       .count = c->over.n};
 		const char *why = "who refers to them was not looked up, "
 				  "--all-findings does";
 

@@ -163,7 +163,7 @@ static void list_numbers(struct q2_l2_work *w, uint64_t *each[NUMBERS])
 		&w->place.tables,   &w->count.allocated, &w->count.fragmented,
 		&w->count.compressed, &w->count.mapped,	 &w->count.data_end,
 		&w->count.next,	    &w->sound_stream,	 &w->streams,
-		&c->suspects_over,  &c->result->check_errors};
+		&c->over.n,  &c->result->check_errors};
 
 	memcpy(each, all, sizeof(all));
 }
@@ -179,7 +179,7 @@ static void put_work(struct q2_buf *b, struct q2_l2_work *w)
 		q2_put_number(b, *each[i]);
 	q2_put_number(b, w->place.table);
 	q2_put_number(b, w->place.entries);
-	q2_put_number(b, c->over_why);
+	q2_put_number(b, c->over.why);
 	q2_put_number(b, c->result->partial);
 	put_table(b, c, w->beyond_in);
 	put_table(b, c, w->past_last);
@@ -202,7 +202,7 @@ static enum q2_status take_work(struct q2_source *in, struct q2_l2_work *w)
 		*each[i] = q2_take_number(in);
 	w->place.table = (uint32_t)q2_take_up_to(in, UINT32_MAX);
 	w->place.entries = (uint32_t)q2_take_up_to(in, UINT32_MAX);
-	c->over_why = (unsigned)q2_take_up_to(in, UINT32_MAX);
+	c->over.why = (unsigned)q2_take_up_to(in, UINT32_MAX);
 	c->result->partial |= q2_take_number(in) != 0;
 	w->beyond_in = take_table(in, c);
 	w->past_last = take_table(in, c);

@@ -54,7 +54,7 @@ static enum q2_status note(struct search *s, const struct q2_owner *o)
 	/* Past the cap suspects are reported without those who use them. */
 	if (s->owners->n >= OWNERS_MAX &&
 	    !(s->c->opts->flags & Q2_CHECK_FULL)) {
-		s->c->suspects_over++;
+		s->c->over.n++;
 		return Q2_OK;
 	}
 	return q2_owner_vec_push(s->owners, &s->c->budget, *o, s->c->err);

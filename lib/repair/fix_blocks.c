@@ -430,7 +430,7 @@ static enum q2_problem_id table_is_bad(struct q2_repair *r, bool foreign,
 		    q2_want(r, entries[i]))
 			return entries[i];
 	/* A great many suspects are no accident of single counts. */
-	if (r->c->suspects_over &&
+	if (r->c->over.n &&
 	    r->counts[Q2_P_REFCOUNT_ZERO] > MANY && q2_want(r, Q2_P_REFCOUNT_ZERO))
 		return Q2_P_REFCOUNT_ZERO;
 	return (enum q2_problem_id)0;
