@@ -42,35 +42,40 @@ endif
 BUILD_DEPS_DEBIAN := gcc libc6-dev pkg-config zlib1g-dev libdeflate-dev \
 	libzstd-dev libxxhash-dev libssl-dev libsmartcols-dev libseccomp-dev \
 	libjson-c-dev
+STATIC_DEPS_DEBIAN := nettle-dev
 TEST_DEPS_DEBIAN := $(BUILD_DEPS_DEBIAN) clang check qemu-utils e2fsprogs jq \
 	mandoc shellcheck codespell git xz-utils util-linux binutils xxhash \
 	xfsprogs mount libnbd-dev libnbd-bin nbdkit curl prometheus \
 	prometheus-node-exporter \
 	dosfstools mtools fdisk xxd python3 libqcow-utils libqcow-dev chromium \
-	fonts-dejavu-core file systemd clang-tidy cppcheck valgrind gcovr gddrescue
+	fonts-dejavu-core file systemd clang-tidy cppcheck valgrind gcovr gddrescue $(STATIC_DEPS_DEBIAN)
 # For check-portable.
 FOREIGN_DEPS_DEBIAN := qemu-user-static gcc-s390x-linux-gnu \
 	libc6-dev-s390x-cross gcc-i686-linux-gnu libc6-dev-i386-cross \
 	gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
-DEPS_FEDORA := gcc glibc-devel pkgconf zlib-devel libdeflate-devel \
+DEPS_FEDORA := gcc glibc-devel nettle-devel pkgconf zlib-devel libdeflate-devel \
 	libzstd-devel xxhash-devel openssl-devel libsmartcols-devel json-c-devel libnbd-devel \
 	libseccomp-devel clang check-devel qemu-img e2fsprogs jq mandoc ShellCheck codespell git xz \
 	util-linux binutils xxhash xfsprogs nbdkit curl golang-github-prometheus \
 	node-exporter dosfstools mtools xxd chromium-headless python3 \
 	clang-tools-extra cppcheck valgrind ddrescue
-DEPS_ALPINE := gcc musl-dev linux-headers pkgconf zlib-dev libdeflate-dev \
+DEPS_ALPINE := gcc nettle-dev nettle-static musl-dev linux-headers pkgconf zlib-dev libdeflate-dev \
 	zstd-dev xxhash-dev openssl-dev util-linux-dev json-c-dev libnbd-dev clang check-dev \
 	libseccomp-dev qemu-img e2fsprogs jq mandoc shellcheck codespell git xz util-linux binutils \
 	bash xxhash xfsprogs nbdkit curl prometheus prometheus-node-exporter \
 	dosfstools mtools sfdisk xxd chromium python3 clang-extra-tools cppcheck valgrind \
 	ddrescue
-DEPS_ARCH := gcc pkgconf zlib libdeflate zstd xxhash openssl json-c libnbd clang check \
+DEPS_ARCH := gcc nettle pkgconf zlib libdeflate zstd xxhash openssl json-c libnbd clang check \
 	libseccomp qemu-img e2fsprogs jq mandoc shellcheck codespell git xz util-linux binutils \
 	xfsprogs nbdkit curl prometheus prometheus-node-exporter \
 	dosfstools mtools xxd chromium python cppcheck valgrind ddrescue
 
 # --- compiling: V=1 shows the commands ------------------------------------------------------------------
-LIBS := zlib libdeflate libzstd libxxhash libcrypto json-c
+# Programs without shared libraries have nettle, of which the linker takes only what
+# is used, in the place of OpenSSL's libcrypto.
+CRYPTO := $(if $(filter static,$(VARIANT)),nettle,openssl)
+CRYPTO_LIB := $(if $(filter nettle,$(CRYPTO)),nettle,libcrypto)
+LIBS := zlib libdeflate libzstd libxxhash $(CRYPTO_LIB) json-c
 MAP_LIBS := smartcols
 MISSING := $(shell for p in $(firstword $(CC)) $(firstword $(PKG_CONFIG)); do \
 	command -v $$p >/dev/null || echo $$p; done; \
@@ -123,7 +128,7 @@ endif
 
 LIB_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LIBS) 2>/dev/null)
 LIB_LIBS := $(shell $(PKG_CONFIG) $(STATIC:%=-%) --libs zlib libdeflate libzstd \
-	libcrypto json-c 2>/dev/null) -pthread
+	$(CRYPTO_LIB) json-c 2>/dev/null) -pthread
 # It is loaded when a server is named: see lib/io/nbd_load.h.
 LIB_LIBS += $(if $(NBD),-ldl)
 LIB_CFLAGS += $(if $(NBD),-DHAVE_LIBNBD)
@@ -135,7 +140,7 @@ ALL_CFLAGS = $(STD) $(VFLAGS) $(WARN) -fPIC -fvisibility=hidden -Ilib \
 	$(LIB_CFLAGS) $(CROSS_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 ALL_LDFLAGS = $(VFLAGS) $(STATIC) $(LDFLAGS)
 
-LIB_SRC := $(sort $(wildcard lib/*/*.c))
+LIB_SRC := $(filter-out $(if $(filter nettle,$(CRYPTO)),%_openssl.c,%_nettle.c),$(sort $(wildcard lib/*/*.c)))
 CLI_SRC := $(filter lib/cli/%,$(LIB_SRC))
 CORE_SRC := $(filter-out lib/cli/%,$(LIB_SRC))
 FSCK_SRC := $(sort $(wildcard fsck/*.c))
@@ -195,8 +200,8 @@ test-programs: all $(TOOLS) $(UNITS) $(BENCH) $(FUZZ)
 # What runs on other machines; and the programs alone, without shared libraries.
 .PHONY: portable-programs static-programs static check-static check-portable
 portable-programs: missing $(PROGRAMS) $(UNITS) $(B)/tests/fixpoint $(B)/tests/q2mk $(B)/fuzz/q2fuzz
-static-programs: missing $(PROGRAMS)
-	@for p in $(PROGRAMS); do $(CROSS:%=%-)strip -o $$p.new $$p && mv $$p.new $$p || exit 1; done
+static-programs: missing $(PROGRAMS) $(STATIC_TESTS)
+	@for p in $(filter $(B)/bin/%,$^); do $(CROSS:%=%-)strip -o $$p.new $$p && mv $$p.new $$p || exit 1; done
 
 # Rewritten only when the command line changes, so that flags rebuild.
 $(B)/flags: FORCE
@@ -343,6 +348,10 @@ $(B)/tests/test_%: $(B)/tests/unit/test_%.o $(TESTIO) $(B)/libq2.a
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libq2.a $(LIB_LIBS) \
 		$$($(PKG_CONFIG) $(STATIC:%=-%) --libs check)
 
+# What it decrypts is encrypted by libcrypto.
+ifneq ($(CRYPTO),openssl)
+$(B)/tests/test_crypt: private LIB_LIBS += $(shell $(PKG_CONFIG) $(STATIC:%=-%) --libs libcrypto)
+endif
 $(B)/tests/test_state: $(call obj,lib/cli/state.c lib/cli/state_whole.c)
 
 $(B)/man/q2problems.7: $(B)/tests/q2problems
@@ -380,7 +389,8 @@ bench: deps
 static:
 	@$(MAKE) --no-print-directory VARIANT=static static-programs
 check-static: deps
-	@$(MAKE) --no-print-directory all tools static
+	@$(MAKE) --no-print-directory all tools
+	@$(MAKE) --no-print-directory VARIANT=static static-programs STATIC_TESTS=build/static/tests/test_crypt
 	@bash tests/portable/static.sh build/static $(B)
 
 # FOREIGN="s390x i386 armhf"; EVERY=1: map and digest every image, too.

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <openssl/crypto.h>
-
 #include "base/err.h"
 
 #define IV_LEN 16u
@@ -18,8 +16,8 @@
 /* One direction. */
 struct machine {
 	const struct q2_key *key;
-	EVP_CIPHER_CTX *data;
-	EVP_CIPHER_CTX *essiv;
+	struct q2_aes *data;
+	struct q2_aes *essiv;
 };
 
 struct q2_decryptor {
@@ -36,34 +34,30 @@ static enum q2_status failed(struct q2_err *err)
 		       "the cryptographic library failed");
 }
 
-const EVP_MD *q2_key_hash(const char *name)
+enum q2_hash_kind q2_key_hash(const char *name)
 {
-	static const char *const known[] = {"md5", "sha1", "sha224", "sha256",
-					    "sha384", "sha512", "ripemd160"};
+	static const struct {
+		const char *name;
+		enum q2_hash_kind kind;
+	} known[] = {{"md5", Q2_HASH_MD5},
+		     {"sha1", Q2_HASH_SHA1},
+		     {"sha224", Q2_HASH_SHA224},
+		     {"sha256", Q2_HASH_SHA256},
+		     {"sha384", Q2_HASH_SHA384},
+		     {"sha512", Q2_HASH_SHA512},
+		     {"ripemd160", Q2_HASH_RIPEMD160}};
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
-		if (strcmp(name, known[i]) == 0)
-			return EVP_get_digestbyname(name);
-	return NULL;
+		if (strcmp(name, known[i].name) == 0)
+			return known[i].kind;
+	return Q2_HASH_NONE;
 }
 
-static const EVP_CIPHER *aes_ecb(size_t len)
+static enum q2_aes_mode mode_of(const char *name)
 {
-	return len == 16 ? EVP_aes_128_ecb() :
-	       len == 24 ? EVP_aes_192_ecb() :
-	       len == 32 ? EVP_aes_256_ecb() : NULL;
-}
-
-static const EVP_CIPHER *aes(const char *mode, size_t len)
-{
-	if (strcmp(mode, "xts") == 0)
-		return len == 32 ? EVP_aes_128_xts() :
-		       len == 64 ? EVP_aes_256_xts() : NULL;
-	if (strcmp(mode, "cbc") == 0)
-		return len == 16 ? EVP_aes_128_cbc() :
-		       len == 24 ? EVP_aes_192_cbc() :
-		       len == 32 ? EVP_aes_256_cbc() : NULL;
-	return strcmp(mode, "ecb") == 0 ? aes_ecb(len) : NULL;
+	return strcmp(name, "xts") == 0 ? Q2_AES_XTS :
+	       strcmp(name, "cbc") == 0 ? Q2_AES_CBC :
+	       strcmp(name, "ecb") == 0 ? Q2_AES_ECB : Q2_AES_NONE;
 }
 
 static enum q2_status unknown(const char *cipher, const char *mode, size_t len,
@@ -80,21 +74,21 @@ static enum q2_status unknown(const char *cipher, const char *mode, size_t len,
 
 enum q2_status q2_key_method(struct q2_key *key, const char *cipher,
 			     const char *mode, size_t len,
-			     const EVP_MD **essiv_hash, struct q2_err *err)
+			     enum q2_hash_kind *essiv_hash, struct q2_err *err)
 {
 	const char *iv = strchr(mode, '-');
 	char chain[8] = "";
 
-	*essiv_hash = NULL;
+	*essiv_hash = Q2_HASH_NONE;
 	if (strcmp(cipher, "aes") != 0 || iv == NULL ||
 	    (size_t)(iv - mode) >= sizeof(chain))
 		return unknown(cipher, mode, len, err);
 	memcpy(chain, mode, (size_t)(iv - mode));
 	iv++;
-	key->cipher = aes(chain, len);
-	key->essiv = NULL;
+	key->mode = mode_of(chain);
+	key->essiv_len = 0;
 	key->len = len;
-	if (key->cipher == NULL)
+	if (!q2_aes_fits(key->mode, len))
 		return unknown(cipher, mode, len, err);
 	if (strcmp(iv, "plain64") == 0) {
 		key->iv = Q2_IV_PLAIN64;
@@ -107,17 +101,16 @@ enum q2_status q2_key_method(struct q2_key *key, const char *cipher,
 	key->iv = Q2_IV_ESSIV;
 	if (strncmp(iv, "essiv:", 6) == 0)
 		*essiv_hash = q2_key_hash(iv + 6);
-	if (*essiv_hash != NULL)
-		key->essiv = aes_ecb((size_t)EVP_MD_get_size(*essiv_hash));
-	return key->essiv ? Q2_OK : unknown(cipher, mode, len, err);
+	key->essiv_len = q2_hash_len(*essiv_hash);
+	return q2_aes_fits(Q2_AES_ECB, key->essiv_len) ?
+		       Q2_OK : unknown(cipher, mode, len, err);
 }
 
 enum q2_status q2_key_set(struct q2_key *key, const uint8_t *bytes,
-			  const EVP_MD *essiv_hash, struct q2_err *err)
+			  enum q2_hash_kind essiv_hash, struct q2_err *err)
 {
 	if (key->iv == Q2_IV_ESSIV &&
-	    EVP_Digest(bytes, key->len, key->essiv_bytes, NULL, essiv_hash,
-		       NULL) != 1)
+	    !q2_hash_bytes(essiv_hash, bytes, key->len, key->essiv_bytes))
 		return failed(err);
 	memcpy(key->bytes, bytes, key->len);
 	return Q2_OK;
@@ -131,7 +124,7 @@ enum q2_status q2_key_aes(const void *secret, size_t n, struct q2_key **key,
 	*key = NULL;
 	if (k == NULL)
 		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
-	k->cipher = EVP_aes_128_cbc();
+	k->mode = Q2_AES_CBC;
 	k->iv = Q2_IV_PLAIN64;
 	k->len = AES_LEGACY_LEN;
 	if (n)
@@ -144,7 +137,7 @@ void q2_key_free(struct q2_key *key)
 {
 	if (key == NULL)
 		return;
-	OPENSSL_cleanse(key, sizeof(*key));
+	q2_wipe(key, sizeof(*key));
 	free(key);
 }
 
@@ -153,37 +146,22 @@ bool q2_key_by_host(const struct q2_key *key)
 	return key->by_host;
 }
 
-/* Ciphers without an IV take NULL. */
-static EVP_CIPHER_CTX *context(const EVP_CIPHER *cipher, const uint8_t *bytes,
-			       bool encrypt)
-{
-	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
-
-	if (ctx == NULL)
-		return NULL;
-	if (EVP_CipherInit_ex(ctx, cipher, NULL, bytes, NULL, encrypt) == 1 &&
-	    EVP_CIPHER_CTX_set_padding(ctx, 0) == 1)
-		return ctx;
-	EVP_CIPHER_CTX_free(ctx);
-	return NULL;
-}
-
 static enum q2_status make_machine(struct machine *m, const struct q2_key *key,
 				   bool encrypt, struct q2_err *err)
 {
 	m->key = key;
-	m->data = context(key->cipher, key->bytes, encrypt);
-	if (key->essiv)
-		m->essiv = context(key->essiv, key->essiv_bytes, true);
-	return m->data == NULL || (key->essiv && m->essiv == NULL) ?
-		       failed(err) : Q2_OK;
+	m->data = q2_aes_new(key->mode, encrypt, key->bytes, key->len);
+	if (key->iv == Q2_IV_ESSIV)
+		m->essiv = q2_aes_new(Q2_AES_ECB, true, key->essiv_bytes,
+				      key->essiv_len);
+	return m->data && (m->essiv || key->iv != Q2_IV_ESSIV) ? Q2_OK :
+								 failed(err);
 }
 
-/* OpenSSL wipes what a context holds. */
 static void free_machine(struct machine *m)
 {
-	EVP_CIPHER_CTX_free(m->data);
-	EVP_CIPHER_CTX_free(m->essiv);
+	q2_aes_free(m->data);
+	q2_aes_free(m->essiv);
 }
 
 enum q2_status q2_decryptor_new(const struct q2_key *key,
@@ -239,13 +217,11 @@ void q2_encryptor_free(struct q2_encryptor *e)
 static bool make_iv(struct machine *m, uint64_t sector, uint8_t iv[IV_LEN])
 {
 	unsigned bytes = m->key->iv == Q2_IV_PLAIN ? 4 : 8;
-	int n;
 
 	memset(iv, 0, IV_LEN);
 	for (unsigned i = 0; i < bytes; i++)
 		iv[i] = (uint8_t)(sector >> (8 * i));
-	return m->essiv == NULL ||
-	       EVP_CipherUpdate(m->essiv, iv, &n, iv, IV_LEN) == 1;
+	return m->essiv == NULL || q2_aes_run(m->essiv, NULL, iv, IV_LEN);
 }
 
 /* Sector by sector, in place. */
@@ -254,16 +230,13 @@ static enum q2_status work(struct machine *m, uint8_t *bytes, size_t len,
 {
 	uint64_t sector = off / Q2_CRYPT_SECTOR;
 	uint8_t iv[IV_LEN];
-	int n;
 
 	if (len % Q2_CRYPT_SECTOR || off % Q2_CRYPT_SECTOR)
 		return q2_fail(err, Q2_E_ARG, 0, off,
 			       "encrypted data come in whole sectors");
 	for (; len; len -= Q2_CRYPT_SECTOR, bytes += Q2_CRYPT_SECTOR) {
 		if (!make_iv(m, sector++, iv) ||
-		    EVP_CipherInit_ex(m->data, NULL, NULL, NULL, iv, -1) != 1 ||
-		    EVP_CipherUpdate(m->data, bytes, &n, bytes,
-				     Q2_CRYPT_SECTOR) != 1)
+		    !q2_aes_run(m->data, iv, bytes, Q2_CRYPT_SECTOR))
 			return failed(err);
 	}
 	return Q2_OK;

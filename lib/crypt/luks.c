@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <openssl/crypto.h>
-
 #include "base/endian.h"
 #include "base/err.h"
 #include "crypt/key.h"
@@ -43,8 +41,8 @@ struct luks {
 	struct q2_range area;
 	const uint8_t *secret;
 	size_t secret_len;
-	const EVP_MD *hash;
-	const EVP_MD *essiv_hash;
+	enum q2_hash_kind hash;
+	enum q2_hash_kind essiv_hash;
 	struct q2_key *key; /* its method is set, its bytes are a candidate's */
 	uint8_t head[HEADER];
 };
@@ -62,19 +60,17 @@ static enum q2_status derive(const struct luks *l, const uint8_t *secret,
 {
 	if (rounds == 0 || rounds > ROUNDS_MAX)
 		return bad(l, "an absurd number of rounds", err);
-	if (n > INT32_MAX ||
-	    PKCS5_PBKDF2_HMAC((const char *)secret, (int)n, salt, SALT,
-			      (int)rounds, l->hash, (int)len, out) != 1)
+	if (!q2_hash_stretch(l->hash, secret, n, salt, SALT, rounds, out, len))
 		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET,
 			       "no key could be derived");
 	return Q2_OK;
 }
 
 /* Spreads each bit of the block over a digest's length of it. */
-static bool diffuse(const EVP_MD *hash, uint8_t *block, size_t len)
+static bool diffuse(enum q2_hash_kind hash, uint8_t *block, size_t len)
 {
-	size_t step = (size_t)EVP_MD_get_size(hash);
-	uint8_t in[4 + EVP_MAX_MD_SIZE], out[EVP_MAX_MD_SIZE];
+	size_t step = q2_hash_len(hash);
+	uint8_t in[4 + Q2_HASH_MAX], out[Q2_HASH_MAX];
 
 	for (size_t i = 0; i * step < len; i++) {
 		size_t n = (size_t)q2_min(step, len - i * step);
@@ -84,12 +80,12 @@ static bool diffuse(const EVP_MD *hash, uint8_t *block, size_t len)
 		in[2] = (uint8_t)(i >> 8);
 		in[3] = (uint8_t)i;
 		memcpy(in + 4, block + i * step, n);
-		if (EVP_Digest(in, 4 + n, out, NULL, hash, NULL) != 1)
+		if (!q2_hash_bytes(hash, in, 4 + n, out))
 			return false;
 		memcpy(block + i * step, out, n);
 	}
-	OPENSSL_cleanse(in, sizeof(in));
-	OPENSSL_cleanse(out, sizeof(out));
+	q2_wipe(in, sizeof(in));
+	q2_wipe(out, sizeof(out));
 	return true;
 }
 
@@ -139,7 +135,7 @@ static enum q2_status judge(const struct luks *l, const uint8_t *candidate,
 	st = derive(l, candidate, l->key->len, l->head + AT_DIGEST_SALT,
 		    q2_be32(l->head + AT_DIGEST_ROUNDS), digest, DIGEST, err);
 	*opened = st == Q2_OK &&
-		  CRYPTO_memcmp(digest, l->head + AT_DIGEST, DIGEST) == 0;
+		  q2_same_secret(digest, l->head + AT_DIGEST, DIGEST);
 	return st;
 }
 
@@ -174,8 +170,8 @@ static enum q2_status try_slot(struct luks *l, const uint8_t *slot,
 		st = judge(l, key, opened, err);
 	if (*opened)
 		st = q2_key_set(l->key, key, l->essiv_hash, err);
-	OPENSSL_cleanse(key, sizeof(key));
-	OPENSSL_cleanse(split, room);
+	q2_wipe(key, sizeof(key));
+	q2_wipe(split, room);
 	free(split);
 	return st;
 }
@@ -191,7 +187,7 @@ static enum q2_status read_method(struct luks *l, struct q2_err *err)
 	if (len == 0 || len > Q2_KEY_MAX)
 		return bad(l, "an absurd length of the key", err);
 	l->hash = q2_key_hash(hash);
-	if (l->hash == NULL)
+	if (l->hash == Q2_HASH_NONE)
 		return q2_fail(err, Q2_E_UNSUPPORTED, 0, Q2_NO_OFFSET,
 			       "the hash %.32s is not supported", hash);
 	l->key->by_host = true;

@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <openssl/evp.h>
 #include <string.h>
 
+#include "crypt/cipher.h"
 #include "report/page.h"
 
 /* ----------------------------------------------------------------- colours */
@@ -57,19 +57,37 @@ void q2_page_put_hatches(struct q2_buf *out)
 }
 
 /* ------------------------------------------------------------ head and end */
+static void put_base64(struct q2_buf *out, const uint8_t *bytes, size_t n)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn"
+				     "opqrstuvwxyz0123456789+/";
+
+	for (size_t i = 0; i < n; i += 3) {
+		uint32_t three = (uint32_t)bytes[i] << 16;
+
+		if (i + 1 < n)
+			three |= (uint32_t)bytes[i + 1] << 8;
+		if (i + 2 < n)
+			three |= bytes[i + 2];
+		q2_buf_char(out, digits[three >> 18]);
+		q2_buf_char(out, digits[three >> 12 & 63]);
+		q2_buf_char(out, i + 1 < n ? digits[three >> 6 & 63] : '=');
+		q2_buf_char(out, i + 2 < n ? digits[three & 63] : '=');
+	}
+}
+
 /* 'sha256-...', as a content security policy names what may stand in a page. */
 static void put_digest(struct q2_buf *out, const void *bytes, size_t n)
 {
-	unsigned char digest[EVP_MAX_MD_SIZE], text[64] = {0};
-	unsigned size = 0;
+	uint8_t digest[Q2_HASH_MAX];
 
-	if (EVP_Digest(bytes, n, digest, &size, EVP_sha256(), NULL) != 1 ||
-	    size != 32) {
+	if (!q2_hash_bytes(Q2_HASH_SHA256, bytes, n, digest)) {
 		out->failed = true;
 		return;
 	}
-	EVP_EncodeBlock(text, digest, (int)size);
-	q2_buf_format(out, "'sha256-%s'", (const char *)text);
+	q2_buf_text(out, "'sha256-");
+	put_base64(out, digest, q2_hash_len(Q2_HASH_SHA256));
+	q2_buf_char(out, '\'');
 }
 
 static void put_policy(struct q2_buf *out, const struct q2_buf *style)

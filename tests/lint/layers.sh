@@ -32,7 +32,7 @@ allowed() {
 	repair) echo base io format image check repair ;;
 	dump) echo base io format image crypt check dump ;;
 	map) echo base io format image check map ;;
-	report) echo base check repair report ;;
+	report) echo base crypt check repair report ;;
 	cli) echo base cli ;;
 	*) echo "$1: not a layer" ;;
 	esac
