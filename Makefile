@@ -48,7 +48,8 @@ TEST_DEPS_DEBIAN := $(BUILD_DEPS_DEBIAN) clang check qemu-utils e2fsprogs jq \
 	xfsprogs mount libnbd-dev libnbd-bin nbdkit curl prometheus \
 	prometheus-node-exporter \
 	dosfstools mtools fdisk xxd python3 libqcow-utils libqcow-dev chromium \
-	fonts-dejavu-core file systemd clang-tidy cppcheck valgrind gcovr gddrescue $(STATIC_DEPS_DEBIAN)
+	fonts-dejavu-core file systemd clang-tidy cppcheck valgrind gcovr gddrescue \
+	nagios4-core $(STATIC_DEPS_DEBIAN)
 # For check-portable.
 FOREIGN_DEPS_DEBIAN := qemu-user-static gcc-s390x-linux-gnu \
 	libc6-dev-s390x-cross gcc-i686-linux-gnu libc6-dev-i386-cross \

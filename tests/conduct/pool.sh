@@ -147,6 +147,22 @@ test_nagios() {
 		check "nagios.cfg: $line" test $? -eq 0
 		check "nagios.cfg: $line: its line" grep -q '^QCOW2 OK: ' out
 	done <commands
+	# Nagios itself finds no fault with it, beside its own examples.
+	sed "s|@PREFIX@|$work/stage|" "$source/fsck/pool/nagios.cfg.in" >nagios.cfg
+	printf '%s\n' cfg_file=/etc/nagios4/objects/{templates,timeperiods,contacts,commands}.cfg \
+		"cfg_file=$work/nagios.cfg" "cfg_file=$work/host.cfg" 'illegal_macro_output_chars=`~$&|<>' \
+		{log_file,status_file,temp_file,lock_file,object_cache_file,command_file}="$work/of-nagios" \
+		{temp_path,check_result_path}="$work" "nagios_user=$(id -un)" "nagios_group=$(id -gn)" >main.cfg
+	printf 'define host {\n use generic-host\n host_name localhost\n address 127.0.0.1\n%s\n}\n' \
+		$' max_check_attempts 3\n contact_groups admins' >host.cfg
+	nagios4 -v main.cfg >out 2>err
+	check 'nagios.cfg: nagios takes it' test $? -eq 0
+	check 'nagios.cfg: both services' out_has 'Checked 2 services.'
+	check 'nagios.cfg: no warning' out_has 'Total Warnings: 0'
+	# And would have told: a command that is not defined.
+	sed -i 's/check_command.*check_qcow2_room/&_not/' nagios.cfg
+	nagios4 -v main.cfg >out 2>err
+	check 'nagios.cfg: nagios judges' test $? -ne 0
 }
 
 # The units, with the programs where they are installed.

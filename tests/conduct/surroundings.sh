@@ -8,8 +8,8 @@
 #
 # What else may be missing is tried elsewhere: the kernel's means to confine programs
 # in sandbox.sh, libnbd in dump-nbd.sh, room for a journal in repair.sh, for what an
-# interrupted run leaves in dump-targets.sh and dump-known.sh, a stdout in fsck.sh,
-# map.sh and dump-targets.sh.
+# interrupted run leaves in dump-targets.sh, dump-known.sh and state.sh, a stdout in
+# fsck.sh, map.sh and dump-targets.sh.
 set -u
 PATH=$PATH:/usr/sbin:/sbin
 
