@@ -30,7 +30,8 @@ static void put_finding(struct q2_buf *b, const struct q2_finding *f)
 	q2_buf_add(b, f->text, f->text_len);
 }
 
-static void take_finding(struct q2_source *in, struct q2_finding *f)
+static void take_finding(struct q2_source *in, enum q2_problem_id id,
+			 struct q2_finding *f)
 {
 	*f = (struct q2_finding){
 		.fields = (unsigned)q2_take_up_to(in, UINT32_MAX)};
@@ -49,6 +50,8 @@ static void take_finding(struct q2_source *in, struct q2_finding *f)
 	f->text_len = (uint32_t)q2_take_up_to(in, sizeof(f->text));
 	for (uint32_t i = 0; i < f->text_len; i++)
 		f->text[i] = (char)q2_take_byte(in);
+	in->failed |= q2_problem(id) == NULL ||
+		      (f->fields & ~q2_problem(id)->fields);
 }
 
 static bool make_room(struct q2_checker *c, size_t n)
@@ -93,9 +96,7 @@ static void take_findings(struct q2_checker *c, struct q2_source *in)
 			in, Q2_P_END);
 		struct q2_finding f;
 
-		take_finding(in, &f);
-		in->failed |= q2_problem(id) == NULL ||
-			      (f.fields & ~q2_problem(id)->fields);
+		take_finding(in, id, &f);
 		if (!in->failed)
 			q2_found(c, id, &f);
 	}
@@ -206,9 +207,9 @@ static enum q2_status take_work(struct q2_source *in, struct q2_l2_work *w)
 	c->result->partial |= q2_take_number(in) != 0;
 	w->beyond_in = take_table(in, c);
 	w->past_last = take_table(in, c);
-	take_finding(in, &w->beyond);
-	take_finding(in, &w->plain);
-	take_finding(in, &w->past);
+	take_finding(in, Q2_P_L2_BEYOND_DISK, &w->beyond);
+	take_finding(in, Q2_P_COMPRESSED_ENCRYPTED, &w->plain);
+	take_finding(in, Q2_P_L1_BEYOND_DISK, &w->past);
 	take_unread(in, &c->refs.tables);
 	return Q2_OK;
 }
