@@ -27,7 +27,11 @@ CROSS_i386 := i686-linux-gnu
 CROSS_armhf := arm-linux-gnueabihf
 LIBDIR_i386 := i386-linux-gnu
 CROSS := $(CROSS_$(VARIANT))
-STATIC := $(if $(CROSS)$(filter static,$(VARIANT)),-static)
+STATIC := $(if $(CROSS)$(filter static musl,$(VARIANT)),-static)
+ifeq ($(VARIANT),musl)
+CC := musl-gcc
+PKG_CONFIG := env PKG_CONFIG_LIBDIR=build/musl-root/lib/pkgconfig pkg-config
+endif
 ifdef CROSS
 SYSROOT := build/sysroot/$(VARIANT)
 MULTIARCH := $(or $(LIBDIR_$(VARIANT)),$(CROSS))
@@ -74,7 +78,7 @@ DEPS_ARCH := gcc nettle pkgconf zlib libdeflate zstd xxhash openssl json-c libnb
 # --- compiling: V=1 shows the commands ------------------------------------------------------------------
 # Programs without shared libraries have nettle, of which the linker takes only what
 # is used, in the place of OpenSSL's libcrypto.
-CRYPTO := $(if $(filter static,$(VARIANT)),nettle,openssl)
+CRYPTO := $(if $(filter static musl,$(VARIANT)),nettle,openssl)
 CRYPTO_LIB := $(if $(filter nettle,$(CRYPTO)),nettle,libcrypto)
 LIBS := zlib libdeflate libzstd libxxhash $(CRYPTO_LIB) json-c
 MAP_LIBS := smartcols
@@ -92,6 +96,10 @@ run = $(if $(V),,@echo '  $(1)  $@')
 
 WARN := -Wall -Wextra -Wconversion -Wsign-conversion -Wcast-qual -Wshadow \
 	-Wvla -Wstrict-prototypes -Wmissing-prototypes
+# Requests of ioctl() do not fit into the int that this C library takes.
+ifeq ($(VARIANT),musl)
+WARN += -Wno-sign-conversion -Wno-overflow
+endif
 STD := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
 ifneq ($(filter i386 armhf,$(VARIANT)),)
 STD += -D_TIME_BITS=64
@@ -120,7 +128,7 @@ VFLAGS := -O1 -g -fprofile-instr-generate -fcoverage-mapping
 else ifeq ($(VARIANT),cov)
 VFLAGS := -O0 -g --coverage -fprofile-update=atomic -DQ2_COVERAGE
 else
-$(error unknown VARIANT '$(VARIANT)': release, debug, clang, static, asan, tsan, cov, llvmcov,
+$(error unknown VARIANT '$(VARIANT)': release, debug, clang, static, musl, asan, tsan, cov, llvmcov,
 	afl, lf, s390x, i386 or armhf)
 endif
 ifdef WERROR
@@ -402,8 +410,15 @@ check-portable: deps
 	@$(MAKE) --no-print-directory all tools $(B)/fuzz/q2fuzz
 	@bash tests/portable/run.sh '$(FOREIGN)' '$(EVERY)'
 
-# Debian has no libraries for musl to link with.
-.PHONY: check-musl
+# Debian has no libraries for musl to link with; check-musl-static makes them of its
+# source packages, once.
+.PHONY: check-musl check-musl-static
+check-musl-static: deps
+	@sh tests/support/deps.sh 'musl-tools cmake make dpkg-dev' '' '' ''
+	@[ -e build/musl-root/complete ] || sh tests/portable/musl-libs.sh build/musl-root
+	@$(MAKE) --no-print-directory all tools
+	@$(MAKE) --no-print-directory VARIANT=musl static-programs STATIC_TESTS='build/musl/tests/q2mk build/musl/tests/q2keep'
+	@bash tests/portable/musl-static.sh build/musl $(B)
 check-musl: deps
 	@sh tests/support/deps.sh musl-tools '' '' ''
 	@bash tests/portable/musl.sh

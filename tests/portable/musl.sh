@@ -18,7 +18,7 @@ passed=0
 failed=0
 
 for name in zlib.h zconf.h libdeflate.h zstd.h zstd_errors.h xxhash.h seccomp.h \
-	seccomp-syscalls.h libnbd.h openssl json-c linux asm-generic asm; do
+	seccomp-syscalls.h libnbd.h openssl nettle json-c linux asm-generic asm; do
 	for folder in /usr/include "/usr/include/$triplet"; do
 		[ ! -e "$folder/$name" ] || cp -rL "$folder/$name" "$tmp"
 	done
