@@ -144,6 +144,30 @@ static enum q2_status compare_slowly(struct compare *k, uint64_t lo,
 	return st;
 }
 
+/* The same where few of the page's clusters are referenced. */
+static enum q2_status compare_few(struct compare *k, uint64_t lo, uint64_t n,
+				  uint64_t at)
+{
+	unsigned order = k->c->img.geom.ref_order, next = 0;
+	unsigned used = q2_refmap_used(&k->c->map, lo >> Q2_PAGE_BITS,
+				       k->used);
+	enum q2_status st = Q2_OK;
+
+	for (uint64_t i = 0; i < n && st == Q2_OK; i++) {
+		uint64_t found = q2_refcount(k->block, order, at + i);
+		unsigned cell = (unsigned)((lo + i) % Q2_PAGE_CELLS);
+		struct q2_ref ref = {0, Q2_MARK_NONE};
+
+		while (next < used && k->used[next] < cell)
+			next++;
+		if (next < used && k->used[next] == cell)
+			ref = q2_refmap_get(&k->c->map, lo + i);
+		if (found || ref.count)
+			st = judge(k, lo + i, ref, found);
+	}
+	return st;
+}
+
 /* The same where all refcounts are zero: only what is referenced matters. */
 static enum q2_status compare_used(struct compare *k, uint64_t lo, uint64_t n)
 {
@@ -237,7 +261,8 @@ static enum q2_status compare_part(struct compare *k, uint64_t lo, uint64_t n,
 	if (v.bytes && g->ref_order == 4 && lo + n <= g->file_clusters)
 		return compare_quickly(k, lo, n, at,
 				       v.bytes + lo % Q2_PAGE_CELLS);
-	return compare_slowly(k, lo, n, at);
+	return v.bytes ? compare_slowly(k, lo, n, at) :
+			 compare_few(k, lo, n, at);
 }
 
 static void note_used(struct compare *k, uint64_t lo, uint64_t n)

@@ -23,6 +23,7 @@ struct sample {
 	struct q2_io *io;
 	struct q2_geom g;
 	uint8_t *window;
+	size_t room; /* of it */
 	uint64_t left; /* of L2_BYTES */
 	/* L2 tables: the first ones that the L1 table names, and the last. */
 	struct {
@@ -126,14 +127,10 @@ static void sample_l2(struct sample *s, window_fn *fn, void *ctx)
 	}
 }
 
-/* The refcount of the cluster at `offset`; 0 if no sound block holds it. */
-static uint64_t lookup(const struct sample *s, uint64_t offset)
+/* The refcount block of this number; 0 if there is no sound one. */
+static uint64_t block_at(const struct sample *s, uint64_t index)
 {
 	const struct q2_geom *g = &s->g;
-	uint64_t clu = offset >> g->cluster_bits;
-	uint64_t index = clu >> g->block_bits;
-	uint64_t in_byte = g->ref_order < 3 ? 8u >> g->ref_order : 1;
-	uint64_t byte;
 	uint64_t block;
 	uint8_t raw[8];
 
@@ -142,14 +139,33 @@ static uint64_t lookup(const struct sample *s, uint64_t offset)
 			  NULL) != Q2_OK)
 		return 0;
 	block = q2_be64(raw);
-	if (block == 0 || block & (g->cluster_size - 1) ||
-	    block >= g->file_size)
+	if (block & (g->cluster_size - 1) || block >= g->file_size)
 		return 0;
+	return block;
+}
+
+/* The cluster's refcount, in its block. */
+static uint64_t count_in(const struct sample *s, uint64_t block, uint64_t clu)
+{
+	const struct q2_geom *g = &s->g;
+	uint64_t in_byte = g->ref_order < 3 ? 8u >> g->ref_order : 1;
+	uint64_t byte;
+	uint8_t raw[8];
+
 	clu &= (UINT64_C(1) << g->block_bits) - 1;
 	byte = clu << g->ref_order >> 3;
-	if (q2_pread_zero(s->io, raw, 8, block + byte, NULL) != Q2_OK)
+	if (block == 0 ||
+	    q2_pread_zero(s->io, raw, 8, block + byte, NULL) != Q2_OK)
 		return 0;
 	return q2_refcount(raw, g->ref_order, clu % in_byte);
+}
+
+/* The refcount of the cluster at `offset`; 0 if no sound block holds it. */
+static uint64_t lookup(const struct sample *s, uint64_t offset)
+{
+	uint64_t clu = offset >> s->g.cluster_bits;
+
+	return count_in(s, block_at(s, clu >> s->g.block_bits), clu);
 }
 
 static void tell(struct q2_tally *t, bool good)
@@ -185,15 +201,16 @@ static void look_up_past(const struct sample *s, struct q2_evidence *e)
 	const struct q2_geom *g = &s->g;
 	uint64_t per_block = UINT64_C(1) << g->block_bits;
 	uint64_t rest = per_block - g->file_clusters % per_block;
-	uint64_t n = q2_min(rest, LOOKUPS);
+	uint64_t n = q2_min(rest, LOOKUPS), block;
 
 	if (g->reftable_bytes == 0)
 		return;
+	block = block_at(s, g->file_clusters >> g->block_bits);
 	for (uint64_t i = 0; i < n; i++) {
 		uint64_t behind = i % 2 ? rest * i / n : i / 2;
 
-		tell(&e->past, lookup(s, (g->file_clusters + behind)
-						 << g->cluster_bits) == 0);
+		tell(&e->past,
+		     count_in(s, block, g->file_clusters + behind) == 0);
 	}
 }
 
@@ -274,6 +291,7 @@ static enum q2_status sample_new(struct q2_checker *c,
 	struct q2_geom g;
 	struct sample *s;
 	enum q2_status st;
+	size_t room;
 	void *block;
 
 	*out = NULL;
@@ -283,13 +301,16 @@ static enum q2_status sample_new(struct q2_checker *c,
 		return Q2_OK;
 	/* Nothing of it is looked at before it is filled, and header after header
 	 * may be tried. */
-	st = q2_get_raw(&c->budget, sizeof(*s) + WINDOW, &block, c->err);
+	room = (size_t)q2_min(WINDOW, q2_max(UINT64_C(8) * g.l1_entries,
+					     g.cluster_size));
+	st = q2_get_raw(&c->budget, sizeof(*s) + room, &block, c->err);
 	if (st != Q2_OK)
 		return st;
 	s = block;
 	s->io = c->img.io;
 	s->g = g;
 	s->window = (uint8_t *)(s + 1);
+	s->room = room;
 	s->left = L2_BYTES;
 	s->n_tables = 0;
 	s->n_refs = 0;
@@ -307,7 +328,7 @@ static enum q2_status sample_new(struct q2_checker *c,
 
 static void sample_free(struct q2_checker *c, struct sample *s)
 {
-	q2_put(&c->budget, s, sizeof(*s) + WINDOW);
+	q2_put(&c->budget, s, sizeof(*s) + s->room);
 }
 
 enum q2_status q2_evidence_gather(struct q2_checker *c,

@@ -14,24 +14,36 @@
 #include "image/l2walk.h"
 
 #define OWNERS_MAX 262144u
-#define FILTER_BITS 19 /* 64 KiB */
+#define FILTER_BITS 19 /* at the most: 64 KiB */
+#define FILTER_LEAST 9
+#define FILTER_A_SUSPECT 16u /* bits */
 
 struct search {
 	struct q2_checker *c;
 	struct q2_owner_vec *owners;
 	uint8_t *filter; /* bits of clusters that may be suspects */
+	unsigned bits;	 /* of a place in it */
 };
 
-static uint32_t hash(uint64_t clu)
+static uint32_t hash(const struct search *s, uint64_t clu)
 {
-	return (uint32_t)(clu * UINT64_C(0x9e3779b97f4a7c15) >>
-			  (64 - FILTER_BITS));
+	return (uint32_t)(clu * UINT64_C(0x9e3779b97f4a7c15) >> (64 - s->bits));
+}
+
+static unsigned filter_bits(uint64_t suspects)
+{
+	unsigned bits = FILTER_LEAST;
+
+	while (bits < FILTER_BITS &&
+	       UINT64_C(1) << bits < FILTER_A_SUSPECT * suspects)
+		bits++;
+	return bits;
 }
 
 static bool suspected(const struct search *s, uint64_t clu)
 {
 	const struct q2_suspects *v = &s->c->suspects;
-	uint32_t h = hash(clu);
+	uint32_t h = hash(s, clu);
 	size_t lo = 0, hi = v->n;
 
 	if (!(s->filter[h >> 3] >> (h & 7) & 1))
@@ -158,20 +170,22 @@ static int by_cluster(const void *a, const void *b)
 enum q2_status q2_owners_collect(struct q2_checker *c,
 				 struct q2_owner_vec *owners)
 {
-	struct search s = {.c = c, .owners = owners};
+	struct search s = {.c = c,
+			   .owners = owners,
+			   .bits = filter_bits(c->suspects.n)};
 	const struct q2_l2reader reader = {.slice = on_slice,
 					   .unreadable = on_unreadable,
 					   .tick = on_tick,
 					   .ctx = &s};
 	void *filter;
-	enum q2_status st = q2_get(&c->budget, 1u << (FILTER_BITS - 3),
-				   &filter, c->err);
+	enum q2_status st = q2_get(&c->budget, 1u << (s.bits - 3), &filter,
+				   c->err);
 
 	if (st != Q2_OK)
 		return st;
 	s.filter = filter;
 	for (size_t i = 0; i < c->suspects.n; i++) {
-		uint32_t h = hash(c->suspects.at[i].clu);
+		uint32_t h = hash(&s, c->suspects.at[i].clu);
 
 		s.filter[h >> 3] |= (uint8_t)(1u << (h & 7));
 	}
@@ -180,6 +194,6 @@ enum q2_status q2_owners_collect(struct q2_checker *c,
 		st = q2_l2_read(&c->img, &c->refs, &reader, c->err);
 	if (st == Q2_OK)
 		q2_sort(owners->at, owners->n, sizeof(*owners->at), by_cluster);
-	q2_put(&c->budget, filter, 1u << (FILTER_BITS - 3));
+	q2_put(&c->budget, filter, 1u << (s.bits - 3));
 	return st;
 }

@@ -21,7 +21,7 @@
 
 struct finish {
 	struct q2_repair *r;
-	uint8_t *was; /* CHUNK bytes each: what the image holds, */
+	uint8_t *was; /* up to CHUNK bytes each: what the image holds, */
 	uint8_t *mid; /* a version on the way, */
 	uint8_t *will; /* and what it will hold */
 	unsigned ref_order;
@@ -160,7 +160,7 @@ static bool drops(const struct finish *f, uint64_t off, size_t i, size_t n)
 	uint64_t will = q2_be64(f->will + i);
 
 	if (ext)
-		return will == 0 && pair + 8 <= n &&
+		return will == 0 && pair < n && pair + 8 <= n &&
 		       q2_be64(f->will + pair) == 0;
 	return (will & (Q2_COMPRESSED | Q2_ENTRY_OFFSET)) == 0;
 }
@@ -433,19 +433,29 @@ static enum q2_status all_segments(struct finish *f)
 	return st;
 }
 
+/* Bytes of the longest piece that is looked at. */
+static size_t longest_piece(const struct q2_repair *r)
+{
+	uint64_t n = 8;
+
+	for (size_t i = 0; i < r->touches.n; i++)
+		n = q2_max(n, r->touches.at[i].end - r->touches.at[i].start);
+	return (size_t)q2_min(n, CHUNK);
+}
+
 enum q2_status q2_finish(struct q2_repair *r)
 {
 	struct q2_plan *p = r->plan;
 	struct finish f = {.r = r, .ref_order = r->c->img.geom.ref_order};
+	size_t room = longest_piece(r);
 	void *block;
-	enum q2_status st = q2_get_raw(&r->budget, 3 * CHUNK, &block,
-				       r->err);
+	enum q2_status st = q2_get_raw(&r->budget, 3 * room, &block, r->err);
 
 	if (st != Q2_OK)
 		return st;
 	f.was = block;
-	f.mid = f.was + CHUNK;
-	f.will = f.mid + CHUNK;
+	f.mid = f.was + room;
+	f.will = f.mid + room;
 	p->new_size = r->io->size;
 	q2_runs_tidy(&r->released);
 	st = all_segments(&f);
@@ -464,6 +474,6 @@ enum q2_status q2_finish(struct q2_repair *r)
 		st = q2_list_saved(r);
 	if (st == Q2_OK)
 		st = q2_plan_identity(p, r->base, &p->identity, r->err);
-	q2_put(&r->budget, block, 3 * CHUNK);
+	q2_put(&r->budget, block, 3 * room);
 	return st;
 }

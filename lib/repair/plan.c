@@ -13,6 +13,7 @@
 #include "base/num.h"
 #include "io/io.h"
 
+#define FIRST_PIECE UINT64_C(4096) /* most plans are small */
 #define PIECE (UINT64_C(256) << 10)
 #define IDENTITY (UINT64_C(64) << 10)
 
@@ -55,7 +56,8 @@ uint8_t *q2_plan_keep(struct q2_plan *plan, const void *bytes, size_t n,
 	uint8_t *at;
 
 	if (p == NULL || n > p->size - sizeof(*p) - p->used) {
-		size_t size = sizeof(*p) + (size_t)q2_max(PIECE, n);
+		size_t size = sizeof(*p) +
+			      (size_t)q2_max(p ? PIECE : FIRST_PIECE, n);
 		void *block;
 
 		if (q2_get(&plan->budget, size, &block, err) != Q2_OK)

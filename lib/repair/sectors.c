@@ -268,9 +268,15 @@ enum q2_status q2_sectors_judge(struct q2_sectors *s, struct q2_io *io,
 {
 	struct window w = {0};
 	size_t t = 0;
+	uint64_t room;
 	void *block;
-	enum q2_status st = q2_get_raw(&s->budget, WINDOW, &block, err);
+	enum q2_status st;
 
+	if (s->n == 0)
+		return Q2_OK;
+	room = q2_min(WINDOW, (s->number[s->n - 1] - s->number[0] + 1)
+				      << Q2_SECTOR_BITS);
+	st = q2_get_raw(&s->budget, room, &block, err);
 	if (st != Q2_OK)
 		return st;
 	w.bytes = block;
@@ -289,6 +295,6 @@ enum q2_status q2_sectors_judge(struct q2_sectors *s, struct q2_io *io,
 		st = judge(s, &c, &s->touches[t], n, &s->done[i], which, err);
 		t += n;
 	}
-	q2_put(&s->budget, w.bytes, WINDOW);
+	q2_put(&s->budget, w.bytes, room);
 	return st;
 }
