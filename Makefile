@@ -125,11 +125,14 @@ VFLAGS := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
 	-fno-sanitize-recover=undefined
 else ifeq ($(VARIANT),llvmcov)
 VFLAGS := -O1 -g -fprofile-instr-generate -fcoverage-mapping
+else ifeq ($(VARIANT),edges)
+VFLAGS := -O1 -g -fsanitize-coverage-allowlist=fuzz/edges.list \
+	-fsanitize-coverage=inline-8bit-counters,no-prune
 else ifeq ($(VARIANT),cov)
 VFLAGS := -O0 -g --coverage -fprofile-update=atomic -DQ2_COVERAGE
 else
 $(error unknown VARIANT '$(VARIANT)': release, debug, clang, static, musl, asan, tsan, cov, llvmcov,
-	afl, lf, s390x, i386 or armhf)
+	edges, afl, lf, s390x, i386 or armhf)
 endif
 ifdef WERROR
 WARN += -Werror
@@ -311,7 +314,7 @@ $(B)/tests/timeit: $(call obj,tests/bench/timeit.c)
 # The allocations of a fuzz target are counted, and made to fail, by the linker; it
 # has one thread.
 WRAP_ALLOC := $(foreach f,malloc calloc realloc strdup posix_memalign free pthread_create,-Wl,--wrap=$(f))
-$(B)/fuzz/q2fuzz: $(call obj,fuzz/drv_main.c $(FUZZ_SRC) $(MUT_SRC) $(FUZZ_IO)) $(B)/libq2.a
+$(B)/fuzz/q2fuzz: $(call obj,fuzz/drv_main.c fuzz/drv_novelty.c $(FUZZ_SRC) $(MUT_SRC) $(FUZZ_IO)) $(B)/libq2.a
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) $(WRAP_ALLOC) -o $@ $^ $(LIB_LIBS)

@@ -66,7 +66,7 @@ while read -r target file; do
 	echo "$file" >>"without/$target/files"
 done < <(jq -r '.images[] | select(.open) | .file as $f | .open[] | . + " " + $f' corpus/MANIFEST.json)
 over_corpus() { # target
-	local parts=corpus
+	local parts="corpus/seeds corpus/security corpus/field corpus/regress"
 	if [ -e "without/$1/files" ]; then
 		parts=$(find corpus -name '*.qcow2' | grep -vFf "without/$1/files" | sort)
 	fi
@@ -76,6 +76,7 @@ over_corpus() { # target
 		parts=$(find corpus -name '*.qcow2' ! -name 'bomb-*' | grep -vFf <(cat "without/$1/files" 2>/dev/null) | sort)
 		;;
 	esac
+	[ ! -d "corpus/inputs/$1" ] || parts="$parts corpus/inputs/$1"
 	# shellcheck disable=SC2086
 	run "target $1 over the corpus" "$1" $parts
 }

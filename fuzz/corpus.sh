@@ -3,7 +3,8 @@
 #
 # SPDX-License-Identifier: MIT
 #
-# usage: corpus.sh build Q2MK OUT       OUT/KIND/ID.qcow2 and OUT/MANIFEST.json
+# usage: corpus.sh build Q2MK OUT       OUT/KIND/ID.qcow2 and OUT/MANIFEST.json, and
+#                                       OUT/inputs/TARGET/N.in of corpus/inputs.list
 #        corpus.sh verify BUILD OUT     our verdicts, and qemu-img's, as expected;
 #                                       prints "corpus: N passed, N failed"
 # What a fuzzer found and no recipe can say is there as ID.qcow2 with a file
@@ -16,6 +17,48 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 field() { # recipe name
 	sed -n "s/^# $2 //p" "$1" | head -n 1
+}
+
+be32() { # number; \NNN four times, for printf
+	printf '\\%o\\%o\\%o\\%o' $(($1 >> 24 & 255)) $(($1 >> 16 & 255)) $(($1 >> 8 & 255)) $(($1 & 255))
+}
+
+# The trailer of fuzz/q2fuzz.h: the k-th allocation, read, write or question whether to
+# stop, or each read of the k-th sector.
+trailer() { # kind k
+	local alloc=0 read=0 write=0 stop=0 flags=0
+	case $1 in
+	alloc) alloc=$2 ;;
+	read) read=$2 ;;
+	write) write=$2 ;;
+	stop) stop=$2 ;;
+	sector) read=$2 flags=32 ;;
+	esac
+	# shellcheck disable=SC2059
+	printf "Q2CT\\1\\$(printf %o $flags)\\0\\0$(be32 $alloc)$(be32 "$read")$(be32 $write)$(be32 0)$(be32 0)$(be32 $stop)"
+}
+
+inputs() { # q2mk out
+	local q2mk=$1 out=$2 target image kind k n=0 from
+	while read -r target image kind k; do
+		case $target in '#'*) continue ;; esac
+		n=$((n + 1))
+		from=$out/$image.qcow2
+		case $image in
+		case/*)
+			from=$out/inputs/$image
+			if [ ! -e "$from" ]; then
+				mkdir -p "$out/inputs/case"
+				"$q2mk" "$root/tests/cases/${image#case/}/recipe" "$from" || return 1
+			fi
+			;;
+		esac
+		mkdir -p "$out/inputs/$target"
+		cp "$from" "$out/inputs/$target/$n.in" || return 1
+		[ -z "$kind" ] || trailer "$kind" "$k" >>"$out/inputs/$target/$n.in"
+	done <"$root/corpus/inputs.list"
+	rm -rf "$out/inputs/case"
+	cp -r "$root/corpus/inputs" "$out"
 }
 
 build() { # q2mk out
@@ -45,7 +88,8 @@ build() { # q2mk out
 			limits: {rss_mb: 512, seconds: 20}, provenance: $from, licence: "MIT"}
 			+ if $open == "" then {} else {open: ($open | split(" "))} end' || return 1
 	done >"$out/lines" || return 1
-	jq -s --tab '{schema_version: 1, images: .}' "$out/lines" >"$out/MANIFEST.json" && rm "$out/lines"
+	jq -s --tab '{schema_version: 1, images: .}' "$out/lines" >"$out/MANIFEST.json" && rm "$out/lines" &&
+		inputs "$q2mk" "$out"
 }
 
 verify() { # build out
@@ -72,7 +116,7 @@ case ${1:-} in
 build) build "$2" "$3" ;;
 verify) verify "$2" "$3" ;;
 *)
-	sed -n 's/^# \{0,1\}//; 6,16p' "$0"
+	sed -n 's/^# \{0,1\}//; 6,17p' "$0"
 	exit 2
 	;;
 esac

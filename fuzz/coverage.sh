@@ -35,7 +35,7 @@ batch() { # name target option file...
 over() { # name target option folder...
 	local name=$1 target=$2 option=$3 files n=0 i
 	shift 3
-	mapfile -t files < <(find "$@" -type f -name '*.qcow2' -o -type f -path '*seeds-chain*' | sort)
+	mapfile -t files < <(find "$@" -type f \( -name '*.qcow2' -o -name '*.in' -o -path '*seeds-chain*' \) | sort)
 	for ((i = 0; i < ${#files[@]}; i += 24)); do
 		batch "$name-$target-$i" "$target" "$option" "${files[@]:i:24}" &
 		n=$((n + 1))
@@ -56,7 +56,10 @@ table() { # name; of everything so far
 }
 
 mkdir -p "$tmp/raw"
-for target in $all_targets; do over corpus "$target" '' "$corpus"; done
+for target in $all_targets; do
+	over corpus "$target" '' "$corpus"/{seeds,security,field,regress}
+	[ ! -d "$corpus/inputs/$target" ] || over corpus "$target" '' "$corpus/inputs/$target"
+done
 over corpus chain '' "$out/seeds-chain"
 over corpus dump '' "$out/seeds-chain"
 table corpus
@@ -79,8 +82,9 @@ done
 table generated
 cp "$tmp/faults.profdata" "$out/faults.profdata"
 
-# Files that need a file system or a network: no target may touch these.
-outside='lib/(io/(file|lock|create|target|nbd|nbd_load)|map/(disk|scan|link|folder|lint)|dump/(inplace.*|journal|raw|dump|guest)|check/chk_chain|image/allow|repair/(journal|stored|discard|export)|crypt/.*)\.c'
+# Files that need a file system, a network, keys, threads or a clock: no target may
+# touch these.
+outside='lib/(io/(file|lock|create|target|target_path|nbd|nbd_load)|map/(disk|scan|link|folder|lint)|dump/(inplace.*|journal|raw|dump|guest|crew|pace)|check/chk_chain|image/allow|repair/(journal|stored|discard|export)|crypt/.*)\.c'
 join -t "$(printf '\t')" -j 1 "$tmp/corpus.tsv" "$tmp/cases.tsv" | join -t "$(printf '\t')" -j 1 - "$tmp/faults.tsv" |
 	join -t "$(printf '\t')" -j 1 - "$tmp/generated.tsv" |
 	awk -F '\t' -v outside="$outside" '

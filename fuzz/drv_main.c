@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "drv_novelty.h"
 #include "mutator/q2mut.h"
 #include "q2fuzz.h"
 
@@ -32,6 +33,7 @@ static struct {
 	uint64_t repeat;  /* so often, as a fuzzer's execution; 0: once */
 	bool packs;	  /* generate several images in one input */
 	const char *keep; /* only store what is generated in this folder */
+	const char *seen; /* tell of inputs that run something new; NULL: no */
 	unsigned seconds; /* for one input */
 	uint64_t inputs;
 } opt = {.seconds = 20};
@@ -89,6 +91,8 @@ static void run_targets(const uint8_t *data, size_t size)
 		limit(opt.seconds);
 		t->run(data, size);
 		opt.inputs++;
+		if (opt.seen && q2f_novelty())
+			printf("%s\t%s\n", t->name, now);
 	}
 	limit(0);
 }
@@ -384,6 +388,8 @@ static int usage(FILE *to)
 		    "Runs a fuzz target on files and folders, or on generated images.\n"
 		    "  -f  again with each allocation, read and write failing in turn\n"
 		    "  -m  several images in each generated input\n"
+		    "  -N  tell which inputs run code that no earlier one did, as this\n"
+		    "      file has it (VARIANT=edges)\n"
 		    "  -O  only store generated inputs in this folder\n"
 		    "  -k  ORACLE,... known to be broken: counted, no failure\n"
 		    "  -r  each so many times, and no more than a fuzzer does: to measure\n"
@@ -407,7 +413,7 @@ int main(int argc, char **argv)
 	if (opt.only == NULL && strcmp(argv[1], "all") != 0)
 		return usage(stderr);
 	argv[1] = argv[0];
-	while ((c = getopt(argc - 1, argv + 1, "fk:mO:r:S:T:n:s:p:t")) != -1)
+	while ((c = getopt(argc - 1, argv + 1, "fk:mN:O:r:S:T:n:s:p:t")) != -1)
 		switch (c) {
 		case 'f':
 			opt.faults = true;
@@ -417,6 +423,9 @@ int main(int argc, char **argv)
 			break;
 		case 'm':
 			opt.packs = true;
+			break;
+		case 'N':
+			opt.seen = optarg;
 			break;
 		case 'O':
 			opt.keep = optarg;
@@ -453,11 +462,15 @@ int main(int argc, char **argv)
 	signal(SIGSEGV, on_signal);
 	signal(SIGBUS, on_signal);
 	signal(SIGFPE, on_signal);
+	if (opt.seen)
+		q2f_novelty_load(opt.seen);
 	run_generator(seed, count, profile);
 	for (int i = optind + 1; i < argc; i++)
 		status |= opt.trim ? trim_file(argv[i]) : run_path(argv[i]);
 	printf("q2fuzz: %llu runs, %llu known violations\n",
 	       (unsigned long long)opt.inputs,
 	       (unsigned long long)q2f_known_seen);
+	if (opt.seen)
+		status |= q2f_novelty_store(opt.seen);
 	return status;
 }

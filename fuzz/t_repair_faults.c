@@ -14,10 +14,11 @@
 
 #define PREFIXES 12u /* of the writes that are tried, spread over all */
 
-/* What nobody could open before may wait for its guest until the repair has gone on. */
+/* What nobody could open before may wait for its guest until the repair has gone on;
+ * and where roots are searched for, the disk may be another one afterwards. */
 static void interrupted(const struct repair *r, struct q2_io *io)
 {
-	if (r->guest.opens)
+	if (r->guest.opens && !(r->in->ctl.flags & Q2F_RESCUE))
 		q2f_repair_guest(r, io, "R-7");
 }
 
