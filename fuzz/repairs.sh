@@ -49,6 +49,7 @@ one() { # file seed
 	"$fsck" -n "$1" >/dev/null 2>&1
 	echo -n "$? "
 	judged_by_qemu "$1"
+	said=
 	[ $theirs = 0 ] || said=$(head -n 1 said | sed 's/json:{.*}/image/; s/^qemu-img: //' | tr -c ' -~' ' ')
 	echo "$theirs ${said:-}"
 }
