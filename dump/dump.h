@@ -14,6 +14,8 @@
 #define PREALLOCATE_WORDS "off|falloc|full"
 #define COMPAT_WORDS "1.1|0.10"
 
+#define UNSET UINT64_MAX /* a number that was not given, where 0 would be wrong */
+
 /* Set by the option table. */
 struct options {
 	/* What is read. */
@@ -49,8 +51,8 @@ struct options {
 	int output; /* enum q2_dump_format */
 	int preallocate;
 	int assume_zeroed;
-	uint64_t cluster_size;
-	uint64_t refcount_bits;
+	uint64_t cluster_size;	/* or UNSET */
+	uint64_t refcount_bits; /* or UNSET */
 	int extended_l2;
 	const char *compress; /* METHOD or METHOD:LEVEL */
 	int compat;

@@ -24,7 +24,8 @@ static bool parse_compress(const char *text, struct q2_dump_opts *out)
 		return false;
 	if (colon == NULL)
 		return true;
-	if (!q2_cli_number(colon + 1, &level) || level == 0 || level > 100)
+	if (!q2_cli_number(colon + 1, &level) || level == 0 ||
+	    level > (out->compress == Q2_COMPRESS_ZLIB ? 12 : 22))
 		return false;
 	out->level = (int)level;
 	return true;
@@ -47,7 +48,8 @@ static unsigned flags_of(const struct options *o)
 
 static bool for_qcow2(const struct options *o)
 {
-	return o->cluster_size || o->refcount_bits || o->extended_l2 ||
+	return o->cluster_size != UNSET || o->refcount_bits != UNSET ||
+	       o->extended_l2 ||
 	       o->compress || o->compat || o->keep_backing ||
 	       o->bitmaps;
 }
@@ -69,11 +71,39 @@ static const char *misplaced(const struct options *o)
 	return NULL;
 }
 
+static bool power_of_two(uint64_t n, uint64_t least, uint64_t most)
+{
+	return n >= least && n <= most && (n & (n - 1)) == 0;
+}
+
+/* The form of a QCOW2 image; a message if there is none like that. */
+static const char *take_form(const struct options *o, struct q2_dump_opts *out)
+{
+	uint64_t cs = o->cluster_size == UNSET ? 65536 : o->cluster_size;
+	uint64_t bits = o->refcount_bits == UNSET ? 16 : o->refcount_bits;
+
+	if (!power_of_two(cs, 512, 2 << 20))
+		return "--cluster-size takes a power of two from 512 to 2M";
+	if (!power_of_two(bits, 1, 64))
+		return "--refcount-bits takes a power of two from 1 to 64";
+	if (o->extended_l2 && cs < 16384)
+		return "--extended-l2 takes clusters of 16K at the least";
+	if (o->compat && (o->extended_l2 || bits != 16 ||
+			  out->compress == Q2_COMPRESS_ZSTD))
+		return "version 2 of the format has refcounts of 16 bits, and "
+		       "neither subclusters nor zstd";
+	/* What was not given is left to the library. */
+	while (o->cluster_size != UNSET && cs >> out->cluster_bits > 1)
+		out->cluster_bits++;
+	if (o->refcount_bits != UNSET)
+		out->refcount_bits = (unsigned)bits;
+	return NULL;
+}
+
 /* An exit status if the options make no sense, else -1. */
 static int make_opts(struct dump *dump, struct q2_dump_opts *out)
 {
 	const struct options *o = dump->options;
-	uint64_t cs = o->cluster_size;
 	const char *wrong = misplaced(o);
 
 	if (wrong != NULL)
@@ -93,18 +123,12 @@ static int make_opts(struct dump *dump, struct q2_dump_opts *out)
 		return q2_cli_misuse(dump->tool, "--compress takes zlib or "
 				     "zstd, maybe with a level as in zstd:9",
 				     o->compress);
-	if (cs != 0 && (cs < 512 || cs > (2 << 20) || (cs & (cs - 1)) != 0))
-		return q2_cli_misuse(dump->tool, "--cluster-size takes a "
-				     "power of two from 512 to 2M", NULL);
-	while (cs >> out->cluster_bits > 1)
-		out->cluster_bits++;
+	wrong = take_form(o, out);
+	if (wrong != NULL)
+		return q2_cli_misuse(dump->tool, wrong, NULL);
 	if (o->keep_backing && strcmp(o->keep_backing, "0") == 0)
 		return q2_cli_misuse(dump->tool, "--keep-backing takes a layer "
 				     "below the image, which is 0", NULL);
-	if (o->refcount_bits > 64)
-		return q2_cli_misuse(dump->tool, "a number is out of range",
-				     NULL);
-	out->refcount_bits = (unsigned)o->refcount_bits;
 	if (o->output == Q2_DUMP_QCOW2)
 		out->version = o->compat ? 2 : 3;
 	return -1;

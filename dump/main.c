@@ -281,6 +281,8 @@ int main(int argc, char *argv[])
 {
 	struct options options = {.backing_format = -1,
 				  .layer = UINT64_MAX,
+				  .cluster_size = UNSET,
+				  .refcount_bits = UNSET,
 				  .progress_fd = -1};
 	struct dump dump = {.tool = &tool, .options = &options};
 	int first, status, error;

@@ -65,6 +65,12 @@ test_usage() {
 	exits 16 --cluster-size=4K top.qcow2 new.raw
 	exits 16 -O qcow2 --cluster-size=3000 top.qcow2 new.raw
 	exits 16 -O qcow2 --cluster-size=4M top.qcow2 new.raw
+	exits 16 -O qcow2 --cluster-size=0 top.qcow2 new.raw
+	exits 16 --cluster-size=0 top.qcow2 new.raw
+	exits 16 -O qcow2 --refcount-bits=0 top.qcow2 new.raw
+	exits 16 -O qcow2 --refcount-bits=128 top.qcow2 new.raw
+	exits 16 -O qcow2 -c zstd:23 top.qcow2 new.raw
+	exits 16 -O qcow2 --compat=0.10 --refcount-bits=8 top.qcow2 new.raw
 	exits 16 -O qcow2 --preallocate=full top.qcow2 new.raw
 	exits 16 -O qcow2 -c lzma top.qcow2 new.raw
 	exits 16 -O qcow2 -c zlib:0 top.qcow2 new.raw
@@ -84,11 +90,11 @@ test_usage() {
 	exits 16 -O qcow2 --keep-backing=0 top.qcow2 new.raw
 	exits 8 --data-file=want.raw top.qcow2 new.raw
 	check 'no data file: said' err_has 'no external data file'
-	exits 8 -O qcow2 -c zlib:13 top.qcow2 new.raw
-	exits 8 -O qcow2 --refcount-bits=3 top.qcow2 new.raw
-	exits 8 -O qcow2 --compat=0.10 -c zstd top.qcow2 new.raw
-	exits 8 -O qcow2 --compat=0.10 --extended-l2 top.qcow2 new.raw
-	exits 8 -O qcow2 --extended-l2 --cluster-size=8K top.qcow2 new.raw
+	exits 16 -O qcow2 -c zlib:13 top.qcow2 new.raw
+	exits 16 -O qcow2 --refcount-bits=3 top.qcow2 new.raw
+	exits 16 -O qcow2 --compat=0.10 -c zstd top.qcow2 new.raw
+	exits 16 -O qcow2 --compat=0.10 --extended-l2 top.qcow2 new.raw
+	exits 16 -O qcow2 --extended-l2 --cluster-size=8K top.qcow2 new.raw
 	exits 8 -O qcow2 --keep-backing=2 top.qcow2 new.raw
 	check 'wrong usage makes no file' absent new.raw new.raw.part x
 	exits 0 --help
