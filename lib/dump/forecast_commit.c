@@ -189,32 +189,6 @@ static enum q2_status find_bound(struct q2_inplace *ip, struct q2_err *err)
 
 /* -------------------------------------------------------------- rehearsing */
 
-/* The last block of the file that was may be a hole. */
-static uint64_t grown_blocks(uint64_t before, uint64_t after)
-{
-	return after <= before ? 0 : q2_div_up(after, BLOCK) * BLOCK -
-				     before / BLOCK * BLOCK;
-}
-
-uint64_t q2_inplace_growth(struct q2_inplace *ip, const struct q2_writer *w,
-			   uint64_t end, uint64_t before, uint64_t after)
-{
-	unsigned bits = q2_writer_geom(w)->cluster_bits;
-	struct q2_writer_counts n;
-	uint64_t tables = 0;
-
-	q2_writer_counts(w, &n);
-	ip->apart = n.apart;
-	n.end <<= bits;
-	if (end != UINT64_MAX)
-		return n.end - q2_min(n.end, end) + n.apart;
-	for (unsigned i = 0; i < Q2_PLACED_COUNT; i++)
-		if (i != Q2_PLACED_DATA)
-			tables += n.inside[i] * q2_max(BLOCK, UINT64_C(1)
-								      << bits);
-	return grown_blocks(before, after) + n.holes + n.apart + tables;
-}
-
 static void take_counts(struct q2_inplace *ip, const struct q2_writer *w,
 			uint64_t length)
 {
@@ -236,22 +210,6 @@ static void take_counts(struct q2_inplace *ip, const struct q2_writer *w,
 							 UINT64_MAX,
 				      c->length_before, length);
 	c->exact = true;
-}
-
-enum q2_status q2_inplace_overlay(struct q2_inplace *ip, struct q2_io *base,
-				  uint64_t end, bool ample, struct q2_io **out,
-				  struct q2_err *err)
-{
-	enum q2_status st;
-
-	ip->tight.limit = Q2_INPLACE_TIGHT;
-	st = q2_io_overlay(base, ample ? &ip->budget : &ip->tight, out, err);
-	/* A device that is too small is to be told, not to fail. */
-	if (st == Q2_OK && (*out)->is_device) {
-		(*out)->is_device = false;
-		st = q2_resize(*out, end, err);
-	}
-	return st;
 }
 
 /* Commits to an overlay over the base. */

@@ -121,6 +121,8 @@ static enum q2_status open_files(struct q2_inplace *ip, const char *path,
 	if (st == Q2_OK)
 		st = find_base(ip, err);
 	if (st == Q2_OK)
+		st = q2_inplace_data_files(ip, err);
+	if (st == Q2_OK)
 		st = open_changed(ip, 0, &ip->top_file, err);
 	if (st == Q2_OK && ip->opts->job == Q2_COMMIT)
 		st = open_changed(ip, ip->base, &ip->base_file, err);
@@ -131,6 +133,8 @@ static enum q2_status open_files(struct q2_inplace *ip, const char *path,
 	if (st == Q2_OK && ip->chain.n != n)
 		st = q2_fail(err, Q2_E_CHANGED, 0, Q2_NO_OFFSET,
 			     "the chain has changed while it was opened");
+	if (st == Q2_OK)
+		st = q2_inplace_data_files(ip, err);
 	return st == Q2_OK ? find_base(ip, err) : st;
 }
 

@@ -110,7 +110,10 @@ enum q2_status q2_inplace_open_base(struct q2_inplace *ip, struct q2_io *io,
 				    unsigned flags, struct q2_writer **out,
 				    struct q2_err *err) Q2_MUST_CHECK;
 
-/* The reasons against it, inplace_judge.c. */
+/* The reasons against it, inplace_judge.c.  First: a data file that also is something
+ * else in the chain. */
+enum q2_status q2_inplace_data_files(const struct q2_inplace *ip,
+				     struct q2_err *err) Q2_MUST_CHECK;
 enum q2_status q2_inplace_judge(struct q2_inplace *ip,
 				struct q2_err *err) Q2_MUST_CHECK;
 /* Refuses if what is encrypted would be written where it is not, and nobody said that

@@ -3,9 +3,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <errno.h>
 #include <string.h>
-#include <sys/statvfs.h>
 
 #include "base/err.h"
 #include "dump/inplace.h"
@@ -105,9 +103,8 @@ static enum q2_status judge_layer(struct q2_inplace *ip, unsigned i,
 	return st;
 }
 
-/* A data file that also is something else in the chain. */
-static enum q2_status judge_data_files(struct q2_inplace *ip,
-				       struct q2_err *err)
+enum q2_status q2_inplace_data_files(const struct q2_inplace *ip,
+				     struct q2_err *err)
 {
 	for (unsigned i = 0; i < ip->chain.n; i++) {
 		const struct q2_layer *l = ip->chain.layers[i];
@@ -150,10 +147,8 @@ enum q2_status q2_inplace_plaintext(struct q2_inplace *ip, struct q2_err *err)
 
 enum q2_status q2_inplace_judge(struct q2_inplace *ip, struct q2_err *err)
 {
-	enum q2_status st = judge_data_files(ip, err);
+	enum q2_status st = Q2_OK;
 
-	if (st != Q2_OK)
-		return st;
 	if (ip->chain.layers[0]->raw)
 		return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
 			       "'%.100s' is no QCOW2 image",
@@ -285,59 +280,4 @@ enum q2_status q2_inplace_snapshots(struct q2_inplace *ip, struct q2_err *err)
 		st = judge_layers_snapshots(ip, i, views, err);
 	q2_put(&ip->budget, block, 2 * sizeof(*views));
 	return st;
-}
-
-bool q2_inplace_elsewhere(const struct q2_changed *file)
-{
-	uint64_t dev[2], inode[2];
-
-	return file->data && q2_io_identity(file->io, &dev[0], &inode[0]) &&
-	       q2_io_identity(file->data, &dev[1], &inode[1]) &&
-	       dev[0] != dev[1];
-}
-
-static uint64_t room_at(const struct q2_inplace *ip, const struct q2_io *io,
-			const char *path, uint64_t end)
-{
-	struct statvfs fs;
-
-	if (ip->opts->available)
-		return ip->opts->available;
-	if (io->is_device)
-		return io->size - q2_min(io->size, end);
-	if (ip->files->open == NULL && statvfs(path, &fs) == 0)
-		return (uint64_t)fs.f_bavail * fs.f_frsize;
-	return UINT64_MAX;
-}
-
-static enum q2_status fits(const struct q2_inplace *ip, const char *path,
-			   uint64_t needed, uint64_t available, bool exact,
-			   struct q2_err *err)
-{
-	if (needed <= available || ip->look_only)
-		return Q2_OK;
-	return q2_fail(err, Q2_E_IO, ENOSPC, Q2_NO_OFFSET,
-		       "'%.80s' %s %llu bytes more, and there is room for "
-		       "%llu", path, exact ? "needs" : "may need",
-		       (unsigned long long)needed,
-		       (unsigned long long)available);
-}
-
-enum q2_status q2_inplace_room(struct q2_inplace *ip,
-			       const struct q2_changed *file, unsigned i,
-			       uint64_t needed, bool exact, struct q2_err *err)
-{
-	const struct q2_layer *l = ip->chain.layers[i];
-	uint64_t *available = &ip->result->available;
-	enum q2_status st = Q2_OK;
-
-	*available = room_at(ip, file->io, l->path, file->end);
-	if (ip->apart && !ip->opts->available && q2_inplace_elsewhere(file)) {
-		st = fits(ip, l->data_path, ip->apart,
-			  room_at(ip, file->data, l->data_path, 0), exact,
-			  err);
-		needed -= q2_min(needed, ip->apart);
-	}
-	return st == Q2_OK ? fits(ip, l->path, needed, *available, exact, err) :
-			     st;
 }

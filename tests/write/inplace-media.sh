@@ -11,7 +11,7 @@ secret=(--object 'secret,id=s,data=open sesame')
 # media_create KIND FILE SIZE [BASE FORMAT [OPTIONS]]: kinds are plain, luks, aes, data
 # (with a data file), rawdata, luksdata, and raw
 media_create() {
-	local kind=$1 file=$2 options=() base=() i
+	local kind=$1 file=$2 options=() base=()
 	case $kind in
 	raw) truncate -s "$3" "$2" && return ;;
 	luks*) options+=(encrypt.format=luks encrypt.key-secret=s encrypt.iter-time=10) ;;
@@ -24,7 +24,7 @@ media_create() {
 	[ -z "${6-}" ] || options+=("$6")
 	[ -z "${4-}" ] || base=(-u -b "$4" -F "$5")
 	# QEMU measures the CPU for the key derivation, and at times cannot.
-	for i in {1..60}; do
+	for _ in {1..60}; do
 		qemu-img create -q -f qcow2 "${secret[@]}" "${options[@]/#/-o}" "${base[@]}" "$file" "$3" \
 			2>create.log && return
 		grep -q CPU create.log || break
@@ -82,14 +82,14 @@ media_words() { # job top-kind base-kind
 
 # The same with qemu-img and with ours, and the results side by side.
 media_job() { # what job top-kind base-kind
-	local what="$1: $2" job=$2 top=$3 base=$4 word theirs status
-	word=$(media_words "$job" "$top" "$base")
+	local what="$1: $2" job=$2 top=$3 under=$4 word theirs status
+	word=$(media_words "$job" "$top" "$under")
 	rm -rf theirs ours
 	cp -r made ours
 	cp -r made theirs
 	cd ours || return
 	[ -z "$word" ] || refused "$what, not said to be plain" '--plaintext' "$job" top.q2 secret='open sesame'
-	case "$top $base" in
+	case "$top $under" in
 	*luks*) refused "$what, wrong secret" 'opens none' "$job" top.q2 plaintext secret=sesame ;;&
 	*luks* | *aes*) refused "$what, no secret" 'is encrypted' "$job" top.q2 plaintext ;;
 	esac
@@ -99,31 +99,31 @@ media_job() { # what job top-kind base-kind
 	ok "$what: status $status: $(cat ours.log)" [ $status = 0 ]
 	media_fits "$what" "$(sed -n 's/^needed \([0-9]*\) .*/\1/p' ours.log)"
 	if [ "$job" = commit ]; then
-		theirs=$(cd ../theirs && qemu-img commit -q -t unsafe "${secret[@]}" --image-opts "$(media_chain "$top" "$base")" 2>&1)
-		(cd ../theirs && media_raw "$base" base ../want.raw)
-		media_raw "$base" base ../got.raw
-		[ "$base" != rawdata ] || ok "$what: the data file alone" cmp base.data ../got.raw
+		theirs=$(cd ../theirs && qemu-img commit -q -t unsafe "${secret[@]}" --image-opts "$(media_chain "$top" "$under")" 2>&1)
+		(cd ../theirs && media_raw "$under" base ../want.raw)
+		media_raw "$under" base ../got.raw
+		[ "$under" != rawdata ] || ok "$what: the data file alone" cmp base.data ../got.raw
 	else
-		theirs=$(cd ../theirs && qemu-img rebase -t unsafe "${secret[@]}" --image-opts -b '' "$(media_chain "$top" "$base")" 2>&1)
+		theirs=$(cd ../theirs && qemu-img rebase -t unsafe "${secret[@]}" --image-opts -b '' "$(media_chain "$top" "$under")" 2>&1)
 		(cd ../theirs && media_raw "$top" top.q2 ../want.raw)
 		media_raw "$top" top.q2 ../got.raw
 		ok "$what: the base is as it was" cmp ../made/base base
 	fi
 	ok "$what: qemu-img says: $theirs" [ -z "$theirs" ]
 	ok "$what: as qemu-img leaves it" cmp ../want.raw ../got.raw
-	[ "$job" = absorb ] || qemu-img convert "${secret[@]}" --image-opts "$(media_chain "$top" "$base")" -O raw ../got.raw
+	[ "$job" = absorb ] || qemu-img convert "${secret[@]}" --image-opts "$(media_chain "$top" "$under")" -O raw ../got.raw
 	ok "$what: the guest's view" cmp ../view.raw ../got.raw
 	if [ "$job" = commit ]; then
-		media_clean "$what" top.q2 "$(media_chain "$top" "$base")"
+		media_clean "$what" top.q2 "$(media_chain "$top" "$under")"
 	else
 		media_clean "$what" top.q2 "$(media_image "$top" top.q2)"
 	fi
-	[ "$base" = raw ] || media_clean "$what" base "$(media_image "$base" base)"
+	[ "$under" = raw ] || media_clean "$what" base "$(media_image "$under" base)"
 	# What QEMU writes next fits in.
 	if [ "$job" = commit ]; then
 		ok "$what: gone on with" qemu-io -t unsafe "${secret[@]}" -c 'write -P 99 100K 7K' -c 'write -P 98 300K 100K' \
-			-c 'write -z 0 64K' --image-opts "$(media_image "$base" base)"
-		[ "$base" = raw ] || media_clean "$what: gone on with" base "$(media_image "$base" base)"
+			-c 'write -z 0 64K' --image-opts "$(media_image "$under" base)"
+		[ "$under" = raw ] || media_clean "$what: gone on with" base "$(media_image "$under" base)"
 	else
 		"$flat" run absorb top.q2 secret='open sesame' >ours.log
 		ok "$what: again" grep -q 'nothing to do' ours.log
@@ -183,6 +183,61 @@ media_stops() {
 	cd ..
 }
 
+media_refused() {
+	mkdir refused && cd refused || return
+	media_create data base 1M
+	qemu-io -c 'write -P 1 0 512K' base >/dev/null
+	media_create data top.q2 1M base qcow2
+	qemu-io -c 'write -P 3 256K 64K' top.q2 >/dev/null
+	ok 'data files: none of them' "$flat" run commit top.q2 dry siblings=.
+	mkdir others
+	qemu-img create -q -f qcow2 -o data_file=others/own other.q2 1M
+	ok 'data files: another one' "$flat" run commit top.q2 dry siblings=.
+	cp base others/copy
+	refused 'data files: of the base' 'others/copy. has a data file that would change' commit top.q2 siblings=others
+	ok 'data files: of the base, which does not change' "$flat" run absorb top.q2 dry siblings=others
+	cp top.q2 others/copy
+	refused 'data files: of the top' 'has a data file that would change' absorb top.q2 siblings=others
+	rm others/copy
+	qemu-img create -q -f qcow2 -b "$PWD/base.data" -F raw others/over.q2
+	refused 'data files: as a base' 'over.q2. is another overlay' commit top.q2 siblings=others
+	rm others/over.q2
+	cp top.q2 twin.q2
+	qemu-img rebase -u -b twin.q2 -F qcow2 top.q2
+	refused 'data files: of two members' "data file of 'top.q2' is used by 'twin.q2'" absorb top.q2
+	qemu-img rebase -u -b top.q2.data -F raw top.q2
+	refused 'data files: a member itself' "data file of 'top.q2' is used by 'top.q2.data'" commit top.q2
+	qemu-img rebase -u -b base -F qcow2 top.q2
+	mkfifo hold
+	qemu-io -f raw base.data <hold >/dev/null 2>&1 &
+	exec 7>hold
+	for _ in {1..200}; do
+		grep -q ":$(stat -c %i base.data) 100" /proc/locks && break
+		sleep 0.05
+	done
+	refused 'data files: in use' "'base.data': in use" commit top.q2
+	refused 'data files: in use' "'base' is in use" absorb top.q2
+	exec 7>&-
+	wait
+	rm hold
+	mv base.data away
+	refused 'data files: missing' "data file 'base.data': cannot open" commit top.q2
+	mkdir base.data
+	refused 'data files: a folder' "data file 'base.data': not a regular file" commit top.q2
+	rmdir base.data
+	head -c 100K away >base.data
+	refused 'data files: too short' DATA_FILE_SHORT commit top.q2
+	mv away base.data
+	printf x >wrong.key
+	status 'a secret for no layer' 8 'a secret for layer 2, but the chain has 2' \
+		"$bin/bin/qcow2-dump" --commit --secret=2=wrong.key top.q2
+	mv top.q2.data moved
+	status 'a data file elsewhere' 0 '65536 bytes of data' "$bin/bin/qcow2-dump" --commit --data-file=moved top.q2
+	ok 'a data file elsewhere' qemu-io -r -c 'read -P 3 256K 64K' -c 'read -P 1 0 256K' base
+	ok 'a data file elsewhere: its space' [ "$(stat -c %b moved)" -lt 16 ]
+	cd ..
+}
+
 media_crashes() {
 	media_stops aes-aes aes aes 24K 20K cluster_size=1k cluster_size=512
 	media_stops aes-raw aes raw 24K 20K cluster_size=2k
@@ -210,6 +265,7 @@ media() {
 	media_case luksdata luksdata 2M 1M
 	media_case data luks 1M 1M
 	media_case luks data 1M 1M cluster_size=4k cluster_size=512
+	media_refused
 	media_crashes
 	cd ..
 }
