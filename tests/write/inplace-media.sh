@@ -9,7 +9,8 @@
 secret=(--object 'secret,id=s,data=open sesame')
 
 # media_create KIND FILE SIZE [BASE FORMAT [OPTIONS]]: kinds are plain, luks, aes, data
-# (with a data file), rawdata, luksdata, and raw
+# (with a data file), rawdata, luksdata, and raw; with "snap" at the end a base gets a
+# snapshot that shares its clusters
 media_create() {
 	local kind=$1 file=$2 options=() base=()
 	case $kind in
@@ -62,12 +63,17 @@ media_make() {
 		media_create "$2" base "$4" '' '' "$6" &&
 			qemu-io -t unsafe "${secret[@]}" -c 'write -P 11 0 300K' -c 'write -P 12 700K 90K' \
 				-c 'write -z 64K 64K' --image-opts "$(media_image "$2" base)" &&
+			case $2 in *snap) media_snap -c one ;; esac &&
 			media_create "$1" top.q2 "$3" base $format "$5" &&
 			qemu-io -t unsafe "${secret[@]}" -c 'write -P 21 10K 3K' -c 'write -P 22 128K 200K' -c 'write -z 196K 66K' \
 				-c 'write -P 23 720K 512' -c 'write -z 512K 100K' -c 'write -P 24 880K 11K' \
 				-c 'discard 256K 64K' --image-opts "$(media_chain "$1" "$2")" &&
 			qemu-img convert "${secret[@]}" --image-opts "$(media_chain "$1" "$2")" -O raw ../view.raw
 	) >make.log 2>&1
+}
+
+media_snap() { # of the encrypted base
+	qemu-img snapshot "${secret[@]}" --image-opts "$@" "$(media_image luks base)"
 }
 
 # What the job needs to be told, beside the secret.
@@ -128,6 +134,14 @@ media_job() { # what job top-kind base-kind
 		"$flat" run absorb top.q2 secret='open sesame' >ours.log
 		ok "$what: again" grep -q 'nothing to do' ours.log
 	fi
+	case $under in
+	*snap)
+		media_snap -a one
+		media_raw "$under" base ../snap.got
+		(cd ../made && media_snap -a one && media_raw "$under" base ../snap.want)
+		ok "$what: the snapshot" cmp ../snap.want ../snap.got
+		;;
+	esac
 	cd ..
 }
 
@@ -249,6 +263,8 @@ media_crashes() {
 }
 
 media() {
+	local under
+
 	mkdir media
 	cd media || return
 	media_case luks luks 1M 1M
@@ -265,6 +281,10 @@ media() {
 	media_case luksdata luksdata 2M 1M
 	media_case data luks 1M 1M
 	media_case luks data 1M 1M cluster_size=4k cluster_size=512
+	for under in lukssnap aessnap; do
+		media_make luks $under 1M 1M cluster_size=4k ''
+		media_job "media: luks over $under" commit luks $under
+	done
 	media_refused
 	media_crashes
 	cd ..
