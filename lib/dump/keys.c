@@ -115,6 +115,47 @@ static enum q2_status open_one(struct q2_keyed *k, struct q2_err *err)
 	return st == Q2_OK ? q2_encryptor_new(k->key, &k->encrypt, err) : st;
 }
 
+static uint32_t crypt_of(const struct q2_chain *chain, unsigned i)
+{
+	const struct q2_layer *l = chain->layers[i];
+
+	return l->raw ? 0 : l->opened.img.geom.crypt;
+}
+
+/* Numbers may be those of before an interrupted run, which has taken layers out of
+ * the chain.  The old encryption would not notice the wrong secret, and what is
+ * written with it is lost.  But as each encrypted layer had its number, the highest
+ * one now is of none. */
+static enum q2_status judge_numbers(const struct q2_chain *chain,
+				    const struct q2_secret *secrets, size_t n,
+				    struct q2_err *err)
+{
+	bool aes = false, any = false;
+
+	for (unsigned i = 0; i < chain->n; i++)
+		aes |= crypt_of(chain, i) == 1;
+	for (size_t i = 0; i < n; i++)
+		any |= secrets[i].layer == Q2_ANY_LAYER;
+	for (size_t i = 0; i < n; i++) {
+		uint32_t layer = secrets[i].layer;
+
+		if (layer == Q2_ANY_LAYER)
+			continue;
+		if (crypt_of(chain, layer) == 0)
+			return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
+				       "there is a secret for layer %u, but "
+				       "'%.100s' is not encrypted",
+				       (unsigned)layer,
+				       chain->layers[layer]->path);
+		if (aes && any)
+			return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
+				       "with the old encryption either one "
+				       "secret has to be for all layers, or "
+				       "each for one of them");
+	}
+	return Q2_OK;
+}
+
 enum q2_status q2_keyring_open(struct q2_keyring *ring,
 			       const struct q2_chain *chain,
 			       const struct q2_secret *secrets,
@@ -123,6 +164,8 @@ enum q2_status q2_keyring_open(struct q2_keyring *ring,
 	enum q2_status st = q2_secrets_judge(secrets, n_secrets, chain->n, err);
 
 	*ring = (struct q2_keyring){0};
+	if (st == Q2_OK)
+		st = judge_numbers(chain, secrets, n_secrets, err);
 	for (unsigned i = 0; i < chain->n && st == Q2_OK; i++) {
 		struct q2_key *key;
 

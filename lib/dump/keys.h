@@ -27,7 +27,8 @@ struct q2_keyring {
 	unsigned n;
 };
 
-/* What was opened is wiped by q2_keyring_close(), also after failure. */
+/* What was opened is wiped by q2_keyring_close(), also after failure.  Q2_E_ARG:
+ * secrets with numbers that may not be those of this chain. */
 enum q2_status q2_keyring_open(struct q2_keyring *ring,
 			       const struct q2_chain *chain,
 			       const struct q2_secret *secrets,

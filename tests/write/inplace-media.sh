@@ -262,6 +262,29 @@ media_crashes() {
 	media_stops luks luks plain 20K 20K cluster_size=2k cluster_size=512
 }
 
+# An interrupted commit to a lower layer may have taken out the one between: with the
+# numbers of before, the second run would encrypt with another layer's secret.
+media_numbers() {
+	local dump=$bin/bin/qcow2-dump what='media: numbers' secret=(
+		--object 'secret,id=s,data=one' --object 'secret,id=t,data=two')
+	local base=driver=qcow2,file.filename=base,encrypt.key-secret=t
+	mkdir numbers && cd numbers || return
+	printf one >one
+	printf two >two
+	truncate -s 1M raw
+	qemu-img create -q -f qcow2 "${secret[@]}" -o encrypt.format=aes,encrypt.key-secret=t -u -b raw -F raw base 1M
+	qemu-img create -q -f qcow2 -u -b base -F qcow2 top.q2 1M
+	qemu-io -t unsafe "${secret[@]}" -c 'write -P 5 0 128K' --image-opts \
+		"driver=qcow2,file.filename=top.q2,backing.${base//,/,backing.}" >/dev/null
+	status "$what: of a plain layer" 8 'layer 2, but .* is not encrypted' \
+		"$dump" --commit --plaintext --secret 1=one --secret 2=two top.q2
+	status "$what: for the rest" 8 'for all layers, or each for one' \
+		"$dump" --commit --plaintext --secret 1=one --secret two top.q2
+	status "$what: right" 0 '131072 bytes of data' "$dump" --commit --secret 1=two top.q2
+	ok "$what: right" qemu-io -r "${secret[@]}" -c 'read -P 5 0 128K' --image-opts "$base"
+	cd ..
+}
+
 media() {
 	local under
 
@@ -286,6 +309,7 @@ media() {
 		media_job "media: luks over $under" commit luks $under
 	done
 	media_refused
+	media_numbers
 	media_crashes
 	cd ..
 }
