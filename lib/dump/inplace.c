@@ -46,6 +46,9 @@ static enum q2_status open_chain(struct q2_inplace *ip, const char *path,
 	enum q2_status st = q2_chain_open(path, Q2_FORMAT_QCOW2, &policy,
 					  &ip->budget, &ip->chain, err);
 
+	if (st == Q2_OK && policy.data_file && !ip->chain.layers[0]->data)
+		return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
+			       "'%.100s' has no external data file", path);
 	/* What is absorbed from a hole need not be read to be zeros. */
 	for (unsigned i = 1; st == Q2_OK && ip->opts->job == Q2_ABSORB &&
 			     i < ip->chain.n; i++)

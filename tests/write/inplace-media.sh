@@ -280,6 +280,8 @@ media_numbers() {
 		"$dump" --commit --plaintext --secret 1=one --secret 2=two top.q2
 	status "$what: for the rest" 8 'for all layers, or each for one' \
 		"$dump" --commit --plaintext --secret 1=one --secret two top.q2
+	status 'media: a data file for an image without one' 8 'has no external data file' \
+		"$dump" --commit --secret 1=two --data-file raw top.q2
 	status "$what: right" 0 '131072 bytes of data' "$dump" --commit --secret 1=two top.q2
 	ok "$what: right" qemu-io -r "${secret[@]}" -c 'read -P 5 0 128K' --image-opts "$base"
 	cd ..
