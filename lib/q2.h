@@ -829,9 +829,10 @@ struct q2_inplace_result {
 /* Does the job on the image at `path`.  Refused, with nothing changed: other
  * overlays in the way, snapshots or bitmaps that would become wrong, files outside
  * of the allowed folders, a secret that is missing, encrypted data that would end up
- * unencrypted (Q2_E_REFUSED); a wrong secret, or one for no layer (Q2_E_ARG); files that another process has open
- * (Q2_E_IN_USE); corrupt members, named with the finding's id, and loops
- * (Q2_E_FORMAT); ciphers that are not known (Q2_E_UNSUPPORTED); too little room (Q2_E_IO, ENOSPC, with the numbers).  Each
+ * unencrypted (Q2_E_REFUSED); a wrong secret, or one whose number is of no encrypted
+ * layer (Q2_E_ARG); files that another process has open (Q2_E_IN_USE); corrupt
+ * members, named with the finding's id, and loops (Q2_E_FORMAT); ciphers that are not
+ * known (Q2_E_UNSUPPORTED); too little room (Q2_E_IO, ENOSPC, with the numbers).  Each
  * changed image is checked afterwards. */
 Q2_PUBLIC enum q2_status q2_inplace(const char *path,
 				    const struct q2_inplace_opts *opts,

@@ -77,8 +77,8 @@ struct q2_writer_opts {
  *
  * Refused: dirty and corrupt images, and whatever q2_header_judge() finds wrong
  * (Q2_E_FORMAT); a data file or encryption that *opts has nothing for, enabled bitmaps
- * unless a flag allows them (Q2_E_UNSUPPORTED).  An image that is opened may be read even if `io` is not
- * writable; writing is then refused with Q2_E_ARG.
+ * unless a flag allows them (Q2_E_UNSUPPORTED).  An image that is opened may be read
+ * even if `io` is not writable; writing is then refused with Q2_E_ARG.
  *
  * Unknown autoclear bits are cleared before the first change. */
 enum q2_status q2_writer_open(struct q2_io *io, struct q2_budget *budget,
