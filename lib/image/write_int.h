@@ -68,7 +68,6 @@ struct q2_wmedium {
 	bool apart;	  /* it is a data file: a cluster lies at its guest offset */
 	bool raw;	  /* somebody may read that file without the map */
 	bool unflushed;	  /* the data file */
-	uint64_t old_size;	/* bytes of it when it was opened */
 	uint8_t *hidden;	/* a cluster for what is encrypted, or NULL */
 	struct q2_wfrees gone;	/* of a data file: places that were given up */
 };

@@ -36,7 +36,6 @@ enum q2_status q2_w_medium_open(struct q2_writer *w,
 	m->io = g->data_file ? opts->data : w->img.io;
 	m->apart = g->data_file;
 	m->raw = g->raw_data && !g->crypt;
-	m->old_size = m->io->size;
 	if (g->crypt == 0 || opts->veil == NULL)
 		return Q2_OK;
 	m->veil = opts->veil;
