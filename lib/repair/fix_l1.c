@@ -203,8 +203,8 @@ static enum q2_status doubtful(struct q2_l1fix *l)
 	if (l->r->c->img.geom.data_file && q2_all(l->r) &&
 	    q2_found_any(l->r, Q2_P_ORPHAN_L2) &&
 	    q2_l1_is_anothers(l, l->slot) && q2_want(l->r, Q2_P_ORPHAN_L2))
-		return replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_NONE, 0,
-			       "is emptied: what it names is other metadata");
+		return q2_l1_replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_NONE, 0,
+				     "is emptied: what it names is other metadata");
 	missed = q2_l1_sole_table(l);
 	if (missed && q2_want(l->r, Q2_P_ORPHAN_L2)) {
 		/* This very table may be what the entry names. */
