@@ -201,27 +201,12 @@ static void backups(const struct q2f_input *in)
 	q2_io_close(io);
 }
 
-struct stop {
-	uint32_t left;
-};
-
-static bool on_progress(void *ctx, const struct q2_progress *p)
-{
-	struct stop *s = ctx;
-
-	(void)p;
-	if (s->left == 0 || --s->left)
-		return false;
-	q2f_fault_reached = true;
-	return true;
-}
-
 /* A backup made from `io`, stored in `file`, read and put back. */
 static enum q2_status there_and_back(struct q2_io *io, struct q2_io *file,
 				     uint32_t stop, struct q2_err *err)
 {
-	struct stop s = {stop};
-	const struct q2_plan_opts opts = {.progress = on_progress, .ctx = &s};
+	const struct q2_plan_opts opts = {.progress = q2f_repair_stops,
+					  .ctx = &stop};
 	struct q2_plan *made = NULL, *backup = NULL, *plan = NULL;
 	struct q2_check_result found;
 	struct q2_plan_info info;

@@ -48,6 +48,10 @@ enum q2_status q2f_repair_plan(const struct q2f_input *in, struct q2_io *io,
 			       struct q2_plan **plan,
 			       struct q2_plan_result *result);
 
+/* A progress function; ctx is how many calls are left until it stops (0: it does
+ * not). */
+bool q2f_repair_stops(void *ctx, const struct q2_progress *p);
+
 /* The same where the trailer's fault happens, and what came of it. */
 void q2f_repair_faults(const struct q2f_input *in);
 

@@ -158,16 +158,12 @@ static void apply_faults(struct repair *r, enum test_op op, unsigned k)
 	free(end);
 }
 
-struct stop {
-	uint32_t left;
-};
-
-static bool on_progress(void *ctx, const struct q2_progress *p)
+bool q2f_repair_stops(void *ctx, const struct q2_progress *p)
 {
-	struct stop *s = ctx;
+	uint32_t *left = ctx;
 
 	(void)p;
-	if (s->left == 0 || --s->left)
+	if (*left == 0 || --*left)
 		return false;
 	q2f_fault_reached = true;
 	return true;
@@ -177,8 +173,9 @@ static bool on_progress(void *ctx, const struct q2_progress *p)
 static void apply_stopped(struct repair *r, uint32_t k)
 {
 	uint8_t *end = q2f_repair_promised(r);
-	struct stop stop = {k};
-	struct q2_apply_opts opts = {.progress = on_progress, .ctx = &stop};
+	uint32_t left = k;
+	struct q2_apply_opts opts = {.progress = q2f_repair_stops,
+				     .ctx = &left};
 	struct q2_err err = {0};
 	struct q2_io *io;
 	enum q2_status st;
@@ -186,10 +183,10 @@ static void apply_stopped(struct repair *r, uint32_t k)
 	if (q2_io_memory_rw(r->in->image, r->in->size, 0, &io, NULL) != Q2_OK)
 		abort();
 	st = q2_plan_apply(r->plan, io, &opts, &err);
-	if ((st == Q2_E_INTERRUPTED) != (stop.left == 0))
+	if ((st == Q2_E_INTERRUPTED) != (left == 0))
 		q2f_violation("R-7", "stopped at %u: status %d", k, (int)st);
 	interrupted(r, io);
-	stop.left = k / 2;
+	left = k / 2;
 	if (k % 2) {
 		q2f_repair_undo(r, io, "R-7");
 	} else {
