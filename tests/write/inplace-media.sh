@@ -267,7 +267,7 @@ media_crashes() {
 media_numbers() {
 	local dump=$bin/bin/qcow2-dump what='media: numbers' secret=(
 		--object 'secret,id=s,data=one' --object 'secret,id=t,data=two')
-	local base=driver=qcow2,file.filename=base,encrypt.key-secret=t
+	local lower=driver=qcow2,file.filename=base,encrypt.key-secret=t
 	mkdir numbers && cd numbers || return
 	printf one >one
 	printf two >two
@@ -275,7 +275,7 @@ media_numbers() {
 	qemu-img create -q -f qcow2 "${secret[@]}" -o encrypt.format=aes,encrypt.key-secret=t -u -b raw -F raw base 1M
 	qemu-img create -q -f qcow2 -u -b base -F qcow2 top.q2 1M
 	qemu-io -t unsafe "${secret[@]}" -c 'write -P 5 0 128K' --image-opts \
-		"driver=qcow2,file.filename=top.q2,backing.${base//,/,backing.}" >/dev/null
+		"driver=qcow2,file.filename=top.q2,backing.${lower//,/,backing.}" >/dev/null
 	status "$what: of a plain layer" 8 'layer 2, but .* is not encrypted' \
 		"$dump" --commit --plaintext --secret 1=one --secret 2=two top.q2
 	status "$what: for the rest" 8 'for all layers, or each for one' \
@@ -283,7 +283,7 @@ media_numbers() {
 	status 'media: a data file for an image without one' 8 'has no external data file' \
 		"$dump" --commit --secret 1=two --data-file raw top.q2
 	status "$what: right" 0 '131072 bytes of data' "$dump" --commit --secret 1=two top.q2
-	ok "$what: right" qemu-io -r "${secret[@]}" -c 'read -P 5 0 128K' --image-opts "$base"
+	ok "$what: right" qemu-io -r "${secret[@]}" -c 'read -P 5 0 128K' --image-opts "$lower"
 	cd ..
 }
 
