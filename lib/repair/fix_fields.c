@@ -237,6 +237,36 @@ static enum q2_status fix_length(struct q2_repair *r)
 			 "header_length becomes what fits the bytes there");
 }
 
+/* How many extensions there are, and how they end. */
+static enum q2_ext_step walk(const struct q2_repair *r, const struct q2_header *h,
+			     unsigned *n)
+{
+	struct q2_range area;
+	struct q2_ext_iter it;
+	struct q2_ext e;
+	enum q2_ext_step step;
+
+	*n = 0;
+	if (!q2_ext_area(h, r->c->img.geom.cluster_size, &area))
+		return Q2_EXT_ENDED;
+	q2_ext_start(&it, r->c->first, area);
+	while ((step = q2_ext_next(&it, &e)) == Q2_EXT_ONE)
+		++*n;
+	return step;
+}
+
+/* Whether there would be more extensions, or damaged ones, if no name ended them. */
+static bool ends_extensions(const struct q2_repair *r)
+{
+	struct q2_header h = r->c->header;
+	unsigned before, after;
+
+	if (walk(r, &h, &before) == Q2_EXT_ENDED)
+		return false;
+	h.backing_offset = 0;
+	return walk(r, &h, &after) == Q2_EXT_CUT || after > before;
+}
+
 static enum q2_status fix_bits(struct q2_repair *r)
 {
 	const struct q2_header *h = &r->c->header;
@@ -262,7 +292,8 @@ static enum q2_status fix_bits(struct q2_repair *r)
 				       ~(uint64_t)Q2_AUTOCLEAR_RAW, 8,
 			       "the raw bit, which needs a data file, is "
 			       "cleared");
-	if (st == Q2_OK && r->c->header.backing_size == 0)
+	if (st == Q2_OK && r->c->header.backing_size == 0 &&
+	    (q2_all(r) || !ends_extensions(r)))
 		st = set_field(r, Q2_P_BACKING_EMPTY, Q2_EFFECT_NONE, 8, 0, 8,
 			       "the offset of an empty backing file name is "
 			       "cleared");
