@@ -241,22 +241,23 @@ struct q2_progress {
 	uint64_t total;
 };
 
-/* How a check's state is kept, from which another run of it goes on.  It is of that
- * image, as it is now, of these flags and of this version of the library: compare
- * q2_check_identity() before, and vouch for its bytes by a checksum.  It has about a
- * byte or two for each cluster where data lie at random, and much less where they
- * lie in order; and no data of the guest's.  All are called by q2_check(). */
+/* How the state of a check, or of a plan's searches, is kept, from which another run
+ * goes on.  It is of that image, as it is now, of these flags and of this version of
+ * the library: compare q2_check_identity(), or q2_search_identity(), before, and vouch
+ * for its bytes by a checksum.  A check's has about a byte or two for each cluster
+ * where data lie at random, and much less where they lie in order; and no data of
+ * the guest's.  All are called by q2_check(), or by q2_plan_make(). */
 struct q2_check_keep {
 	/* Whether to write the state now: asked often.  `pressing`: there will be no
-	 * better moment, because the check is being interrupted, or all tables were
-	 * read. */
+	 * better moment, because the work is being interrupted, or all tables were
+	 * read, or a search is at its end. */
 	bool (*wanted)(void *ctx, bool pressing);
 	/* Takes the next n bytes of the state; 0, or anything else if it cannot. */
 	int (*write)(void *ctx, const char *bytes, size_t n);
 	/* After that.  Not `whole`: this state is of no use, for want of memory or
 	 * because a write failed, or the findings are too many to keep any. */
 	void (*end)(void *ctx, bool whole);
-	/* NULL, or gives what was written, from which this check is to go on: up to
+	/* NULL, or gives what was written, from which this run is to go on: up to
 	 * n bytes, 0 at the end.  Findings that were told before are told again. */
 	size_t (*read)(void *ctx, void *bytes, size_t n);
 	void *ctx;
@@ -369,6 +370,10 @@ struct q2_plan_opts {
 	void (*found)(void *ctx, const struct q2_finding *f);
 	bool (*progress)(void *ctx, const struct q2_progress *p); /* as in check */
 	void *ctx;
+	/* Borrowed; NULL: nothing is kept.  `wanted` must give the same answers in
+	 * each run.  Kept are the searches among what nothing names, which read the
+	 * file; the checks, which read its tables, are done again. */
+	const struct q2_check_keep *keep;
 };
 
 struct q2_plan_result {
@@ -380,13 +385,20 @@ struct q2_plan_result {
 };
 
 /* Makes a plan for the image in `io`, which is only read.  *plan may be empty
- * (q2_plan_edits() is 0): nothing to do, or nothing that the options allow. */
+ * (q2_plan_edits() is 0): nothing to do, or nothing that the options allow.
+ * Q2_E_REFUSED or Q2_E_FORMAT for a kept state that is not of this plan, or is
+ * damaged. */
 Q2_PUBLIC enum q2_status q2_plan_make(struct q2_io *io,
 				      const struct q2_plan_opts *opts,
 				      struct q2_plan **plan,
 				      struct q2_plan_result *result,
 				      struct q2_err *err) Q2_MUST_CHECK;
 Q2_PUBLIC void q2_plan_free(struct q2_plan *plan);
+
+/* The same as q2_check_identity(), of a plan. */
+Q2_PUBLIC bool q2_search_identity(struct q2_io *io,
+				  const struct q2_plan_opts *opts,
+				  uint64_t *identity) Q2_MUST_CHECK;
 
 /* How many writes the plan holds. */
 Q2_PUBLIC size_t q2_plan_edits(const struct q2_plan *plan);

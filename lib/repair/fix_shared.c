@@ -346,9 +346,9 @@ static enum q2_status too_many(struct shared *s, bool aliases, bool *many)
 		st = all_clusters(s);
 	s->counting = false;
 	*many = q2_add_sat(s->copied, s->needed) > most;
-	if (st != Q2_OK || !*many || r->crowded)
+	if (st != Q2_OK || !*many || r->told.crowded)
 		return st;
-	r->crowded = true;
+	r->told.crowded = true;
 	st = q2_act(r, aliases ? Q2_P_L1_ALIAS : Q2_P_CROSS_LINK,
 		    Q2_EFFECT_SUSPECT, NULL, &action,
 		    "copies for all who share clusters would take %llu bytes, "

@@ -107,8 +107,8 @@ static enum q2_status start_again(struct q2_repair *r)
 	r->plan->actions.n = 0;
 	r->order = r->saving = 0;
 	r->append = r->judged.cluster = 0;
-	r->changed = r->aliased = r->crowded = r->recounted = false;
-	r->counts_told = false;
+	r->changed = r->aliased = r->recounted = false;
+	r->told = (struct q2_told){0};
 	return q2_io_overlay(r->base, &r->budget, &r->io, r->err);
 }
 
@@ -250,6 +250,8 @@ enum q2_status q2_plan_make(struct q2_io *io, const struct q2_plan_opts *opts,
 	r->plan->is_device = io->is_device;
 	st = q2_io_overlay(io, &r->budget, &r->io, r->err);
 	if (st == Q2_OK)
+		st = q2_searches_begin(r);
+	if (st == Q2_OK)
 		st = rounds(r, result);
 	if (st == Q2_OK && result->not_converged) {
 		bool some = partial(r);
@@ -262,6 +264,7 @@ enum q2_status q2_plan_make(struct q2_io *io, const struct q2_plan_opts *opts,
 		st = tell_unattached(r);
 	if (st == Q2_OK)
 		st = q2_finish(r);
+	st = q2_searches_end(r, st);
 out:
 	if (st != Q2_OK) {
 		q2_plan_free(*plan);

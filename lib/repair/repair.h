@@ -14,6 +14,7 @@
 
 #include "check/checker.h"
 #include "repair/plan.h"
+#include "repair/search.h"
 
 /* What is written somewhere, which decides when (plan.h). */
 enum q2_class {
@@ -51,6 +52,12 @@ struct q2_judged {
 	bool table;	  /* whether it reads as a table of entries */
 };
 
+/* What need not be said again. */
+struct q2_told {
+	bool crowded; /* too many share clusters */
+	bool counts;  /* tell_counts.c has been there */
+};
+
 struct q2_repair {
 	const struct q2_plan_opts *opts;
 	struct q2_plan *plan;
@@ -73,7 +80,7 @@ struct q2_repair {
 	uint32_t bulk[Q2_NUMBERS];     /* 1 + the action for many places */
 	uint64_t append;	       /* where the next fresh cluster lies */
 	struct q2_judged judged; /* what core.c was last asked about */
-	bool crowded;	/* too many share clusters: that was said */
+	struct q2_told told;
 	bool aliased;	/* an L1 slot names another's table: places are not certain */
 	struct q2_runs worthless; /* leaks that nothing can need; by first */
 	struct q2_runs released;  /* what the repair itself gave up */
@@ -84,7 +91,7 @@ struct q2_repair {
 	struct q2_runs dangling; /* of these, what L1 and L2 entries name */
 	struct q2_runs keep; /* leaks that new refcount blocks must show again */
 	bool recounted; /* the new refcount table knows all that the old one did */
-	bool counts_told; /* tell_counts.c has been there */
+	struct q2_searches searches;
 	uint32_t first_trees; /* the active disk and the snapshots, at first */
 };
 

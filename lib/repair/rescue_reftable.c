@@ -7,6 +7,7 @@
  * itself; cluster size and width of counts are right if that is so.
  */
 #include "base/endian.h"
+#include "base/hash.h"
 #include "format/ext.h"
 #include "format/refcount.h"
 #include "repair/rescue_head.h"
@@ -20,7 +21,55 @@ struct search {
 	struct q2_heads *heads;
 	uint8_t *chunk;
 	uint8_t *block; /* a cluster of the largest size */
+	uint64_t at;	/* what of the file is done */
 };
+
+/* ------------------------------------------------------------- kept, and taken */
+
+static void put_search(const void *work, struct q2_buf *b)
+{
+	const struct search *s = work;
+
+	q2_put_number(b, s->at);
+	q2_put_number(b, s->heads->n);
+	for (size_t i = 0; i < s->heads->n; i++) {
+		const struct q2_head *h = &s->heads->at[i];
+
+		q2_put_number(b, h->bits);
+		q2_put_number(b, h->order);
+		q2_put_number(b, h->rt_offset);
+		q2_put_number(b, h->rt_clusters);
+		q2_put_number(b, h->coverage);
+	}
+}
+
+static enum q2_status take_search(void *work, struct q2_source *in)
+{
+	struct search *s = work;
+	enum q2_status st = Q2_OK;
+	uint64_t n;
+
+	s->at = q2_take_number(in);
+	in->failed |= s->at % CHUNK != 0;
+	n = q2_take_up_to(in, HEADS_MAX);
+	for (; n && st == Q2_OK && !in->failed; n--) {
+		struct q2_head h = {.version = 3};
+
+		h.bits = (unsigned)q2_take_up_to(in, Q2_CLUSTER_BITS_MAX);
+		h.order = (unsigned)q2_take_up_to(in, 6);
+		h.rt_offset = q2_take_up_to(in, s->r->io->size);
+		h.rt_clusters = (uint32_t)q2_take_up_to(
+			in, q2_max(Q2_REFTABLE_MAX >> h.bits, 1));
+		h.coverage = q2_take_up_to(in, s->r->io->size);
+		in->failed |= h.bits < Q2_CLUSTER_BITS_MIN;
+		if (!in->failed)
+			st = q2_heads_push(s->heads, &s->r->budget, h,
+					   s->r->err);
+	}
+	return st;
+}
+
+/* -------------------------------------------------------------------- evidence */
 
 void q2_head_bytes(const struct q2_head *h, uint8_t bytes[Q2_HEAD_ROOM])
 {
@@ -182,33 +231,47 @@ static enum q2_status try_table(struct search *s, uint64_t at, uint64_t first,
 	return st;
 }
 
-static enum q2_status scan(struct search *s)
+static enum q2_status see_chunk(struct search *s, uint64_t at)
 {
 	struct q2_io *io = s->r->io;
 	enum q2_status st = Q2_OK;
-	uint64_t at = 0, words;
+	uint64_t words;
 
-	while (st == Q2_OK && at < io->size) {
-		uint64_t data = q2_io_data(io, at).start & ~(CHUNK - 1);
-
-		at = q2_max(at, data);
-		if (at >= io->size)
-			break;
-		st = q2_tick(s->r->c, "rescue", at, io->size);
-		/* What cannot be read holds no evidence. */
-		if (st == Q2_OK &&
-		    q2_pread_zero(io, s->chunk, CHUNK, at, NULL) == Q2_OK)
-			for (uint64_t i = 0; i < CHUNK && st == Q2_OK;
-			     i += SECTOR)
-				if (at + i &&
-				    looks_like_table(s->chunk + i, io->size,
-						     &words))
-					st = try_table(s, at + i,
-						       q2_be64(s->chunk + i),
-						       words);
-		at += CHUNK;
-	}
+	/* What cannot be read holds no evidence. */
+	if (q2_pread_zero(io, s->chunk, CHUNK, at, NULL) != Q2_OK)
+		return Q2_OK;
+	for (uint64_t i = 0; i < CHUNK && st == Q2_OK; i += SECTOR)
+		if (at + i &&
+		    looks_like_table(s->chunk + i, io->size, &words))
+			st = try_table(s, at + i, q2_be64(s->chunk + i),
+				       words);
 	return st;
+}
+
+static enum q2_status scan(struct search *s)
+{
+	struct q2_io *io = s->r->io;
+	const struct q2_search search = {.kind = Q2_SEARCH_REFTABLES,
+					 .of = q2_hash(&io->size,
+						       sizeof(io->size)),
+					 .put = put_search,
+					 .take = take_search,
+					 .work = s};
+	bool done;
+	enum q2_status st = q2_search_begin(s->r, &search, &done);
+
+	while (st == Q2_OK && !done && s->at < io->size) {
+		uint64_t data = q2_io_data(io, s->at).start & ~(CHUNK - 1);
+
+		s->at = q2_max(s->at, data);
+		if (s->at >= io->size)
+			break;
+		st = q2_search_tick(s->r, &search, "rescue", s->at, io->size);
+		if (st == Q2_OK)
+			st = see_chunk(s, s->at);
+		s->at += CHUNK;
+	}
+	return q2_search_end(s->r, &search, st);
 }
 
 /* In clusters of half the size a table counts half of the file. */

@@ -9,11 +9,13 @@
 #include <string.h>
 
 #include "base/endian.h"
+#include "base/hash.h"
 #include "format/refcount.h"
 #include "repair/rescue_head.h"
 
 #define SECTOR 512u
 #define SAMPLES 8u
+#define EVERY 64u /* clusters between two looks at the clock */
 
 struct hunt {
 	struct q2_repair *r;
@@ -27,7 +29,58 @@ struct hunt {
 	struct q2_runs like_l1; /* clusters; n is entries in use */
 	struct q2_runs empty;	/* counted clusters of zeros */
 	uint32_t newest;
+	uint64_t i; /* what is done: blocks, and counts of the next one */
+	uint64_t k;
 };
+
+/* ------------------------------------------------------------- kept, and taken */
+
+static void put_hunt(const void *work, struct q2_buf *b)
+{
+	const struct hunt *h = work;
+
+	q2_put_number(b, h->i);
+	q2_put_number(b, h->k);
+	q2_put_number(b, h->newest);
+	q2_put_number(b, h->roots->snapshots);
+	q2_put_number(b, h->roots->snap_offset);
+	q2_put_number(b, h->roots->disk_size);
+	q2_put_number(b, h->roots->old);
+	q2_put_number(b, h->like_l1.n);
+	for (size_t i = 0; i < h->like_l1.n; i++) {
+		q2_put_number(b, h->like_l1.at[i].first);
+		q2_put_number(b, h->like_l1.at[i].n);
+	}
+	q2_put_runs(b, &h->snap_l1);
+	q2_put_runs(b, &h->empty);
+}
+
+static enum q2_status take_hunt(void *work, struct q2_source *in)
+{
+	struct hunt *h = work;
+	uint64_t clusters = h->g.file_clusters, n;
+	enum q2_status st = Q2_OK;
+
+	h->i = q2_take_number(in);
+	h->k = q2_take_up_to(in, UINT64_C(1) << h->g.block_bits);
+	h->newest = (uint32_t)q2_take_up_to(in, UINT32_MAX);
+	h->roots->snapshots = (uint32_t)q2_take_up_to(in, Q2_SNAPSHOTS_MAX);
+	h->roots->snap_offset = q2_take_up_to(in, h->r->io->size);
+	h->roots->disk_size = q2_take_number(in);
+	h->roots->old = q2_take_up_to(in, 1);
+	n = q2_take_up_to(in, clusters);
+	for (; n && st == Q2_OK && !in->failed; n--) {
+		struct q2_run run = {.first = q2_take_up_to(in, clusters)};
+
+		run.n = q2_take_up_to(in, h->g.cluster_size);
+		st = q2_runs_push(&h->like_l1, &h->r->budget, run, h->r->err);
+	}
+	if (st == Q2_OK)
+		st = q2_take_runs(in, h->r, UINT64_MAX, &h->snap_l1);
+	return st == Q2_OK ? q2_take_runs(in, h->r, clusters, &h->empty) : st;
+}
+
+/* -------------------------------------------------------------------- evidence */
 
 static bool read_cluster(struct hunt *h, uint64_t off, uint8_t *to)
 {
@@ -141,15 +194,27 @@ static bool see_snapshots(struct hunt *h, uint64_t off, enum q2_status *st)
 	return n != 0;
 }
 
+static enum q2_status note_empty(struct hunt *h, uint64_t clu)
+{
+	struct q2_run *last = h->empty.n ? &h->empty.at[h->empty.n - 1] : NULL;
+
+	if (last && last->first + last->n == clu) {
+		last->n++;
+		return Q2_OK;
+	}
+	return q2_runs_push(&h->empty, &h->r->budget, (struct q2_run){clu, 1},
+			    h->r->err);
+}
+
 static enum q2_status see_cluster(struct hunt *h, uint64_t clu)
 {
 	uint64_t off = clu << h->g.cluster_bits, used;
-	struct q2_run run = {clu, 1};
+	struct q2_run run = {.first = clu};
 	enum q2_status st = Q2_OK;
 	bool hole = q2_io_data(h->r->io, off).start >= off + h->g.cluster_size;
 
 	if (hole)
-		return q2_runs_push(&h->empty, &h->r->budget, run, h->r->err);
+		return note_empty(h, clu);
 	if (q2_pread_zero(h->r->io, h->cluster, SECTOR, off, NULL) != Q2_OK)
 		return Q2_OK;
 	if (see_snapshots(h, off, &st) || st != Q2_OK)
@@ -159,7 +224,7 @@ static enum q2_status see_cluster(struct hunt *h, uint64_t clu)
 	if (!read_cluster(h, off, h->cluster))
 		return Q2_OK;
 	if (is_zero(h->cluster, (size_t)h->g.cluster_size))
-		return q2_runs_push(&h->empty, &h->r->budget, run, h->r->err);
+		return note_empty(h, clu);
 	used = as_l1(h, h->cluster, (size_t)h->g.cluster_size);
 	if (used == 0 || !names_tables(h, h->cluster, used))
 		return Q2_OK;
@@ -167,34 +232,65 @@ static enum q2_status see_cluster(struct hunt *h, uint64_t clu)
 	return q2_runs_push(&h->like_l1, &h->r->budget, run, h->r->err);
 }
 
-static enum q2_status walk(struct hunt *h)
+/* What the block in h->block, which is at `block`, counts, from h->k on. */
+static enum q2_status see_block(struct hunt *h, const struct q2_search *search,
+				uint64_t block)
 {
 	const struct q2_head *d = h->h;
 	uint64_t per = UINT64_C(1) << h->g.block_bits;
 	uint64_t entries = (uint64_t)d->rt_clusters << d->bits >> 3;
 	enum q2_status st = Q2_OK;
 
-	for (uint64_t i = 0; i < entries && st == Q2_OK; i++) {
-		uint8_t raw[8];
+	for (; h->k < per && st == Q2_OK; h->k++) {
+		uint64_t clu = h->i * per + h->k;
 
-		if (q2_pread_zero(h->r->io, raw, 8, d->rt_offset + 8 * i,
-				  NULL) != Q2_OK || q2_be64(raw) == 0 ||
-		    !read_cluster(h, q2_be64(raw), h->block))
+		if (h->k % EVERY == 0)
+			st = q2_search_tick(h->r, search, "rescue", h->i,
+					    entries);
+		if (st != Q2_OK || clu == 0 || clu >= h->g.file_clusters ||
+		    q2_refcount(h->block, d->order, h->k) == 0 ||
+		    clu << d->bits == block ||
+		    (clu << d->bits) - d->rt_offset <
+			    (uint64_t)d->rt_clusters << d->bits)
 			continue;
-		st = q2_tick(h->r->c, "rescue", i, entries);
-		for (uint64_t k = 0; k < per && st == Q2_OK; k++) {
-			uint64_t clu = i * per + k;
-
-			if (clu == 0 || clu >= h->g.file_clusters ||
-			    q2_refcount(h->block, d->order, k) == 0 ||
-			    clu << d->bits == q2_be64(raw) ||
-			    (clu << d->bits) - d->rt_offset <
-				    (uint64_t)d->rt_clusters << d->bits)
-				continue;
-			st = see_cluster(h, clu);
-		}
+		st = see_cluster(h, clu);
 	}
 	return st;
+}
+
+static enum q2_status walk(struct hunt *h, const struct q2_search *search)
+{
+	const struct q2_head *d = h->h;
+	uint64_t entries = (uint64_t)d->rt_clusters << d->bits >> 3;
+	enum q2_status st = Q2_OK;
+
+	for (; h->i < entries && st == Q2_OK; h->i++, h->k = 0) {
+		uint8_t raw[8];
+
+		if (q2_pread_zero(h->r->io, raw, 8, d->rt_offset + 8 * h->i,
+				  NULL) == Q2_OK && q2_be64(raw) != 0 &&
+		    read_cluster(h, q2_be64(raw), h->block))
+			st = see_block(h, search, q2_be64(raw));
+	}
+	return st;
+}
+
+static enum q2_status search(struct hunt *h)
+{
+	uint8_t head[Q2_HEAD_ROOM];
+	struct q2_search search = {.kind = Q2_SEARCH_ROOTS,
+				   .put = put_hunt,
+				   .take = take_hunt,
+				   .work = h};
+	bool done;
+	enum q2_status st;
+
+	q2_head_bytes(h->h, head);
+	search.of = q2_hash(head, sizeof(head));
+	st = q2_search_begin(h->r, &search, &done);
+	if (st == Q2_OK && !done)
+		st = walk(h, &search);
+	return q2_search_end(h->r, &search, st);
 }
 
 /* Neighbouring clusters make a table; between two parts of one there may be a
@@ -254,7 +350,7 @@ enum q2_status q2_find_roots(struct q2_repair *r, const struct q2_head *head,
 	h.block = block;
 	h.cluster = h.block + h.g.cluster_size;
 	h.table = h.cluster + h.g.cluster_size;
-	st = walk(&h);
+	st = search(&h);
 	if (st == Q2_OK)
 		st = join(&h);
 	q2_sort(roots->l1.at, roots->l1.n, sizeof(*roots->l1.at), by_entries);

@@ -11,8 +11,11 @@
 #include <string.h>
 
 #include "base/endian.h"
+#include "base/hash.h"
 
 #define PROBE 512u
+#define EVERY 64u /* clusters between two looks at the clock */
+#define SHARED "a snapshot's table of this slot names the same data"
 
 static struct q2_l2_entry entry_at(const struct q2_strays *s,
 				   const uint8_t *table, uint32_t i)
@@ -116,31 +119,117 @@ static enum q2_status see(struct q2_strays *s, uint64_t clu)
 	describe(s, &t);
 	if (slot != Q2_NO_SLOT && !q2_stray_fits(s, &t, slot))
 		slot = Q2_NO_SLOT;
-	if (slot != Q2_NO_SLOT && !q2_stray_place(s, &t, slot, Q2_CERTAIN,
-						  "a snapshot's table of this "
-						  "slot names the same data"))
+	if (slot != Q2_NO_SLOT &&
+	    !q2_stray_place(s, &t, slot, Q2_CERTAIN, SHARED))
 		return Q2_OK;
 	return q2_stray_vec_push(&s->t, &s->r->budget, t, s->r->err);
 }
 
-static enum q2_status see_run(struct q2_strays *s, uint64_t first, uint64_t n)
+/* Where the search is, and the tables that it found: all else is in them. */
+static void put_strays(const void *work, struct q2_buf *b)
 {
-	const struct q2_geom *g = &s->r->c->img.geom;
+	const struct q2_strays *s = work;
+
+	q2_put_number(b, s->run);
+	q2_put_number(b, s->next);
+	q2_put_number(b, s->t.n - s->named);
+	for (size_t i = s->named; i < s->t.n; i++) {
+		q2_put_number(b, s->t.at[i].clu);
+		q2_put_number(b, s->t.at[i].slot + 1); /* none is the last */
+	}
+}
+
+static enum q2_status take_strays(void *work, struct q2_source *in)
+{
+	struct q2_strays *s = work;
+	uint64_t clusters = s->r->c->img.geom.file_clusters, n;
 	enum q2_status st = Q2_OK;
 
-	for (uint64_t clu = first; clu < first + n && st == Q2_OK; clu++) {
+	s->run = q2_take_number(in);
+	s->next = q2_take_up_to(in, clusters);
+	n = q2_take_up_to(in, clusters);
+	for (; n && st == Q2_OK && !in->failed; n--) {
+		struct q2_stray t = {.clu = q2_take_up_to(in, clusters - 1),
+				     .slot = Q2_NO_SLOT};
+		uint64_t slot = q2_take_number(in) - 1;
+
+		/* It could be read then: now it is none any more. */
+		if (in->failed || !read_table(s, t.clu, s->table))
+			continue;
+		describe(s, &t);
+		in->failed |= slot != Q2_NO_SLOT &&
+			      !q2_stray_place(s, &t, slot, Q2_CERTAIN, SHARED);
+		st = q2_stray_vec_push(&s->t, &s->r->budget, t, s->r->err);
+	}
+	return st;
+}
+
+static uint64_t digest(const struct q2_strays *s)
+{
+	const struct q2_leaks *leaks = &s->r->c->leaks;
+	uint64_t sum = q2_hash(s->l1, (size_t)s->room);
+	const uint64_t form[] = {s->counted, s->t.n,
+				 s->r->c->img.geom.file_clusters};
+
+	for (size_t i = 0; s->counted && i < leaks->n; i++) {
+		const uint64_t each[] = {leaks->at[i].first, leaks->at[i].n};
+
+		sum = q2_hash_on(sum, each, sizeof(each));
+	}
+	return q2_hash_on(sum, form, sizeof(form));
+}
+
+static enum q2_status see_run(struct q2_strays *s,
+			      const struct q2_search *search, struct q2_run run,
+			      uint64_t *seen)
+{
+	const struct q2_geom *g = &s->r->c->img.geom;
+	uint64_t end = run.first + run.n;
+	enum q2_status st = Q2_OK;
+
+	for (uint64_t clu = q2_max(run.first, s->next);
+	     clu < end && st == Q2_OK; clu++) {
 		uint64_t data = q2_io_data(s->r->io,
 					   clu << g->cluster_bits).start;
 
 		clu = q2_max(clu, data >> g->cluster_bits);
-		if (clu >= first + n)
+		if (clu >= end)
 			break;
-		if (q2_refmap_get(&s->r->c->map, clu).count == 0)
+		s->next = clu;
+		if (++*seen % EVERY == 0)
+			st = q2_search_tick(s->r, search, "rescue", clu,
+					    g->file_clusters);
+		if (st == Q2_OK &&
+		    q2_refmap_get(&s->r->c->map, clu).count == 0)
 			st = see(s, clu);
-		if (st == Q2_OK && clu % 1024 == 0)
-			st = q2_tick(s->r->c, "rescue", clu, g->file_clusters);
 	}
 	return st;
+}
+
+/* Where refcounts tell, only what leaks can be such a table. */
+static enum q2_status see_all(struct q2_strays *s)
+{
+	const struct q2_checker *c = s->r->c;
+	const struct q2_search search = {.kind = Q2_SEARCH_STRAYS,
+					 .of = digest(s),
+					 .put = put_strays,
+					 .take = take_strays,
+					 .work = s};
+	uint64_t runs = s->counted ? c->leaks.n : 1, seen = 0;
+	bool done;
+	enum q2_status st;
+
+	s->named = s->t.n;
+	st = q2_search_begin(s->r, &search, &done);
+	for (; s->run < runs && st == Q2_OK && !done; s->run++, s->next = 0) {
+		struct q2_run run = {1, c->img.geom.file_clusters - 1};
+
+		if (s->counted)
+			run = (struct q2_run){c->leaks.at[s->run].first,
+					      c->leaks.at[s->run].n};
+		st = see_run(s, &search, run, &seen);
+	}
+	return q2_search_end(s->r, &search, st);
 }
 
 /* Tables that are counted once more than snapshots name them. */
@@ -288,10 +377,8 @@ enum q2_status q2_strays_find(struct q2_strays *s)
 		     !q2_counts_absurd(c);
 	if (st == Q2_OK)
 		st = see_shared(s);
-	if (!s->counted && st == Q2_OK)
-		st = see_run(s, 1, c->img.geom.file_clusters - 1);
-	for (size_t i = 0; s->counted && i < c->leaks.n && st == Q2_OK; i++)
-		st = see_run(s, c->leaks.at[i].first, c->leaks.at[i].n);
+	if (st == Q2_OK)
+		st = see_all(s);
 	q2_sort(s->t.at, s->t.n, sizeof(*s->t.at), by_cluster);
 	return st == Q2_OK ? drop_data(s) : st;
 }

@@ -43,6 +43,9 @@ struct q2_strays {
 	uint64_t room;	 /* of l1, bytes */
 	bool counted;	 /* refcounts tell what is in use */
 	uint8_t *table;	 /* room for two clusters */
+	size_t named;	 /* of t: how many were known before the search */
+	uint64_t run;	 /* what is done: runs of leaks, and clusters before */
+	uint64_t next;	 /* this one */
 	struct q2_gdisk guest; /* by what is known */
 };
 

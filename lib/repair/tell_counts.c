@@ -137,7 +137,7 @@ static bool needed(const struct q2_repair *r)
 {
 	const struct q2_checker *c = r->c;
 
-	return q2_all(r) && !r->counts_told && c->trees.n > 1 &&
+	return q2_all(r) && !r->told.counts && c->trees.n > 1 &&
 	       !r->result.partial && !c->img.geom.data_file &&
 	       !(c->header.incompatible & Q2_INCOMPAT_DIRTY) &&
 	       (q2_found_any(r, Q2_P_REFCOUNT_HIGH) ||
@@ -155,7 +155,7 @@ enum q2_status q2_tell_counts(struct q2_repair *r)
 
 	if (!needed(r))
 		return Q2_OK;
-	r->counts_told = true;
+	r->told.counts = true;
 	st = q2_owners_collect(r->c, &owners);
 	for (size_t i = 0; i < s->n && st == Q2_OK; i++) {
 		size_t n = 0;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/endian.h"
+#include "base/hash.h"
 #include "format/refcount.h"
 #include "repair/ledger.h"
 #include "repair/orphans.h"
@@ -17,7 +18,11 @@ struct triage {
 	struct q2_refmap named; /* by orphaned tables */
 	struct q2_holes holes;
 	uint8_t *bytes; /* a cluster */
+	uint64_t run;	/* what is done: runs of leaks, and clusters of */
+	uint64_t k;	/* the next one */
 };
+
+#define EVERY 64u /* clusters between two looks at the clock */
 
 void q2_orphans_free(struct q2_repair *r, struct q2_orphans *o)
 {
@@ -180,6 +185,111 @@ static enum q2_status one(struct triage *t, uint64_t clu)
 	return q2_runs_push(&t->out->data, &r->budget, run, r->err);
 }
 
+/* ------------------------------------------------------------- kept, and taken */
+
+static void put_triage(const void *work, struct q2_buf *b)
+{
+	const struct triage *t = work;
+	const struct q2_orphan_vec *tables = &t->out->tables;
+
+	q2_put_number(b, t->run);
+	q2_put_number(b, t->k);
+	q2_put_runs(b, &t->r->worthless);
+	q2_put_runs(b, &t->out->data);
+	q2_put_number(b, tables->n);
+	for (size_t i = 0; i < tables->n; i++) {
+		q2_put_number(b, tables->at[i].clu);
+		q2_put_number(b, tables->at[i].last);
+	}
+}
+
+/* As they were found: one by one. */
+static enum q2_status take_data(struct triage *t, struct q2_source *in)
+{
+	struct q2_repair *r = t->r;
+	struct q2_runs runs = {0};
+	enum q2_status st = q2_take_runs(in, r, r->c->img.geom.file_clusters,
+					 &runs);
+
+	for (size_t i = 0; i < runs.n; i++)
+		for (uint64_t k = 0; k < runs.at[i].n && st == Q2_OK; k++)
+			st = q2_runs_push(
+				&t->out->data, &r->budget,
+				(struct q2_run){runs.at[i].first + k, 1},
+				r->err);
+	q2_runs_free(&runs, &r->budget);
+	return st;
+}
+
+static enum q2_status take_triage(void *work, struct q2_source *in)
+{
+	struct triage *t = work;
+	struct q2_repair *r = t->r;
+	const struct q2_geom *g = &r->c->img.geom;
+	uint64_t n;
+	enum q2_status st;
+
+	t->run = q2_take_up_to(in, r->c->leaks.n);
+	t->k = q2_take_up_to(in, g->file_clusters);
+	st = q2_take_runs(in, r, g->file_clusters, &r->worthless);
+	if (st == Q2_OK)
+		st = take_data(t, in);
+	n = q2_take_up_to(in, g->file_clusters);
+	for (; n && st == Q2_OK && !in->failed; n--) {
+		struct q2_orphan o;
+
+		o.clu = q2_take_up_to(in, g->file_clusters - 1);
+		o.last = (uint32_t)q2_take_up_to(in, (1u << g->l2_bits) - 1);
+		if (in->failed)
+			break;
+		st = q2_pread_zero(r->io, t->bytes, (size_t)g->cluster_size,
+				   o.clu << g->cluster_bits, r->err);
+		if (st == Q2_OK)
+			st = name_all(t);
+		if (st == Q2_OK)
+			st = q2_orphan_vec_push(&t->out->tables, &r->budget, o,
+						r->err);
+	}
+	return st;
+}
+
+static uint64_t digest(const struct q2_repair *r)
+{
+	const struct q2_leaks *leaks = &r->c->leaks;
+	uint64_t sum = r->released.n;
+
+	for (size_t i = 0; i < leaks->n; i++) {
+		const uint64_t each[] = {leaks->at[i].first, leaks->at[i].n};
+
+		sum = q2_hash_on(sum, each, sizeof(each));
+	}
+	return sum;
+}
+
+static enum q2_status see_all(struct triage *t)
+{
+	struct q2_repair *r = t->r;
+	const struct q2_leaks *leaks = &r->c->leaks;
+	const struct q2_search search = {.kind = Q2_SEARCH_ORPHANS,
+					 .of = digest(r),
+					 .put = put_triage,
+					 .take = take_triage,
+					 .work = t};
+	uint64_t seen = 0;
+	bool done;
+	enum q2_status st = q2_search_begin(r, &search, &done);
+
+	for (; t->run < leaks->n && st == Q2_OK && !done; t->run++, t->k = 0)
+		for (; t->k < leaks->at[t->run].n && st == Q2_OK; t->k++) {
+			if (seen++ % EVERY == 0)
+				st = q2_search_tick(r, &search, "orphans",
+						    t->run, leaks->n);
+			if (st == Q2_OK)
+				st = one(t, leaks->at[t->run].first + t->k);
+		}
+	return q2_search_end(r, &search, st);
+}
+
 /* Data that hangs on an orphaned table is not loose. */
 static void drop_named(struct triage *t)
 {
@@ -195,7 +305,6 @@ static void drop_named(struct triage *t)
 enum q2_status q2_triage(struct q2_repair *r, struct q2_orphans *o)
 {
 	struct triage t = {.r = r, .out = o};
-	const struct q2_leaks *leaks = &r->c->leaks;
 	void *block;
 	enum q2_status st = q2_get(&r->budget, r->c->img.geom.cluster_size,
 				   &block, r->err);
@@ -209,12 +318,7 @@ enum q2_status q2_triage(struct q2_repair *r, struct q2_orphans *o)
 	q2_holes_init(&t.holes, r->io, UINT64_MAX);
 	r->worthless.n = 0;
 	q2_runs_tidy(&r->released);
-	for (size_t i = 0; i < leaks->n && st == Q2_OK; i++) {
-		for (uint64_t k = 0; k < leaks->at[i].n && st == Q2_OK; k++)
-			st = one(&t, leaks->at[i].first + k);
-		if (st == Q2_OK && i % 256 == 0)
-			st = q2_tick(r->c, "orphans", i, leaks->n);
-	}
+	st = see_all(&t);
 	drop_named(&t);
 	q2_runs_tidy(&r->worthless);
 	q2_refmap_free(&t.named);

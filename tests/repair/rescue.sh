@@ -13,7 +13,8 @@
 set -u
 export LC_ALL=C
 
-fsck=$(cd "${1:?usage: rescue.sh BUILD_DIR [NAME...]}" && pwd)/bin/qcow2-fsck
+build=$(cd "${1:?usage: rescue.sh BUILD_DIR [NAME...]}" && pwd)
+fsck=$build/bin/qcow2-fsck
 shift
 tmp=$(mktemp -d)
 trap '[[ $BASHPID != "$$" ]] || rm -rf "$tmp"' EXIT
@@ -234,6 +235,9 @@ recovered() { # name damage
 	done
 }
 
+# Those whose search is interrupted at many places, and gone on with to the same plan.
+kept=" prealloc.L1 prealloc.header refcount64.both dosfat4k.L1 dosfat4k.header zlib4k.L1 "
+
 try() { # name number
 	local s what
 	make_image "$1" || { echo "$1: not made"; return; }
@@ -250,6 +254,10 @@ try() { # name number
 		fi
 		cp --sparse=always "$1.qcow2" "$1.$what"
 		damage "$1.$what" $what "$2"
+		if [[ $kept == *" $1.$what "* ]]; then
+			"$build/tests/q2keep" --rescue "$1.$what" >"$1.kept" 2>&1
+			says "$1" "$what-kept" $?
+		fi
 		${WRAP:-} "$fsck" --rescue -y --no-journal "$1.$what" >"$1.$what.said" 2>&1
 		echo "$?" >"$1.$what.status"
 		if recovered "$1" $what; then

@@ -4,6 +4,9 @@
  * SPDX-License-Identifier: MIT
  *
  * usage: q2keep [--data] [--chain] IMAGE
+ *        q2keep --rescue IMAGE
+ *
+ * The latter does so with the plan of a repair that searches the file.
  *
  * Each state that a check can leave is gone on from; a check is interrupted after
  * each number of steps, again and again, until it is at its end; states are damaged,
@@ -16,12 +19,14 @@
 
 #include "base/buf.h"
 #include "q2.h"
+#include "repair/plan.h"
 
 #define STATES 64u
 #define DAMAGES 48u
 
 static const char *name;
 static unsigned flags = Q2_CHECK_FULL;
+static bool rescue;
 static struct q2_io *io;
 static int failures;
 
@@ -114,6 +119,46 @@ static size_t take(void *ctx, void *bytes, size_t n)
 	return n;
 }
 
+/* All of a plan, as text: its writes with their bytes. */
+static void tell_plan(struct told *told, const struct q2_plan *plan,
+		      const struct q2_plan_result *result)
+{
+	const struct q2_sink sink = {collect, &told->findings};
+
+	q2_buf_format(&told->findings, "\nrounds %u, converged %d\n",
+		      result->rounds, !result->not_converged);
+	if (plan == NULL)
+		return;
+	if (q2_plan_json(plan, NULL, Q2_TEXT_ALL, &sink) != Q2_OK)
+		abort();
+	for (size_t i = 0; i < plan->edits.n; i++) {
+		const struct q2_edit *e = &plan->edits.at[i];
+
+		q2_buf_format(&told->findings, "\n%d %" PRIu64 " ",
+			      (int)e->phase, e->offset);
+		q2_buf_add(&told->findings, e->after, (size_t)e->len);
+	}
+}
+
+static void plan(struct trial *t, struct told *told,
+		 const struct q2_check_keep *keep)
+{
+	const struct q2_plan_opts opts = {.flags = Q2_PLAN_ALL |
+						   Q2_PLAN_RESCUE,
+					  .found = on_found,
+					  .progress = on_progress,
+					  .ctx = t,
+					  .keep = keep};
+	struct q2_plan_result result;
+	struct q2_plan *made;
+	struct q2_err err = {0};
+
+	told->st = q2_plan_make(io, &opts, &made, &result, &err);
+	tell_plan(told, made, &result);
+	told->result = result.after;
+	q2_plan_free(made);
+}
+
 static void check(struct trial *t, struct told *told, bool plain)
 {
 	const struct q2_check_keep keep = {.wanted = wanted,
@@ -132,7 +177,10 @@ static void check(struct trial *t, struct told *told, bool plain)
 	*told = (struct told){0};
 	t->told = told;
 	t->at = 0;
-	told->st = q2_check(io, &opts, &told->result, &err);
+	if (rescue)
+		plan(t, told, opts.keep);
+	else
+		told->st = q2_check(io, &opts, &told->result, &err);
 	told->result.peak_memory = 0;
 }
 
@@ -170,8 +218,10 @@ static void expect(const struct told *want, struct told *got, const char *what,
 /* Altered states end the check, or it says something; neither of them crashes. */
 static void damage(const struct q2_buf *state)
 {
-	for (size_t i = 0; i < DAMAGES; i++) {
-		size_t at = i * state->n / DAMAGES;
+	size_t damages = rescue ? DAMAGES / 4 : DAMAGES;
+
+	for (size_t i = 0; i < damages; i++) {
+		size_t at = i * state->n / damages;
 		char was = state->at[at];
 		struct trial t = {.from = state};
 		struct q2_buf cut = *state;
@@ -225,7 +275,7 @@ static void interrupted(const struct told *want, unsigned step)
 	struct told told;
 	unsigned long long first = step;
 
-	for (unsigned runs = 0; runs < 100; runs++) {
+	for (unsigned runs = 0; runs < 400; runs++) {
 		struct trial t = {.until = step,
 				  .from = state.n ? &state : NULL};
 
@@ -241,6 +291,8 @@ static void interrupted(const struct told *want, unsigned step)
 			q2_buf_free(&state);
 			state = t.states[0];
 			t.n_states = 0;
+			/* Plans take long, and have many states. */
+			step += rescue ? step / 8 + 1 : 0;
 		} else {
 			step += step / 2 + 1;
 		}
@@ -264,6 +316,8 @@ int main(int argc, char *argv[])
 			flags |= Q2_CHECK_DATA;
 		else if (strcmp(argv[i], "--chain") == 0)
 			flags |= Q2_CHECK_CHAIN;
+		else if (strcmp(argv[i], "--rescue") == 0)
+			rescue = true;
 		else if (argv[i][0] != '-')
 			name = argv[i];
 	}
@@ -272,7 +326,7 @@ int main(int argc, char *argv[])
 	check(&plain, &want, true);
 	n = from_each_state(&want);
 	for (unsigned step = 1; step <= want.ticks && step < 2000;
-	     step += step / 2 + 1)
+	     step += rescue ? 3 * step + 1 : step / 2 + 1)
 		interrupted(&want, step);
 	check(&refused, &told, false);
 	expect(&want, &told, "states that cannot be written", 0);
