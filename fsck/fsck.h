@@ -126,11 +126,10 @@ int fsck_status(const struct run *run);
 int fsck_qemu_status(const struct run *run);
 
 /* --state: opens the file, before the sandbox closes; 0 or the status to exit with.
- * Then for a check with these options: *keep, to be used with them, goes on from
- * what the file holds, and keeps what comes; false if it cannot, which is said. */
+ * Then for a check or plan of this identity, if it is known: *keep goes on from what
+ * the file holds, and keeps what comes; false if it cannot, which is said. */
 int fsck_state_open(struct fsck *fsck);
-bool fsck_state_load(struct run *run, struct q2_io *io,
-		     const struct q2_check_opts *opts,
+bool fsck_state_load(struct run *run, bool known, uint64_t identity,
 		     struct q2_check_keep *keep);
 
 /* One image, in each mode.  All report, and add to the exit status. */

@@ -17,6 +17,8 @@ static enum q2_status check(struct run *run)
 	struct q2_check_keep keep;
 	struct q2_io *io;
 	enum q2_status st;
+	uint64_t identity = 0;
+	bool known = false;
 
 	if (o->data)
 		opts.flags |= Q2_CHECK_DATA;
@@ -28,11 +30,13 @@ static enum q2_status check(struct run *run)
 	if (st != Q2_OK)
 		return st;
 	fsck_close_sandbox(run->fsck);
-	if (o->state != NULL)
+	if (o->state != NULL) {
 		opts.keep = &keep;
+		known = q2_check_identity(io, &opts, &identity);
+	}
 	if (fsck_on_progress(run, &opening)) {
 		st = Q2_E_INTERRUPTED;
-	} else if (opts.keep && !fsck_state_load(run, io, &opts, &keep)) {
+	} else if (opts.keep && !fsck_state_load(run, known, identity, &keep)) {
 		st = Q2_E_REFUSED;
 	} else {
 		run->checked = true;

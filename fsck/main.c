@@ -78,8 +78,8 @@ static const struct q2_cli_option option_table[] = {
 	 "open and judge the backing files and the data file", Q2_CLI_SET,
 	 AT(chain), 1},
 	{"state", 0, "FILE",
-	 "keep the state of a check in FILE until it ends, and\n"
-	 "go on from one that an interrupted check has left",
+	 "keep the state of a check, or of --rescue's search, in\n"
+	 "FILE until it ends, and go on from one that is there",
 	 Q2_CLI_TEXT, AT(state), 0},
 	{"all-findings", 0, NULL, "list all findings, however many there are",
 	 Q2_CLI_SET, AT(all_findings), 1},

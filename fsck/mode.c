@@ -87,8 +87,10 @@ static const char *conflict(const struct options *o, enum mode mode)
 		return "--with-keys goes with --backup-metadata";
 	if ((o->data || o->chain) && mode != MODE_CHECK)
 		return "--data and --chain are for checking alone";
-	if (o->state && mode != MODE_CHECK)
-		return "--state is for checking alone";
+	if (o->state && mode != MODE_CHECK && !r->rescue)
+		return "--state is for checking alone, and for --rescue";
+	if (o->state && r->interactive)
+		return "--state does not go with -i";
 	if (o->output == OUTPUT_QEMU && mode != MODE_CHECK)
 		return "--output=qemu is for checking alone";
 	return NULL;

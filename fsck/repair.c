@@ -15,6 +15,10 @@ struct repair {
 	struct q2_attach attach[Q2_CLI_LIST_MAX];
 	struct questions *questions; /* NULL unless they are to be asked */
 	bool read_only; /* why not for writing: open_err */
+	struct q2_plan_opts opts;
+	struct q2_check_keep keep; /* with --state */
+	uint64_t identity;	   /* with that */
+	bool over;		   /* what is kept will not be needed */
 	struct q2_err open_err;
 };
 
@@ -71,26 +75,35 @@ static enum q2_status open_image(struct repair *r)
 static enum q2_status plan(struct repair *r)
 {
 	const struct repair_options *o = &r->run.fsck->options->repair;
-	struct q2_plan_opts opts = {.max_memory = r->run.max_memory,
-				    .attach = r->attach,
-				    .n_attach = o->attach.n,
-				    .found = on_finding,
-				    .progress = on_progress,
-				    .ctx = r};
+	struct q2_plan_opts *opts = &r->opts;
 	enum q2_status st;
+
+	*opts = (struct q2_plan_opts){.max_memory = r->run.max_memory,
+				      .attach = r->attach,
+				      .n_attach = o->attach.n,
+				      .found = on_finding,
+				      .progress = on_progress,
+				      .ctx = r};
 
 	/* What is only planned is looked at before it is applied. */
 	if (!o->preen)
-		opts.flags |= Q2_PLAN_ALL;
+		opts->flags |= Q2_PLAN_ALL;
 	if (o->free_orphans)
-		opts.flags |= Q2_PLAN_FREE_ORPHANS;
+		opts->flags |= Q2_PLAN_FREE_ORPHANS;
 	if (o->rescue)
-		opts.flags |= Q2_PLAN_RESCUE;
+		opts->flags |= Q2_PLAN_RESCUE;
 	if (r->questions)
-		opts.wanted = on_wanted;
+		opts->wanted = on_wanted;
 	for (size_t i = 0; i < o->attach.n; i++)
 		(void)fsck_parse_attach(o->attach.at[i], &r->attach[i]);
-	st = q2_plan_make(r->io, &opts, &r->plan, &r->result, &r->run.err);
+	if (r->run.fsck->options->state != NULL) {
+		bool known = q2_search_identity(r->io, opts, &r->identity);
+
+		if (!fsck_state_load(&r->run, known, r->identity, &r->keep))
+			return Q2_E_REFUSED;
+		opts->keep = &r->keep;
+	}
+	st = q2_plan_make(r->io, opts, &r->plan, &r->result, &r->run.err);
 	r->run.result = r->result.before;
 	r->run.checked = true;
 	return st;
@@ -121,6 +134,7 @@ static void save_plan(struct repair *r)
 	struct q2_repaired told = {.plan = r->plan};
 	struct q2_sink sink = fsck_sink(run->fsck);
 
+	r->over = st == Q2_OK;
 	if (run->report)
 		q2_report_repair(run->report, &told);
 	end_without(r, NULL, st == Q2_OK ? 0 : Q2_EXIT_FAILED);
@@ -157,10 +171,27 @@ static void end_with_notes(struct repair *r, bool problems)
 	struct fsck *fsck = r->run.fsck;
 	struct q2_sink sink = fsck_sink(fsck);
 
+	r->over = true;
 	end_without(r, problems ? why_nothing(r) : NULL, 0);
 	if (fsck->options->output == OUTPUT_TEXT)
 		fsck_told(fsck, r->run.path,
 			  q2_plan_text(r->plan, NULL, Q2_TEXT_BRIEF, &sink));
+}
+
+/* What was planned is written: the state is of no use.  If nothing was, it is. */
+static bool is_changed(const struct repair *r)
+{
+	uint64_t now;
+
+	return r->run.fsck->options->state == NULL ||
+	       !q2_search_identity(r->io, &r->opts, &now) ||
+	       now != r->identity;
+}
+
+static void carry_out(struct repair *r)
+{
+	fsck_carry_out(&r->run, r->io, r->plan);
+	r->over = is_changed(r);
 }
 
 static void decide(struct repair *r)
@@ -185,7 +216,7 @@ static void decide(struct repair *r)
 	else if (r->read_only)
 		end_without(r, r->open_err.text, Q2_EXIT_FAILED);
 	else
-		fsck_carry_out(run, r->io, r->plan);
+		carry_out(r);
 }
 
 void fsck_repair(struct fsck *fsck, const char *path)
@@ -209,6 +240,8 @@ void fsck_repair(struct fsck *fsck, const char *path)
 	if (r.run.st == Q2_OK)
 		r.run.st = plan(&r);
 	decide(&r);
+	if (fsck->options->state != NULL)
+		q2_cli_state_close(&fsck->state, r.over);
 	q2_plan_free(r.plan);
 	fsck_questions_free(r.questions);
 	q2_io_close(r.io);

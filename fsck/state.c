@@ -1,5 +1,5 @@
 /*
- * state.c - --state: a check that another run goes on with.
+ * state.c - --state: a check, or a search, that another run goes on with.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -36,15 +36,13 @@ static size_t get(void *ctx, void *bytes, size_t n)
 	return q2_cli_whole_read(ctx, bytes, n);
 }
 
-bool fsck_state_load(struct run *run, struct q2_io *io,
-		     const struct q2_check_opts *opts,
+bool fsck_state_load(struct run *run, bool known, uint64_t identity,
 		     struct q2_check_keep *keep)
 {
 	struct q2_cli_state *s = &run->fsck->state;
-	uint64_t identity;
 
 	run->err.code = Q2_E_REFUSED;
-	if (!q2_check_identity(io, opts, &identity)) {
+	if (!known) {
 		snprintf(run->err.text, sizeof(run->err.text),
 			 "whether it has changed since cannot be told: --state "
 			 "is for images that are files");
@@ -53,7 +51,8 @@ bool fsck_state_load(struct run *run, struct q2_io *io,
 	s->anew = "remove it to start anew";
 	if (q2_cli_whole_load(s, identity) != 0) {
 		snprintf(run->err.text, sizeof(run->err.text),
-			 "not checked: the state cannot be used");
+			 "not %s: the state cannot be used",
+			 run->fsck->mode == MODE_CHECK ? "checked" : "planned");
 		return false;
 	}
 	run->err = (struct q2_err){0};

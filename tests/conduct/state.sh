@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# state.sh - qcow2-fsck --state: checks that are interrupted or killed, and go on.
+# state.sh - qcow2-fsck --state: checks and searches that are interrupted or killed, and
+# go on.
 #
 # SPDX-License-Identifier: MIT
 #
 # usage: state.sh BUILD_DIR              prints "state: N passed, N failed"
 #
 # That every state of every golden case leads to the same findings is tested with
-# those, by q2keep.
+# those, by q2keep; that of searches to the same plans with the images of rescue.sh.
 set -u
 build=$(readlink -f "${1:?usage: state.sh BUILD_DIR}")
 tool=$build/bin/qcow2-fsck
@@ -206,6 +207,8 @@ test_refused() {
 	check 'no image: no state' absent kept
 	exits 16 --state=kept image.qcow2 image.qcow2
 	exits 16 --state=kept -y image.qcow2
+	exits 16 --state=kept --plan=plan image.qcow2
+	exits 16 --state=kept -i --rescue image.qcow2
 	exits 16 --state
 	check 'misused: no state' absent kept
 }
@@ -236,10 +239,72 @@ test_disk_full() {
 	wait $pid
 }
 
+# Searches for the tables of an image without a header: each reader of the file past
+# what the check of such a file looks at is one.  Interrupted, and gone on with, where
+# the first bytes of a cluster, or others, are read.
+searched() { # what offset-in-KiB signal status option...
+	with "FAULT_SIGNAL=$(($2 * 1024)):512:$3" -- --output=json --rescue --state=kept "${@:5}" image.qcow2
+	check "$1: exit $4" test $status -eq "$4"
+}
+same_plan() { # what
+	check "$1: the same plan" cmp want.plan plan
+	same_report "$1"
+	rm -f plan
+}
+test_searches() {
+	local mib=1024
+	rm -f image.qcow2 kept plan
+	qemu-img create -q -f qcow2 -o cluster_size=4k image.qcow2 100M
+	qemu-io -c 'write -q -P 1 0 80M' image.qcow2
+	cp image.qcow2 sound
+	dd if=/dev/zero of=image.qcow2 bs=512 count=1 conv=notrunc status=none
+	exits 12 --output=json --rescue --plan=want.plan image.qcow2
+	cp out want
+	exits 12 --output=json --rescue --plan=plan --state=kept image.qcow2
+	same_plan 'not interrupted'
+	# Clusters are looked at by their first bytes, the file as a whole before.
+	searched 'the file' $((70 * mib + 3)) 2 32 --plan=plan
+	check 'the file: a state' grep -aq 'kept 0*1 ' kept
+	check 'the file: no plan' absent plan
+	cp kept first
+	searched 'the file, not read again' $((66 * mib + 3)) 2 12 --plan=plan
+	same_plan 'the file'
+	cp first kept
+	searched 'its clusters' $((68 * mib)) 15 32 --plan=plan
+	check 'its clusters: another state' test -n "$(cmp kept first)"
+	cp kept second
+	searched 'a plan that cannot be saved' $((66 * mib)) 2 12 --plan=nowhere/plan
+	check 'a plan that cannot be saved: the state stays' cmp second kept
+	searched 'its clusters, not read again' $((66 * mib)) 2 12 --plan=plan
+	same_plan 'its clusters'
+	cp second kept
+	poke kept "$(($(stat -c %s kept) - 2))" '\377'
+	exits 12 --output=json --rescue --plan=plan --state=kept image.qcow2
+	same_plan 'from the state before the last'
+	cp second kept
+	poke kept "$(($(stat -c %s kept) - 2))" '\377'
+	poke kept 514 '\377'
+	refused 'altered search' 'was damaged or altered' --rescue --plan=plan image.qcow2
+	cp second kept
+	refused 'a check, by a search' 'or other options' image.qcow2
+	refused 'other rescue' 'or other options' --rescue --free-orphans --plan=plan image.qcow2
+	rm kept
+	FAULT_NAME=kept FAULT_AT=1:ENOSPC with "LD_PRELOAD=$build/tests/faultio.so:$build/tests/faultwrite.so" \
+		"FAULT_SIGNAL=$((70 * mib * 1024 + 3072)):512:2" -- --rescue --state=kept --plan=plan image.qcow2
+	check 'search, full disk: exit 32' test $status -eq 32
+	check 'search, full disk: said' err_has 'No space left on device: an interrupted run'
+	cp second kept
+	exits 1 --rescue -y --no-journal --state=kept image.qcow2
+	check 'repaired: no state is left' absent kept
+	check 'repaired: sound' qemu-img check -q image.qcow2
+	check 'repaired: the disk' qemu-img compare -q sound image.qcow2
+}
+
 make_image
 test_interrupted
 test_streams
 test_not_again
 test_disk_full
 test_refused
+test_searches
 sum_up state
