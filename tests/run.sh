@@ -21,7 +21,12 @@ jobs=${JOBS:-$(nproc)}
 logs=$(mktemp -d)
 set -m # a group for each part, and no signal ignored in it
 trap 'rm -rf "$logs"' EXIT
-trap 'for group in $(jobs -rp); do kill -- -"$group"; done; exit 1' INT TERM HUP
+stop() {
+	local group
+	for group in $(jobs -rp); do kill -- -"$group"; done
+	exit 1
+}
+trap stop INT TERM HUP
 passed=0
 failed=0
 

@@ -85,7 +85,7 @@ static enum q2_status copy_table(struct spare *s, const struct q2_l2ref *ref)
 		.guest = q2_guest(g, ref->slot, 0),
 		.length = g->cluster_size << g->l2_bits,
 	};
-	uint64_t to;
+	uint64_t to = 0;
 	uint32_t action;
 	enum q2_status st = q2_act(r, Q2_P_L2_ENTRY_OUTSIDE, Q2_EFFECT_SUSPECT,
 				   &f, &action, "most of L2[%u] leads nowhere: a "

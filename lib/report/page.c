@@ -60,7 +60,7 @@ void q2_page_put_hatches(struct q2_buf *out)
 static void put_base64(struct q2_buf *out, const uint8_t *bytes, size_t n)
 {
 	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn"
-				     "opqrstuvwxyz0123456789+/";
+				     "opqrstuvwxyz0123456789+/=";
 
 	for (size_t i = 0; i < n; i += 3) {
 		uint32_t three = (uint32_t)bytes[i] << 16;
@@ -71,8 +71,8 @@ static void put_base64(struct q2_buf *out, const uint8_t *bytes, size_t n)
 			three |= bytes[i + 2];
 		q2_buf_char(out, digits[three >> 18]);
 		q2_buf_char(out, digits[three >> 12 & 63]);
-		q2_buf_char(out, i + 1 < n ? digits[three >> 6 & 63] : '=');
-		q2_buf_char(out, i + 2 < n ? digits[three & 63] : '=');
+		q2_buf_char(out, digits[i + 1 < n ? three >> 6 & 63 : 64]);
+		q2_buf_char(out, digits[i + 2 < n ? three & 63 : 64]);
 	}
 }
 
