@@ -376,7 +376,8 @@ static enum q2_status judge_image(const struct q2_plan *backup,
 	return st;
 out:
 	q2_checker_free(c);
-	return st == Q2_E_NOMEM ? st : Q2_OK;
+	return st == Q2_E_NOMEM ? q2_fail(err, st, 0, Q2_NO_OFFSET, "no memory") :
+				  Q2_OK;
 }
 
 enum q2_status q2_restore_make(const struct q2_plan *backup, struct q2_io *io,
