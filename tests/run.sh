@@ -10,7 +10,8 @@ set -u
 build=$(cd "$1" && pwd)
 shift
 parts=(unit builder cases conduct faults diff
-	repair orphans repair-cases hostile astray kinds told bitflip rescue
+	repair orphans repair-cases hostile astray kinds told counts bitflip
+	rescue
 	conduct-dump dump write writer inplace
 	map-conduct map-images map-survey map-fleet
 	map-lint map-faults docs sandbox map-shard map-pictures map-forecast
@@ -59,6 +60,7 @@ part() { # name; each prints its own "NAME: N passed, N failed"
 	hostile) bash "$here/repair/hostile.sh" "$build" ;;
 	astray) bash "$here/repair/astray.sh" "$build" ;;
 	kinds) bash "$here/repair/kinds.sh" "$build" ;;
+	counts) bash "$here/repair/counts.sh" "$build" ;;
 	told) python3 "$here/repair/told.py" "$build" ;;
 	rescue) bash "$here/repair/rescue.sh" "$build" ;;
 	bitflip) bash "$here/repair/bitflip.sh" "$build" ;;

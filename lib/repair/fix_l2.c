@@ -27,7 +27,10 @@ struct l2 {
 	struct q2_ledger ledger;
 	struct q2_inflate *inflate;
 	uint8_t *table;
+	uint8_t *older; /* room for another table */
 	const struct q2_l2ref *ref; /* whose table that is; NULL: none */
+	bool has_older;		    /* that one holds what an older tree has */
+	bool agreed;		    /* as in struct q2_case */
 	bool nonsense;		    /* it reads as anything but a table */
 	enum pass pass;
 	uint32_t told;
@@ -94,77 +97,11 @@ static struct q2_guess zeros(const struct q2_case *k)
 	const struct q2_checker *c = k->r->c;
 
 	if (c->ext.backing == NULL || c->img.geom.version == 2)
-		return (struct q2_guess){0, 0, 1};
+		return (struct q2_guess){0, 0, 1, false};
 	if (c->img.geom.ext_l2)
-		return (struct q2_guess){0, (uint64_t)UINT32_MAX << 32, 1};
-	return (struct q2_guess){Q2_ZERO, 0, 1};
-}
-
-/* What can be put right in the entry itself; false: nothing. */
-static bool polish(const struct q2_case *k, struct q2_guess *to,
-		   enum q2_problem_id *why, enum q2_effect *effect,
-		   const char **text)
-{
-	const struct q2_geom *g = &k->r->c->img.geom;
-	unsigned faults = k->e.faults;
-	uint64_t guest = q2_guest(g, k->ref->slot, k->index);
-
-	*to = (struct q2_guess){k->raw, k->bitmap, 1};
-	*effect = Q2_EFFECT_NONE;
-	if (faults & (Q2_EF_UNALIGNED | Q2_EF_OUTSIDE |
-		      Q2_EF_COMPRESSED_DATA_FILE))
-		return false;
-	if (faults & Q2_EF_RESERVED) {
-		*why = Q2_P_L2_RESERVED;
-		*text = "loses its reserved bits";
-		to->raw &= ~Q2_L2_RESERVED;
-	} else if (faults & Q2_EF_ZERO_V2) {
-		*why = Q2_P_L2_ZERO_FLAG_V2;
-		*effect = k->e.host.len ? Q2_EFFECT_GAIN : Q2_EFFECT_NONE;
-		*text = "loses the zero flag that version 2 does not have";
-		to->raw &= ~Q2_ZERO;
-	} else if (faults & Q2_EF_ZERO_EXTL2) {
-		*why = Q2_P_L2_ZERO_FLAG_EXTL2;
-		*text = "loses bit 0, which extended entries do not have";
-		to->raw &= ~Q2_ZERO;
-	} else if (faults & Q2_EF_COMPRESSED_BITMAP) {
-		*why = Q2_P_COMPRESSED_EXTL2;
-		*text = "loses the bitmap that compressed data cannot have";
-		to->bitmap = 0;
-	} else if (faults & Q2_EF_COPIED_COMPRESSED) {
-		*why = Q2_P_COMPRESSED_COPIED;
-		*text = "loses COPIED, which compressed data cannot have";
-		to->raw &= ~Q2_COPIED;
-	} else if (faults & Q2_EF_DATA_FILE_OFFSET) {
-		*why = Q2_P_DATA_FILE_OFFSET;
-		*effect = Q2_EFFECT_GAIN;
-		*text = "gets its own place in the data file";
-		to->raw = (k->raw & ~Q2_ENTRY_OFFSET) | guest | Q2_COPIED;
-	} else if (faults & Q2_EF_SUB_NO_OFFSET) {
-		*why = Q2_P_SUBCLUSTER_NO_OFFSET;
-		*effect = Q2_EFFECT_LOSS;
-		*text = "loses subclusters that have no host cluster";
-		to->bitmap &= ~(uint64_t)UINT32_MAX;
-	} else if (faults & Q2_EF_SUB_CONFLICT) {
-		*why = Q2_P_SUBCLUSTER_CONFLICT;
-		*effect = Q2_EFFECT_SUSPECT;
-		*text = "shows data where subclusters were marked as data and "
-			"as zeros";
-		to->bitmap &= ~(k->bitmap << 32);
-	} else {
-		return false;
-	}
-	return true;
-}
-
-static enum q2_problem_id lost_because(const struct q2_case *k)
-{
-	if (k->e.faults & Q2_EF_COMPRESSED_DATA_FILE)
-		return Q2_P_COMPRESSED_DATA_FILE;
-	if (k->e.faults & Q2_EF_UNALIGNED)
-		return Q2_P_L2_UNALIGNED;
-	return k->e.type == Q2_L2_COMPRESSED ? Q2_P_COMPRESSED_OUTSIDE :
-					       Q2_P_L2_ENTRY_OUTSIDE;
+		return (struct q2_guess){0, (uint64_t)UINT32_MAX << 32, 1,
+					 false};
+	return (struct q2_guess){Q2_ZERO, 0, 1, false};
 }
 
 /* An entry that breaks the format. */
@@ -189,10 +126,10 @@ static enum q2_status faulty(struct l2 *l, struct q2_case *k)
 	if (st != Q2_OK)
 		return st;
 	if (guess.score && q2_want(l->r, Q2_P_ORPHAN_L2))
-		return replace(l, k, lost_because(k), Q2_EFFECT_GAIN, guess,
+		return replace(l, k, q2_lost_because(k), Q2_EFFECT_GAIN, guess,
 			       "gets back the cluster that it lost by a wrong "
 			       "bit");
-	if (polish(k, &guess, &why, &effect, &text)) {
+	if (q2_polish(k, &guess, &why, &effect, &text)) {
 		/* The other flag may be the wrong one. */
 		if (why == Q2_P_COMPRESSED_COPIED) {
 			st = q2_inflates(k, &k->e, &whole);
@@ -202,7 +139,7 @@ static enum q2_status faulty(struct l2 *l, struct q2_case *k)
 		return q2_want(l->r, why) ?
 			       replace(l, k, why, effect, guess, text) : Q2_OK;
 	}
-	why = lost_because(k);
+	why = q2_lost_because(k);
 	if (!(k->e.faults & (Q2_EF_UNALIGNED | Q2_EF_OUTSIDE |
 			     Q2_EF_COMPRESSED_DATA_FILE)) ||
 	    !q2_want(l->r, why))
@@ -268,21 +205,27 @@ static enum q2_status doubtful(struct l2 *l, struct q2_case *k)
 }
 
 /* A hole between two neighbours in which exactly a missed cluster fits, or that
- * another tree still fills. */
+ * an older tree still fills. */
 static enum q2_status hole(struct l2 *l, struct q2_case *k)
 {
 	struct q2_guess guess;
 	enum q2_status st = q2_guess(k, &guess);
+	enum q2_problem_id why = guess.shared ? Q2_P_REFCOUNT_HIGH : Q2_P_LEAK;
 
-	if (st != Q2_OK || guess.score < 11 || !q2_want(l->r, Q2_P_LEAK) ||
+	if (st != Q2_OK || guess.score < 11 || !q2_want(l->r, why) ||
 	    !q2_all(l->r))
 		return st;
 	/* Streams share clusters: which of them is missed no count tells. */
 	if (guess.raw & Q2_COMPRESSED)
-		return replace(l, k, Q2_P_LEAK, Q2_EFFECT_SUSPECT, guess,
+		return replace(l, k, why, Q2_EFFECT_SUSPECT, guess,
 			       "gets what a snapshot has there: that compressed "
 			       "data is counted more often than it is named");
-	return replace(l, k, Q2_P_LEAK, Q2_EFFECT_GAIN, guess,
+	if (guess.shared)
+		return replace(l, k, why, k->agreed ? Q2_EFFECT_GAIN :
+						      Q2_EFFECT_SUSPECT, guess,
+			       "gets back what a snapshot has there, too, and "
+			       "what is counted for both");
+	return replace(l, k, why, Q2_EFFECT_GAIN, guess,
 		       "gets back the leaked cluster that fits exactly");
 }
 
@@ -293,7 +236,7 @@ static enum q2_status salvage(struct l2 *l, struct q2_case *k,
 	struct q2_repair *r = l->r;
 	const struct q2_geom *g = &r->c->img.geom;
 	struct q2_finding f = located(k);
-	struct q2_guess to = {0, g->ext_l2 ? UINT32_MAX : 0, 1};
+	struct q2_guess to = {0, g->ext_l2 ? UINT32_MAX : 0, 1, false};
 	uint32_t action;
 	uint64_t off = 0;
 	enum q2_status st = q2_act(r, Q2_P_COMPRESSED_BAD_STREAM,
@@ -319,7 +262,7 @@ static enum q2_status trim(struct l2 *l, struct q2_case *k)
 	uint64_t first = k->e.host.start & ~UINT64_C(511);
 	uint64_t more = (g->file_size - first - 1) / 512;
 	struct q2_guess to = {(k->raw & mask) | Q2_COMPRESSED |
-				      more << g->offset_bits, k->bitmap, 1};
+				      more << g->offset_bits, k->bitmap, 1, false};
 
 	if (!q2_want(l->r, Q2_P_COMPRESSED_CUT))
 		return Q2_OK;
@@ -361,7 +304,7 @@ static enum q2_status beyond(struct l2 *l, struct q2_case *k)
 	if (!q2_want(l->r, Q2_P_L2_BEYOND_DISK))
 		return Q2_OK;
 	return replace(l, k, Q2_P_L2_BEYOND_DISK, Q2_EFFECT_LOSS,
-		       (struct q2_guess){0, 0, 1},
+		       (struct q2_guess){0, 0, 1, false},
 		       "is given up: it lies past the end of the disk");
 }
 
@@ -392,6 +335,22 @@ static bool idle(const struct l2 *l, const struct q2_l2_entry *e)
 	       (l->r->c->suspects.n == 0 || !q2_suspected(&l->ledger, clu));
 }
 
+/* What an older tree has in the place of the table that was read. */
+static void look_at_older(struct l2 *l)
+{
+	const struct q2_geom *g = &l->r->c->img.geom;
+	uint64_t clu = 0;
+
+	if (l->pass == HOLES && q2_found_any(l->r, Q2_P_REFCOUNT_HIGH))
+		clu = q2_older_table(l->r, l->ref);
+	l->has_older = clu && q2_pread_zero(l->r->io, l->older,
+					    (size_t)g->cluster_size,
+					    clu << g->cluster_bits,
+					    NULL) == Q2_OK;
+	l->agreed = l->has_older && q2_counts_agree(&l->ledger, l->ref, l->table,
+						    l->older);
+}
+
 static enum q2_status on_slice(void *ctx, const struct q2_l2slice *s)
 {
 	struct l2 *l = ctx;
@@ -407,6 +366,7 @@ static enum q2_status on_slice(void *ctx, const struct q2_l2slice *s)
 		    Q2_OK)
 			return Q2_OK;
 		l->ref = s->ref;
+		look_at_older(l);
 		q2_l2_tally(g, l->table, 1u << g->l2_bits, &good, &bad);
 		/* To mend what can be mended in nonsense would only spoil what
 		 * really stands there. */
@@ -424,6 +384,8 @@ static enum q2_status on_slice(void *ctx, const struct q2_l2slice *s)
 			.inflate = l->inflate,
 			.table = l->table,
 			.ref = s->ref,
+			.older = l->has_older ? l->older : NULL,
+			.agreed = l->agreed,
 			.index = index,
 			.raw = q2_be64(p),
 			.bitmap = g->ext_l2 ? q2_be64(p + 8) : 0,
@@ -472,15 +434,17 @@ enum q2_status q2_fix_l2(struct q2_repair *r)
 					   .unreadable = q2_pass_unreadable,
 					   .tick = on_tick,
 					   .ctx = &l};
+	size_t cs = (size_t)r->c->img.geom.cluster_size;
 	void *block;
 	enum q2_status st;
 
 	if (!needed(r))
 		return Q2_OK;
-	st = q2_get(&r->budget, r->c->img.geom.cluster_size, &block, r->err);
+	st = q2_get(&r->budget, 2 * cs, &block, r->err);
 	if (st != Q2_OK)
 		return st;
 	l.table = block;
+	l.older = l.table + cs;
 	q2_ledger_init(&l.ledger, r);
 	if (r->c->img.geom.inflatable)
 		st = q2_inflate_new(&r->c->img, &l.inflate, r->err);
@@ -492,6 +456,6 @@ enum q2_status q2_fix_l2(struct q2_repair *r)
 	}
 	q2_inflate_free(l.inflate);
 	q2_ledger_free(&l.ledger);
-	q2_put(&r->budget, block, r->c->img.geom.cluster_size);
+	q2_put(&r->budget, block, 2 * cs);
 	return st;
 }

@@ -116,7 +116,7 @@ static void enter(struct contest *c, uint64_t raw, uint64_t bitmap,
 		return;
 	c->tie = score == c->best.score;
 	if (!c->tie)
-		c->best = (struct q2_guess){raw, bitmap, score};
+		c->best = (struct q2_guess){raw, bitmap, score, false};
 }
 
 /* One candidate; `bonus` is for where it comes from. */
@@ -226,38 +226,13 @@ static enum q2_status try_row(struct q2_case *k, struct contest *c)
 		   g->ext_l2 ? UINT32_MAX : 0, IN_A_ROW);
 }
 
-/* The table that the youngest snapshot has in the slot; 0: none.  What the active disk
- * shares it shares with that one: an older one's it gave up when it was written to. */
-static uint64_t youngest_table(const struct q2_case *k)
-{
-	const struct q2_trees *trees = &k->r->c->trees;
-	const struct q2_tree *last = NULL;
-	uint8_t raw[8];
-
-	for (size_t i = 0; i < trees->n; i++)
-		if (trees->at[i].id != Q2_TREE_ACTIVE &&
-		    (last == NULL || trees->at[i].id > last->id))
-			last = &trees->at[i];
-	if (last == NULL || k->ref->slot >= last->l1_entries ||
-	    q2_pread_zero(k->r->io, raw, 8,
-			  last->l1_offset + UINT64_C(8) * k->ref->slot,
-			  NULL) != Q2_OK)
-		return 0;
-	return (q2_be64(raw) & Q2_ENTRY_OFFSET) >>
-	       k->r->c->img.geom.cluster_bits;
-}
-
-/* What other trees have at this place. */
-static enum q2_status try_others(struct q2_case *k, struct contest *c)
+/* What other trees have at this place; `only` that host offset, if it is not 0. */
+static enum q2_status try_others(struct q2_case *k, struct contest *c,
+				 uint64_t only)
 {
 	const struct q2_l2ref_vec *t = &k->r->c->refs.tables;
 	const struct q2_geom *g = &k->r->c->img.geom;
 	size_t at = (size_t)(k->ref - t->at), lo = at, hi = at;
-	/* An empty entry may be one that was discarded, if only the refcount is
-	 * late; since version 3 that leaves a zero flag. */
-	bool told = k->raw || g->version >= 3;
-	uint64_t youngest = k->raw == 0 && k->ref->active ? youngest_table(k) :
-							    0;
 	enum q2_status st = Q2_OK;
 
 	while (lo > 0 && t->at[lo - 1].slot == k->ref->slot && at - lo < 64)
@@ -272,14 +247,55 @@ static enum q2_status try_others(struct q2_case *k, struct contest *c)
 
 		if (i == at ||
 		    q2_pread_zero(k->r->io, bytes, (size_t)1 << g->entry_bits,
-				  off, NULL) != Q2_OK)
+				  off, NULL) != Q2_OK ||
+		    (only && (q2_be64(bytes) & ~Q2_COPIED) != only))
 			continue;
 		st = try(k, c, (q2_be64(bytes) & ~Q2_COPIED) |
 				       (k->raw & Q2_COPIED),
-			 g->ext_l2 ? q2_be64(bytes + 8) : 0,
-			 told && (!youngest || t->at[i].clu == youngest) ?
-				 OTHER_TREE : 0);
+			 g->ext_l2 ? q2_be64(bytes + 8) : 0, OTHER_TREE);
 	}
+	return st;
+}
+
+/* Another tree has here what fits exactly between the neighbours, and what is counted
+ * for this one, too: a writer of version 3 would have left no such gap. */
+static enum q2_status try_gap(struct q2_case *k, struct contest *c)
+{
+	const struct q2_geom *g = &k->r->c->img.geom;
+	struct q2_l2_entry low, high;
+	uint64_t host;
+	enum q2_status st;
+
+	if (g->version < 3 || !neighbour(k, -1, &low) ||
+	    !neighbour(k, 1, &high) || low.type == Q2_L2_COMPRESSED ||
+	    high.type == Q2_L2_COMPRESSED ||
+	    low.host.start + 2 * g->cluster_size != high.host.start)
+		return Q2_OK;
+	host = low.host.start + g->cluster_size;
+	if (q2_surplus(k->ledger, host >> g->cluster_bits) !=
+	    (int64_t)q2_min(k->ref->weight, INT64_MAX / 4))
+		return Q2_OK;
+	st = try_others(k, c, host);
+	c->best.shared = c->best.raw == host;
+	return st;
+}
+
+/* What the next older tree has where this one is empty. */
+static enum q2_status try_older(struct q2_case *k, struct contest *c)
+{
+	const struct q2_geom *g = &k->r->c->img.geom;
+	const uint8_t *p = k->older + ((size_t)k->index << g->entry_bits);
+	uint64_t raw = q2_be64(p) & ~Q2_COPIED;
+	uint64_t bitmap = g->ext_l2 ? q2_be64(p + 8) : 0;
+	struct q2_l2_entry e = decode(k, raw, bitmap, k->index);
+	enum q2_status st;
+
+	if (!e.refers || (!k->agreed && !q2_only_lost(k->ledger, k->ref, &e)))
+		return Q2_OK;
+	/* In version 2 a discard leaves an empty entry, and the refcount may be
+	 * late; since version 3 that leaves a zero flag. */
+	st = try(k, c, raw, bitmap, g->version >= 3 ? OTHER_TREE : 0);
+	c->best.shared |= same_place(&c->best, raw, bitmap);
 	return st;
 }
 
@@ -295,10 +311,12 @@ enum q2_status q2_guess(struct q2_case *k, struct q2_guess *best)
 		st = try_neighbours(k, &c);
 	if (st == Q2_OK && k->raw == 0 && k->bitmap == 0)
 		st = try_row(k, &c);
-	/* An empty entry may well be empty: one refcount that is too high is no
-	 * proof that it should be what a snapshot has there; neighbours are. */
-	if (st == Q2_OK && (k->raw || q2_found_any(k->r, Q2_P_REFCOUNT_HIGH)))
-		st = try_others(k, &c);
+	if (st == Q2_OK && k->raw)
+		st = try_others(k, &c, 0);
+	else if (st == Q2_OK && q2_found_any(k->r, Q2_P_REFCOUNT_HIGH))
+		st = try_gap(k, &c);
+	if (st == Q2_OK && k->older)
+		st = try_older(k, &c);
 	if (st == Q2_OK && !c.tie)
 		*best = c.best;
 	return st;
