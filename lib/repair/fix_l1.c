@@ -169,6 +169,21 @@ static bool snapshot_took_it(const struct q2_l1fix *l)
 	return n == 1;
 }
 
+/* The table that is one wrong bit away.  What the entry names may be the table that
+ * it stands in: nothing but this entry says so. */
+static enum q2_status take_back(struct q2_l1fix *l, uint64_t missed)
+{
+	const struct q2_geom *g = &l->r->c->img.geom;
+	uint64_t at = l->tree->l1_offset + UINT64_C(8) * l->slot;
+	enum q2_status st;
+
+	l->r->parting = at >> g->cluster_bits == l->e.table.n;
+	st = q2_l1_replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_GAIN, missed,
+			   "gets back the L2 table that is one wrong bit away");
+	l->r->parting = false;
+	return st;
+}
+
 /* An entry that the format allows, with a table that others use as well, or that
  * is not counted at all. */
 static enum q2_status doubtful(struct q2_l1fix *l)
@@ -194,9 +209,7 @@ static enum q2_status doubtful(struct q2_l1fix *l)
 		       in_order(l, missed) >
 			       in_order(l, l->raw & Q2_ENTRY_OFFSET)) &&
 	    q2_want(l->r, Q2_P_ORPHAN_L2))
-		return q2_l1_replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_GAIN, missed,
-			       "gets back the L2 table that is one wrong bit "
-			       "away");
+		return take_back(l, missed);
 	if (l->sure)
 		return Q2_OK;
 	/* With a data file a table tells its own slot, once that is empty. */
