@@ -175,10 +175,17 @@ static enum q2_status take_back(struct q2_l1fix *l, uint64_t missed)
 {
 	const struct q2_geom *g = &l->r->c->img.geom;
 	uint64_t at = l->tree->l1_offset + UINT64_C(8) * l->slot;
+	enum q2_l1_rank rank = Q2_L1_ALONE;
 	enum q2_status st;
 
+	/* Of two that name one table either may have lost its own. */
+	if (q2_refmap_get(&l->r->c->map, missed >> g->cluster_bits).count == 0)
+		rank = q2_l1_rank(l, missed);
+	if (rank == Q2_L1_ANOTHERS)
+		return Q2_OK;
 	l->r->parting = at >> g->cluster_bits == l->e.table.n;
-	st = q2_l1_replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_GAIN, missed,
+	st = q2_l1_replace(l, Q2_P_ORPHAN_L2, rank == Q2_L1_ALONE ?
+				   Q2_EFFECT_GAIN : Q2_EFFECT_SUSPECT, missed,
 			   "gets back the L2 table that is one wrong bit away");
 	l->r->parting = false;
 	return st;
@@ -218,6 +225,11 @@ static enum q2_status doubtful(struct q2_l1fix *l)
 	    q2_l1_is_anothers(l, l->slot) && q2_want(l->r, Q2_P_ORPHAN_L2))
 		return q2_l1_replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_NONE, 0,
 				     "is emptied: what it names is other metadata");
+	missed = starved && !meta && q2_all(l->r) ? q2_l1_told_apart(l) : 0;
+	if (missed && q2_want(l->r, Q2_P_ORPHAN_L2))
+		return q2_l1_replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_SUSPECT,
+			       missed, "gets back the L2 table that is one wrong "
+			       "bit away: it fits between the snapshots there");
 	missed = q2_l1_sole_table(l);
 	if (missed && q2_want(l->r, Q2_P_ORPHAN_L2)) {
 		/* This very table may be what the entry names. */

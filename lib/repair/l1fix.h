@@ -53,6 +53,20 @@ void q2_l1_tally(struct q2_l1fix *l, uint64_t *good, uint64_t *bad);
  * a table that is counted for others only, or a guest's data. */
 bool q2_l1_is_anothers(struct q2_l1fix *l, uint32_t slot);
 
+/* Whether this tree or another one that names the same table in the slot is likelier
+ * to have had the other table in its place. */
+enum q2_l1_rank {
+	Q2_L1_ALONE, /* no other tree does, or nothing is known of it */
+	Q2_L1_ANOTHERS,
+	Q2_L1_TIE,
+	Q2_L1_LIKELIEST
+};
+enum q2_l1_rank q2_l1_rank(const struct q2_l1fix *l, uint64_t raw);
+
+/* The leaked table one wrong bit away, all of which is missed that the table in its place
+ * has not, if this is the likeliest of the trees that name that one; 0: none. */
+uint64_t q2_l1_told_apart(struct q2_l1fix *l);
+
 /* The only table that is missed, if this is the only slot that can miss it; or the
  * only orphan, if what this slot names is its data.  0: neither. */
 uint64_t q2_l1_sole_table(struct q2_l1fix *l);
