@@ -225,8 +225,9 @@ static enum q2_status hole(struct l2 *l, struct q2_case *k)
 						      Q2_EFFECT_SUSPECT, guess,
 			       "gets back what a snapshot has there, too, and "
 			       "what is counted for both");
-	return replace(l, k, why, Q2_EFFECT_GAIN, guess,
-		       "gets back the leaked cluster that fits exactly");
+	return replace(l, k, why, q2_in_a_run(k, &guess) ? Q2_EFFECT_GAIN :
+							   Q2_EFFECT_SUSPECT,
+		       guess, "gets back the leaked cluster that fits exactly");
 }
 
 /* What is left of damaged data is kept as a plain cluster. */

@@ -14,6 +14,7 @@
 #define OTHER_TREE 11u /* as good as two neighbours */
 #define IN_A_ROW 11u
 #define ROW 64 /* entries */
+#define RUN_LEAST 4u
 
 static struct q2_l2_entry decode(const struct q2_case *k, uint64_t raw,
 				 uint64_t bitmap, uint32_t index)
@@ -74,6 +75,23 @@ unsigned q2_fit(const struct q2_case *k, const struct q2_l2_entry *e)
 			score++;
 	}
 	return score;
+}
+
+bool q2_in_a_run(const struct q2_case *k, const struct q2_guess *guess)
+{
+	const struct q2_geom *g = &k->r->c->img.geom;
+	uint64_t host = decode(k, guess->raw, guess->bitmap, k->index).host.start;
+	unsigned n = 0;
+
+	for (int64_t step = -ROW; step <= ROW; step++) {
+		struct q2_l2_entry e;
+
+		if (step && neighbour(k, step, &e) &&
+		    e.type != Q2_L2_COMPRESSED &&
+		    e.host.start == host + ((uint64_t)step << g->cluster_bits))
+			n++;
+	}
+	return n >= RUN_LEAST;
 }
 
 enum q2_status q2_inflates(struct q2_case *k, const struct q2_l2_entry *e,

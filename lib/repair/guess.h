@@ -68,6 +68,10 @@ bool q2_polish(const struct q2_case *k, struct q2_guess *to,
 /* The problem of an entry that leads nowhere. */
 enum q2_problem_id q2_lost_because(const struct q2_case *k);
 
+/* Whether so many entries around it name clusters just as far from that of the guess
+ * as they are from it that it can hardly belong anywhere else. */
+bool q2_in_a_run(const struct q2_case *k, const struct q2_guess *guess);
+
 /* Whether compressed data inflates to a cluster; true if that is not asked. */
 enum q2_status q2_inflates(struct q2_case *k, const struct q2_l2_entry *e,
 			   bool *whole);

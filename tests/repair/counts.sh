@@ -108,5 +108,18 @@ check "an entry without neighbours wiped, -y: no byte is changed" \
 	qemu-img compare -f qcow2 -F qcow2 d.qcow2 r.qcow2
 check "an entry without neighbours wiped, -y: the candidate is told" tells 'may be wrong.*0xc8000 '
 
+# An entry that moved: what it left fits a gap between two neighbours, by chance.
+for size in 64 2048; do
+	qemu-img create -q -f qcow2 -o cluster_size=${size}k o.qcow2 16M
+	qemu-io -f qcow2 -c "write -P 1 0 64k" -c "write -P 2 $((2 * size))k 64k" \
+		-c "write -P 3 $((6 * size))k 64k" o.qcow2 >io
+	cp o.qcow2 d.qcow2
+	dd if=o.qcow2 of=d.qcow2 bs=1 skip="$(entry 6)" seek="$(entry 2)" count=8 conv=notrunc status=none
+	wipe "$(entry 6)" 8
+	check "clusters of $size KiB, an entry moved, -y" repair
+	check "clusters of $size KiB, an entry moved, -y: what is put elsewhere may be wrong" \
+		tells "may be wrong.*0x$(printf %x $((size * 1024))) "
+done
+
 echo "counts: $passed passed, $failed failed"
 [ "$failed" = 0 ]
