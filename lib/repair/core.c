@@ -449,7 +449,8 @@ enum q2_status q2_fresh(struct q2_repair *r, uint32_t action, uint64_t n,
 
 bool q2_was_outside(const struct q2_repair *r, uint64_t off)
 {
-	if (off < r->base->size || r->io->size <= off)
+	/* What -p leaves it leaves; whoever comes next sees a hole anyway. */
+	if (!q2_all(r) || off < r->base->size || r->io->size <= off)
 		return false;
 	for (size_t i = 0; i < r->dangling.n; i++)
 		if (r->dangling.at[i].first == off)
