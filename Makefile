@@ -387,7 +387,7 @@ check-all: test-programs
 
 # The parts that exercise the library, for the sanitizer variants.
 check-sanitized: test-programs
-	@bash tests/run.sh $(B) unit cases conduct faults repair astray conduct-dump fuzz
+	@bash tests/run.sh $(B) fuzz unit cases conduct faults repair astray conduct-dump
 
 demo: deps
 	@$(MAKE) --no-print-directory all tools

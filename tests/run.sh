@@ -9,13 +9,13 @@ set -u
 
 build=$(cd "$1" && pwd)
 shift
-parts=(unit builder cases conduct faults diff
-	repair orphans repair-cases hostile astray kinds told counts bitflip
-	rescue
-	conduct-dump dump write writer inplace
+# The longest come first, so that none is left to run alone.
+parts=(fuzz bitflip dump unit builder cases conduct faults diff
+	repair orphans repair-cases hostile astray kinds told counts rescue
+	conduct-dump write writer inplace
 	map-conduct map-images map-survey map-fleet
 	map-lint map-faults docs sandbox map-shard map-pictures map-forecast
-	map-readers map-damage state pool surroundings big fuzz valgrind)
+	map-readers map-damage state pool surroundings big valgrind)
 [ $# -gt 0 ] || set -- "${parts[@]}"
 here=$(cd "$(dirname "$0")" && pwd)
 jobs=${JOBS:-$(nproc)}
