@@ -89,7 +89,7 @@ static enum q2_status add_run(struct q2_refmap *m, uint64_t clu, uint64_t n,
 
 		if (cells && ref.count < 63 && value <= Q2_CELL_MAX) {
 			memset(cells + (clu + i) % Q2_PAGE_CELLS, (int)value,
-			       n - i);
+			       (size_t)(n - i));
 			m->added += n - i;
 			break;
 		}
