@@ -96,8 +96,9 @@ enum q2_problem_id q2_block_lost(const struct q2_repair *r, uint64_t index,
 	enum q2_problem_id why = (enum q2_problem_id)0;
 	uint8_t sector[SECTOR];
 
+	/* Not what this repair itself put behind the end. */
 	for (size_t i = sizeof(signs) / sizeof(signs[0]); i-- > 0;)
-		if (q2_found_any(r, signs[i]))
+		if (off < r->base->size && q2_found_any(r, signs[i]))
 			why = signs[i];
 	for (uint64_t at = 0; at < g->cluster_size && why; at += SECTOR) {
 		uint64_t first = (index << g->block_bits) + at / SECTOR * per;

@@ -18,11 +18,15 @@ struct triage {
 	struct q2_refmap named; /* by orphaned tables */
 	struct q2_holes holes;
 	uint8_t *bytes; /* a cluster */
+	uint8_t *block; /* another */
+	struct q2_runs blocks; /* that a former refcount table names */
+	struct q2_range former; /* the clusters of that table so far */
 	uint64_t run;	/* what is done: runs of leaks, and clusters of */
 	uint64_t k;	/* the next one */
 };
 
 #define EVERY 64u /* clusters between two looks at the clock */
+#define ENOUGH 1024u /* right counts, for a block that a table names */
 
 void q2_orphans_free(struct q2_repair *r, struct q2_orphans *o)
 {
@@ -33,6 +37,41 @@ void q2_orphans_free(struct q2_repair *r, struct q2_orphans *o)
 static bool all_zero(const uint8_t *p, size_t n)
 {
 	return p[0] == 0 && memcmp(p, p + 1, n - 1) == 0;
+}
+
+/* What a table would have for a refcount block. */
+struct former {
+	uint64_t table; /* cluster; 0: no table names the block */
+	uint64_t block;
+	uint64_t index;
+};
+
+/* Whether the bytes do as that block.  If a table names it, both are counted by it;
+ * and what has a count but no reference tells nothing: these may be what is lost. */
+static bool counts_right(const struct triage *t, const uint8_t *bytes,
+			 const struct former *f)
+{
+	const struct q2_checker *c = t->r->c;
+	const struct q2_geom *g = &c->img.geom;
+	uint64_t lo = f->index << g->block_bits;
+	uint64_t hi = lo + (UINT64_C(1) << g->block_bits);
+	uint64_t agree = 0, differ = 0;
+
+	hi = q2_min(hi, q2_div_up(t->r->base->size, g->cluster_size));
+	for (uint64_t clu = lo; clu < hi; clu++) {
+		uint64_t v = q2_refcount(bytes, g->ref_order, clu - lo);
+		uint64_t refs = q2_refmap_get(&c->map, clu).count;
+
+		if (f->table && (clu == f->table || clu == f->block))
+			refs = 1;
+		if (v == refs)
+			agree += v != 0;
+		else if (refs || f->table == 0)
+			differ++;
+		if (f->table && differ == 0 && agree == ENOUGH)
+			break;
+	}
+	return agree >= 4 && differ * 4 <= agree;
 }
 
 /* Whether the bytes are a refcount block that says what is so: a former one. */
@@ -48,25 +87,72 @@ static bool is_old_block(const struct triage *t)
 	for (uint64_t i = 0; i < n; i++)
 		if (q2_refcount(t->bytes, g->ref_order, i) > most)
 			return false;
-
-	for (uint64_t b = 0; b < blocks; b++) {
-		uint64_t agree = 0, differ = 0;
-
-		for (uint64_t i = 0; i < n; i++) {
-			uint64_t v = q2_refcount(t->bytes, g->ref_order, i);
-			uint64_t refs = q2_refmap_get(&c->map, b * n + i).count;
-
-			if (v == 0 && refs == 0)
-				continue;
-			if (v == refs)
-				agree++;
-			else
-				differ++;
-		}
-		if (agree >= 4 && differ * 4 <= agree)
+	for (uint64_t b = 0; b < blocks; b++)
+		if (counts_right(t, t->bytes, &(struct former){.index = b}))
 			return true;
-	}
 	return false;
+}
+
+/* Whether the bytes can be of a refcount table that is no longer in use: offsets
+ * of clusters that nothing refers to. */
+static bool names_leaks(const struct triage *t)
+{
+	const struct q2_geom *g = &t->r->c->img.geom;
+	bool any = false;
+
+	for (uint64_t i = 0; i < g->cluster_size / 8; i++) {
+		uint64_t off = q2_be64(t->bytes + 8 * i);
+
+		if (off == 0)
+			continue;
+		if ((off & (g->cluster_size - 1)) || off >= g->file_size ||
+		    q2_refmap_get(&t->r->c->map, off >> g->cluster_bits).count)
+			return false;
+		any = true;
+	}
+	return any;
+}
+
+/* If that is so, its blocks are known, too.  Nearly all of them must say what is so
+ * of the very clusters that their place in the table is for. */
+static enum q2_status see_former(struct triage *t, uint64_t clu, bool *yes)
+{
+	struct q2_repair *r = t->r;
+	const struct q2_geom *g = &r->c->img.geom;
+	uint64_t n = g->cluster_size / 8, base = 0;
+	uint64_t named = 0;
+	struct q2_runs blocks = {0};
+	enum q2_status st = Q2_OK;
+
+	*yes = names_leaks(t);
+	if (*yes && clu == q2_end(t->former))
+		base = t->former.len * n;
+	for (uint64_t i = 0; i < n && *yes && st == Q2_OK; i++) {
+		uint64_t off = q2_be64(t->bytes + 8 * i);
+		struct former f = {clu, off >> g->cluster_bits, base + i};
+
+		if (off == 0)
+			continue;
+		named++;
+		if (q2_pread_zero(r->io, t->block, (size_t)g->cluster_size, off,
+				  NULL) == Q2_OK &&
+		    counts_right(t, t->block, &f))
+			st = q2_runs_push(&blocks, &r->budget,
+					  (struct q2_run){f.block, 1}, r->err);
+		/* Anything else is soon seen not to be one. */
+		*yes = named < 4 || blocks.n * 4 >= named * 3;
+	}
+	*yes &= blocks.n * 4 >= named * 3;
+	for (size_t i = 0; i < blocks.n && *yes && st == Q2_OK; i++)
+		st = q2_runs_push(&t->blocks, &r->budget, blocks.at[i], r->err);
+	if (*yes) {
+		q2_runs_tidy(&t->blocks);
+		if (base == 0)
+			t->former = (struct q2_range){clu, 0};
+		t->former.len++;
+	}
+	q2_runs_free(&blocks, &r->budget);
+	return st;
 }
 
 /* How many references to the cluster are missed. */
@@ -98,21 +184,13 @@ static uint64_t count_alone(const struct triage *t)
 	return n;
 }
 
-static enum q2_leak_kind classify(struct triage *t, uint64_t clu,
-				  struct q2_l2_shape *shape)
+/* What its contents say, of which *shape is a part; they are in t->bytes. */
+static enum q2_leak_kind judge(struct triage *t, uint64_t clu,
+			       struct q2_l2_shape *shape)
 {
 	struct q2_checker *c = t->r->c;
 	const struct q2_geom *g = &c->img.geom;
-	struct q2_range at = {clu << g->cluster_bits, g->cluster_size};
 
-	if (q2_holes_covers(&t->holes, at))
-		return Q2_LK_ZEROS;
-	/* What cannot be read may be anything. */
-	if (q2_pread_zero(t->r->io, t->bytes, (size_t)g->cluster_size, at.start,
-			  NULL) != Q2_OK)
-		return Q2_LK_DATA;
-	if (all_zero(t->bytes, (size_t)g->cluster_size))
-		return Q2_LK_ZEROS;
 	if (q2_l2_shaped(c, t->bytes, 1u << g->l2_bits, shape)) {
 		if (shape->entries == 0)
 			return Q2_LK_STALE; /* zeros, in other words */
@@ -127,6 +205,34 @@ static enum q2_leak_kind classify(struct triage *t, uint64_t clu,
 	return shape->entries && t->ledger.any && !g->data_file &&
 			       q2_tells_of_missed(&t->ledger, t->bytes, clu) ?
 		       Q2_LK_TABLE : Q2_LK_DATA;
+}
+
+static enum q2_status classify(struct triage *t, uint64_t clu,
+			       enum q2_leak_kind *kind,
+			       struct q2_l2_shape *shape)
+{
+	const struct q2_geom *g = &t->r->c->img.geom;
+	struct q2_range at = {clu << g->cluster_bits, g->cluster_size};
+	bool former = q2_runs_have(&t->blocks, clu);
+	enum q2_status st = Q2_OK;
+
+	*kind = Q2_LK_ZEROS;
+	if (!former && q2_holes_covers(&t->holes, at))
+		return Q2_OK;
+	/* What cannot be read may be anything. */
+	if (!former &&
+	    q2_pread_zero(t->r->io, t->bytes, (size_t)g->cluster_size, at.start,
+			  NULL) != Q2_OK) {
+		*kind = Q2_LK_DATA;
+		return Q2_OK;
+	}
+	if (!former && all_zero(t->bytes, (size_t)g->cluster_size))
+		return Q2_OK;
+	if (!former)
+		st = see_former(t, clu, &former);
+	if (st == Q2_OK)
+		*kind = former ? Q2_LK_STALE : judge(t, clu, shape);
+	return st;
 }
 
 /* The clusters that the table in t->bytes names hang on it. */
@@ -158,11 +264,15 @@ static enum q2_status one(struct triage *t, uint64_t clu)
 	struct q2_repair *r = t->r;
 	struct q2_run run = {clu, 1};
 	struct q2_l2_shape shape = {0};
+	enum q2_leak_kind kind;
 	enum q2_status st;
 
 	if (q2_runs_have(&r->released, clu))
 		return Q2_OK;
-	switch (classify(t, clu, &shape)) {
+	st = classify(t, clu, &kind, &shape);
+	if (st != Q2_OK)
+		return st;
+	switch (kind) {
 	case Q2_LK_ZEROS:
 	case Q2_LK_STALE:
 		return q2_runs_push(&r->worthless, &r->budget, run, r->err);
@@ -194,6 +304,9 @@ static void put_triage(const void *work, struct q2_buf *b)
 
 	q2_put_number(b, t->run);
 	q2_put_number(b, t->k);
+	q2_put_number(b, t->former.start);
+	q2_put_number(b, t->former.len);
+	q2_put_runs(b, &t->blocks);
 	q2_put_runs(b, &t->r->worthless);
 	q2_put_runs(b, &t->out->data);
 	q2_put_number(b, tables->n);
@@ -231,7 +344,11 @@ static enum q2_status take_triage(void *work, struct q2_source *in)
 
 	t->run = q2_take_up_to(in, r->c->leaks.n);
 	t->k = q2_take_up_to(in, g->file_clusters);
-	st = q2_take_runs(in, r, g->file_clusters, &r->worthless);
+	t->former.start = q2_take_up_to(in, g->file_clusters);
+	t->former.len = q2_take_up_to(in, g->file_clusters);
+	st = q2_take_runs(in, r, g->file_clusters, &t->blocks);
+	if (st == Q2_OK)
+		st = q2_take_runs(in, r, g->file_clusters, &r->worthless);
 	if (st == Q2_OK)
 		st = take_data(t, in);
 	n = q2_take_up_to(in, g->file_clusters);
@@ -290,39 +407,49 @@ static enum q2_status see_all(struct triage *t)
 	return q2_search_end(r, &search, st);
 }
 
-/* Data that hangs on an orphaned table is not loose. */
-static void drop_named(struct triage *t)
+/* Data that hangs on an orphaned table is not loose; and what was seen before the
+ * table that names it may be a former refcount block. */
+static enum q2_status drop_named(struct triage *t)
 {
+	struct q2_repair *r = t->r;
 	struct q2_runs *d = &t->out->data;
 	size_t kept = 0;
+	enum q2_status st = Q2_OK;
 
-	for (size_t i = 0; i < d->n; i++)
-		if (q2_refmap_get(&t->named, d->at[i].first).count == 0)
+	for (size_t i = 0; i < d->n && st == Q2_OK; i++)
+		if (q2_runs_have(&t->blocks, d->at[i].first))
+			st = q2_runs_push(&r->worthless, &r->budget, d->at[i],
+					  r->err);
+		else if (q2_refmap_get(&t->named, d->at[i].first).count == 0)
 			d->at[kept++] = d->at[i];
 	d->n = kept;
+	return st;
 }
 
 enum q2_status q2_triage(struct q2_repair *r, struct q2_orphans *o)
 {
 	struct triage t = {.r = r, .out = o};
-	void *block;
-	enum q2_status st = q2_get(&r->budget, r->c->img.geom.cluster_size,
-				   &block, r->err);
+	uint64_t size = r->c->img.geom.cluster_size;
+	void *two;
+	enum q2_status st = q2_get(&r->budget, 2 * size, &two, r->err);
 
 	*o = (struct q2_orphans){0};
 	if (st != Q2_OK)
 		return st;
-	t.bytes = block;
+	t.bytes = two;
+	t.block = t.bytes + size;
 	q2_refmap_init(&t.named, &r->budget);
 	q2_ledger_init(&t.ledger, r);
 	q2_holes_init(&t.holes, r->io, UINT64_MAX);
 	r->worthless.n = 0;
 	q2_runs_tidy(&r->released);
 	st = see_all(&t);
-	drop_named(&t);
+	if (st == Q2_OK)
+		st = drop_named(&t);
 	q2_runs_tidy(&r->worthless);
+	q2_runs_free(&t.blocks, &r->budget);
 	q2_refmap_free(&t.named);
 	q2_ledger_free(&t.ledger);
-	q2_put(&r->budget, block, r->c->img.geom.cluster_size);
+	q2_put(&r->budget, two, 2 * size);
 	return st;
 }
