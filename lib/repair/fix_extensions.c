@@ -122,9 +122,6 @@ static enum q2_status end_here(struct q2_repair *r, enum q2_problem_id why,
 static bool useless(struct q2_repair *r, struct q2_range area,
 		    struct q2_ext *out, enum q2_problem_id *why)
 {
-	static const enum q2_problem_id lossy[] = {
-		Q2_P_EXT_DUPLICATE, Q2_P_EXT_FORMAT_LONG, Q2_P_EXT_FEATURES_BAD,
-	};
 	struct q2_ext_iter it, rest;
 	struct q2_ext e, later;
 
@@ -138,12 +135,16 @@ static bool useless(struct q2_repair *r, struct q2_range area,
 		*out = e;
 		if (twice && e.type != Q2_EXT_LUKS &&
 		    q2_found_any(r, Q2_P_EXT_DUPLICATE))
-			*why = lossy[0];
+			*why = Q2_P_EXT_DUPLICATE;
 		else if (e.type == Q2_EXT_FORMAT && e.len > Q2_EXT_FORMAT_MAX)
-			*why = lossy[1];
+			*why = Q2_P_EXT_FORMAT_LONG;
 		else if (e.type == Q2_EXT_FEATURES &&
 			 q2_found_any(r, Q2_P_EXT_FEATURES_BAD))
-			*why = lossy[2];
+			*why = Q2_P_EXT_FEATURES_BAD;
+		else if (e.type == Q2_EXT_BITMAPS &&
+			 q2_found_any(r, Q2_P_BITMAPS_STALE) &&
+			 r->c->ext.bitmap_dir_offset >= r->base->size)
+			*why = Q2_P_BITMAPS_STALE;
 		else
 			continue;
 		if (q2_want(r, *why))
@@ -217,6 +218,9 @@ enum q2_status q2_fix_extensions(struct q2_repair *r)
 				  "one, which readers take, stays" :
 			  why == Q2_P_EXT_FORMAT_LONG ?
 				  "a backing format that is too long goes" :
+			  why == Q2_P_BITMAPS_STALE ?
+				  "bitmaps that are out of date go: their "
+				  "directory is past the end of the file" :
 				  "a malformed table of feature names goes");
 	return st == Q2_OK ? clear_bitmaps_bit(r) : st;
 }
