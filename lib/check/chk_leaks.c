@@ -24,6 +24,7 @@ struct triage {
 	uint64_t not_probed;
 	struct q2_holes holes;
 	bool slots_known;
+	bool marks;	      /* entries of the active L1 table have COPIED set */
 	uint64_t empty;	      /* active L1 slots on the disk with no entry */
 	uint32_t first_empty;
 	uint32_t last_empty;
@@ -48,7 +49,10 @@ static enum q2_status learn_slots(struct triage *t)
 				  g->l1_offset + at, NULL) != Q2_OK)
 			continue;
 		for (uint64_t i = 0; i < n; i += 8) {
-			if (q2_be64((const uint8_t *)chunk + i))
+			uint64_t raw = q2_be64((const uint8_t *)chunk + i);
+
+			t->marks |= (raw & Q2_COPIED) != 0;
+			if (raw)
 				continue;
 			t->last_empty = (uint32_t)((at + i) / 8);
 			if (t->empty++ == 0)
@@ -61,12 +65,15 @@ static enum q2_status learn_slots(struct triage *t)
 }
 
 /* How many slots could take the table: all without one, but for the disk's last
- * one if the table reaches past the end of the disk there. */
+ * one if the table reaches past the end of the disk there.  Where writers set
+ * COPIED, a table without it was a snapshot's, or one of bitmaps. */
 static uint64_t candidates(const struct triage *t, const struct q2_l2_shape *shape)
 {
 	const struct q2_geom *g = &t->c->img.geom;
 	uint64_t n = t->empty + t->c->lost.n;
 
+	if (t->marks && shape->marked == 0)
+		return t->c->lost.n;
 	if (t->empty && ((uint64_t)t->last_empty << g->l2_bits) +
 				shape->last >= g->disk_clusters)
 		n--;

@@ -17,6 +17,7 @@ struct attach {
 	uint64_t *l1; /* entries of the active table */
 	uint64_t n;
 	uint64_t empty; /* how many slots are */
+	bool marks;	/* the image's writers set COPIED */
 };
 
 static enum q2_status read_l1(struct attach *a)
@@ -33,8 +34,11 @@ static enum q2_status read_l1(struct attach *a)
 		st = q2_pread_zero(r->io, block, (size_t)(8 * a->n),
 				   g->l1_offset, r->err);
 	for (uint64_t i = 0; i < a->n && st == Q2_OK; i++) {
-		a->l1[i] = q2_be64((uint8_t *)block + 8 * i) & Q2_ENTRY_OFFSET;
+		uint64_t raw = q2_be64((uint8_t *)block + 8 * i);
+
+		a->l1[i] = raw & Q2_ENTRY_OFFSET;
 		a->empty += a->l1[i] == 0;
+		a->marks |= (raw & Q2_COPIED) != 0;
 	}
 	return st;
 }
@@ -223,18 +227,22 @@ static enum q2_status attach(struct q2_repair *r, const struct q2_orphans *o,
 	/* If two slots named one table, the empty ones are not all known. */
 	for (size_t i = 0;
 	     i < o->tables.n && st == Q2_OK && !*any && !r->aliased; i++) {
-		uint64_t host = o->tables.at[i].clu
-				<< r->c->img.geom.cluster_bits;
-		uint64_t slot = o->tables.n == 1 ?
-					only_slot(&a, &o->tables.at[i]) : a.n;
+		const struct q2_orphan *t = &o->tables.at[i];
+		uint64_t host = t->clu << r->c->img.geom.cluster_bits;
+		uint64_t slot = a.n;
 
+		/* A snapshot's table, or one of bitmaps: not the active disk's. */
+		if (a.marks && !t->marked)
+			continue;
+		if (o->tables.n == 1)
+			slot = only_slot(&a, t);
 		if (slot < a.n) {
 			*any = true;
 			st = put_back(&a, slot, host,
 				      "the only slot that is empty");
 			continue;
 		}
-		slot = ordered ? slot_between(&a, &o->tables.at[i], host) : a.n;
+		slot = ordered ? slot_between(&a, t, host) : a.n;
 		if (slot < a.n) {
 			*any = true;
 			st = put_back(&a, slot, host,

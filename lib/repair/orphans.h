@@ -20,6 +20,7 @@ enum q2_leak_kind {
 struct q2_orphan {
 	uint64_t clu;
 	uint32_t last; /* index of an L2 table's last entry */
+	bool marked;   /* an entry has COPIED set, as those of the active disk */
 };
 Q2_VEC(q2_orphan_vec, struct q2_orphan)
 

@@ -214,8 +214,8 @@ static enum q2_status keep_others(struct q2_strays *s)
 		if (s->t.at[i].slot == Q2_NO_SLOT)
 			st = q2_orphan_vec_push(
 				&o.tables, &r->budget,
-				(struct q2_orphan){s->t.at[i].clu,
-						   s->t.at[i].last},
+				(struct q2_orphan){.clu = s->t.at[i].clu,
+						   .last = s->t.at[i].last},
 				r->err);
 	if (st == Q2_OK && o.tables.n &&
 	    !(r->opts->flags & Q2_PLAN_FREE_ORPHANS))

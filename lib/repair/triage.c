@@ -286,7 +286,8 @@ static enum q2_status one(struct triage *t, uint64_t clu)
 		if (st == Q2_OK)
 			st = q2_orphan_vec_push(&t->out->tables, &r->budget,
 						(struct q2_orphan){
-							clu, shape.last},
+							clu, shape.last,
+							shape.marked != 0},
 						r->err);
 		return st;
 	case Q2_LK_DATA:
@@ -313,6 +314,7 @@ static void put_triage(const void *work, struct q2_buf *b)
 	for (size_t i = 0; i < tables->n; i++) {
 		q2_put_number(b, tables->at[i].clu);
 		q2_put_number(b, tables->at[i].last);
+		q2_put_number(b, tables->at[i].marked);
 	}
 }
 
@@ -357,6 +359,7 @@ static enum q2_status take_triage(void *work, struct q2_source *in)
 
 		o.clu = q2_take_up_to(in, g->file_clusters - 1);
 		o.last = (uint32_t)q2_take_up_to(in, (1u << g->l2_bits) - 1);
+		o.marked = q2_take_up_to(in, 1);
 		if (in->failed)
 			break;
 		st = q2_pread_zero(r->io, t->bytes, (size_t)g->cluster_size,

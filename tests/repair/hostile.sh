@@ -471,6 +471,26 @@ for options in cluster_size=4k cluster_size=64k; do
 	done
 done
 
+# The table of a bitmap that is left over after its extension is gone reads as an L2
+# table whose entries lack COPIED: it does not go into the one slot that is empty.
+qemu-img create -q -f qcow2 -o cluster_size=4k o.qcow2 4M
+qemu-io -f qcow2 -c 'write -P 1 0 1M' o.qcow2 >io
+qemu-img snapshot -c one o.qcow2
+qemu-img bitmap --add -g 512 o.qcow2 b
+qemu-io -f qcow2 -c 'write -P 2 0 64k' o.qcow2 >io
+for option in -p -y; do
+	cp o.qcow2 d.qcow2
+	put64 d.qcow2 88 0
+	put64 d.qcow2 112 0 # the end of the extensions
+	if [ $option = -p ]; then
+		cp d.qcow2 r.qcow2
+		"$fsck" -p --no-journal r.qcow2 >said
+	else
+		check "a bitmap's table left over, -y" repair -y
+	fi
+	check "a bitmap's table left over, $option: the disk is as it was" same_disk o
+done
+
 # Who says no to all questions keeps every byte, of the header too.
 qemu-img create -q -f qcow2 -o cluster_size=4k o.qcow2 16M
 qemu-io -f qcow2 -c 'write -P 1 0 256k' o.qcow2 >io
