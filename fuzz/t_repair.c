@@ -280,8 +280,7 @@ int q2f_repair(const uint8_t *data, size_t size)
 		if (!q2f_repair_start(&r, &in))
 			continue;
 		/* In memory all that lies between is written, too. */
-		if (r.plan->new_size > r.in->size + FAR &&
-		    !q2f_sampled(&in, 32)) {
+		if (r.plan->new_size > r.in->size + FAR && !q2f_thorough) {
 			q2f_repair_finish(&r);
 			continue;
 		}
