@@ -129,8 +129,8 @@ int fsck_qemu_status(const struct run *run);
  * Then for a check or plan of this identity, if it is known: *keep goes on from what
  * the file holds, and keeps what comes; false if it cannot, which is said. */
 int fsck_state_open(struct fsck *fsck);
-bool fsck_state_load(struct run *run, bool known, uint64_t identity,
-		     struct q2_check_keep *keep);
+bool fsck_state_load(struct run *run, struct q2_io *io, bool known,
+		     uint64_t identity, struct q2_check_keep *keep);
 
 /* One image, in each mode.  All report, and add to the exit status. */
 void fsck_image(struct fsck *fsck, const char *path);

@@ -36,7 +36,8 @@ static enum q2_status check(struct run *run)
 	}
 	if (fsck_on_progress(run, &opening)) {
 		st = Q2_E_INTERRUPTED;
-	} else if (opts.keep && !fsck_state_load(run, known, identity, &keep)) {
+	} else if (opts.keep &&
+		   !fsck_state_load(run, io, known, identity, &keep)) {
 		st = Q2_E_REFUSED;
 	} else {
 		run->checked = true;

@@ -99,7 +99,8 @@ static enum q2_status plan(struct repair *r)
 	if (r->run.fsck->options->state != NULL) {
 		bool known = q2_search_identity(r->io, opts, &r->identity);
 
-		if (!fsck_state_load(&r->run, known, r->identity, &r->keep))
+		if (!fsck_state_load(&r->run, r->io, known, r->identity,
+				     &r->keep))
 			return Q2_E_REFUSED;
 		opts->keep = &r->keep;
 	}

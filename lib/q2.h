@@ -82,6 +82,11 @@ Q2_PUBLIC enum q2_status q2_io_open(const char *path, struct q2_io **io,
 Q2_PUBLIC enum q2_status q2_io_open_rw(const char *path, struct q2_io **io,
 				       struct q2_err *err) Q2_MUST_CHECK;
 
+/* What an image might have in it since its identity was asked for, and that would
+ * have told nothing: NULL if it cannot have anything such, or if it has no identity;
+ * otherwise a phrase in English, static storage.  Of a block device. */
+Q2_PUBLIC const char *q2_io_unseen(const struct q2_io *io);
+
 /* An image held in memory.  `data` is borrowed until q2_io_close() and is
  * neither changed nor freed. */
 Q2_PUBLIC enum q2_status q2_io_memory(const void *data, size_t size,
@@ -320,7 +325,10 @@ Q2_PUBLIC enum q2_status q2_check(struct q2_io *io,
 
 /* *identity: a number that is another one for another image, for one that was
  * written to since, for other flags of `opts` and another version.  False if that
- * cannot be known: only a file's times are to be trusted. */
+ * cannot be known.  It is known of a file, by its times; of a loop device, by those
+ * of the file that it shows; of another block device that is no partition, by what
+ * the kernel counts, until the system ends and as far as q2_io_unseen() says; what
+ * was written to the device before is made durable. */
 Q2_PUBLIC bool q2_check_identity(struct q2_io *io,
 				 const struct q2_check_opts *opts,
 				 uint64_t *identity) Q2_MUST_CHECK;

@@ -341,5 +341,5 @@ bool q2_check_identity(struct q2_io *io, const struct q2_check_opts *opts,
 	/* What cannot be read is told by the check. */
 	if (q2_pread_zero(io, head, sizeof(head), 0, NULL) == Q2_OK)
 		hash = q2_hash_on(hash, head, sizeof(head));
-	return q2_io_facts(io, hash, identity);
+	return q2_io_traces(io, hash, identity);
 }

@@ -175,6 +175,8 @@ static void file_close(struct q2_io *io)
 {
 	struct q2_file *f = (struct q2_file *)io;
 
+	if (f->io.is_device)
+		q2_device_close(&f->device);
 	close(f->fd);
 	if (f->temp)
 		(void)unlink(f->temp);
@@ -214,6 +216,7 @@ static enum q2_status learn(struct q2_file *f, struct q2_err *err)
 	}
 	if (S_ISBLK(sb.st_mode)) {
 		f->io.is_device = true;
+		q2_device_open(&f->device, f->fd, sb.st_rdev);
 		/* Two nodes may name one device. */
 		f->dev = 0;
 		f->inode = sb.st_rdev;
@@ -385,12 +388,12 @@ int q2_io_descriptor(const struct q2_io *io)
 	return f ? f->fd : -1;
 }
 
-bool q2_io_facts(const struct q2_io *io, uint64_t hash, uint64_t *out)
+bool q2_fd_facts(int fd, uint64_t hash, uint64_t *out)
 {
 	struct stat sb;
 	uint64_t facts[9] = {hash};
 
-	if (fstat(q2_io_descriptor(io), &sb) < 0 || !S_ISREG(sb.st_mode))
+	if (fstat(fd, &sb) < 0 || !S_ISREG(sb.st_mode))
 		return false;
 	facts[1] = sb.st_dev;
 	facts[2] = sb.st_ino;
@@ -401,4 +404,9 @@ bool q2_io_facts(const struct q2_io *io, uint64_t hash, uint64_t *out)
 	facts[7] = (uint64_t)sb.st_ctim.tv_nsec;
 	*out = q2_hash(facts, sizeof(facts));
 	return true;
+}
+
+bool q2_io_facts(const struct q2_io *io, uint64_t hash, uint64_t *out)
+{
+	return q2_fd_facts(q2_io_descriptor(io), hash, out);
 }

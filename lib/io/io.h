@@ -134,4 +134,8 @@ int q2_io_descriptor(const struct q2_io *io);
  * anything but a regular file opened by q2_io_open(). */
 bool q2_io_facts(const struct q2_io *io, uint64_t hash, uint64_t *out);
 
+/* The same also for a block device, as far as q2_io_unseen() says.  It has what was
+ * written to the device before made durable. */
+bool q2_io_traces(const struct q2_io *io, uint64_t hash, uint64_t *out);
+
 #endif

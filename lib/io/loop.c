@@ -13,11 +13,11 @@
 
 #include <linux/loop.h>
 
-#include "io/io.h"
+#include "io/file.h"
 
 /* A partition has no such file, nor has a device that shows a deleted one one that
  * can be found. */
-static bool backing_path(dev_t device, char *below, size_t room)
+bool q2_loop_path(dev_t device, char *below, size_t room)
 {
 	char name[96];
 	ssize_t n;
@@ -49,7 +49,7 @@ bool q2_loop_file(const char *path, struct stat *sb, char *below, size_t room)
 
 	if (fd >= 0)
 		close(fd);
-	return whole && backing_path(device.st_rdev, below, room) &&
+	return whole && q2_loop_path(device.st_rdev, below, room) &&
 	       stat(below, sb) == 0 && S_ISREG(sb->st_mode) &&
 	       sb->st_dev == info.lo_device && sb->st_ino == info.lo_inode;
 }

@@ -14,6 +14,13 @@ tool=$build/bin/qcow2-fsck
 # shellcheck source=tests/support/conduct.sh
 . "$(dirname "$0")/../support/conduct.sh"
 
+devices=()
+let_go() {
+	local i
+	for ((i = ${#devices[@]} - 1; i >= 0; i--)); do losetup -d "${devices[i]}"; done
+	devices=()
+}
+
 # with VARIABLE=VALUE... -- ARGUMENT...: the tool, its reads of image.qcow2 disturbed.
 with() {
 	local set=()
@@ -300,11 +307,131 @@ test_searches() {
 	check 'repaired: the disk' qemu-img compare -q sound image.qcow2
 }
 
+# A new loop device for a file, or for a device.
+attach() { # file
+	device=$(losetup --show -f "$@") && devices+=("$device")
+}
+
+# Interrupted on the device, a state is left in `state`.
+interrupt_device() {
+	rm -f kept
+	with "FAULT_FILE=$device" "FAULT_SIGNAL=$(table_of 5):65536:2" -- --state=kept "$device"
+	check "$device: exit 32" test $status -eq 32
+	check "$device: nothing to be told yet" test "$(wc -l <err)" = 1
+	cp kept state
+}
+
+same_findings() { # but for the name
+	jq -e --slurpfile want want '.images[0] * {filename: ""} == $want[0].images[0] * {filename: ""}' out >json
+}
+
+# Goes on, without what was read.
+goes_on_device() { # what
+	with "FAULT_FILE=$device" "FAULT_EIO=$(table_of 4):65536" -- --output=json --state=kept "$device"
+	check "$1: goes on" test $status -eq 0
+	check "$1: the same report" same_findings
+	check "$1: no state is left" absent kept
+}
+
+# Whoever can write to a device, here and in another way, is noticed or told.
+test_devices() {
+	local front probe major minor
+	if ! probe=$(losetup -f 2>&1); then
+		echo "state: no loop devices here ($probe): states of devices are not tested" >&2
+		return
+	fi
+	make_sound
+	truncate -s %64K image.qcow2
+	exits 0 --output=json image.qcow2
+	cp out want
+
+	# A loop device is as its file is: wherever that is shown, and whoever writes to it.
+	attach image.qcow2
+	interrupt_device
+	goes_on_device 'loop device'
+	check 'loop device: nothing to be told' lines err 0
+	cp state kept
+	losetup -d "$device"
+	devices=()
+	cp image.qcow2 other.qcow2
+	attach other.qcow2
+	attach image.qcow2
+	cp state kept
+	goes_on_device 'another loop device'
+	cp state kept
+	dd if=/dev/zero of="$device" bs=512 count=1 seek=$(($(table_of 9) / 512 + 100)) conv=notrunc status=none
+	exits 8 --state=kept "$device"
+	check 'written through it: said' err_has 'has changed since'
+	check 'written through it: the state stays' cmp kept state
+	interrupt_device
+	dd if=/dev/zero of=image.qcow2 bs=512 count=1 seek=$(($(table_of 9) / 512 + 100)) conv=notrunc status=none
+	exits 8 --state=kept "$device"
+	check 'written to its file: said' err_has 'has changed since'
+
+	# One that shows a device: what goes through it is counted, and no more.
+	front=$device
+	attach "$front"
+	interrupt_device
+	goes_on_device 'device'
+	check 'device: told' err_has 'would not have been noticed'
+	cp state kept
+	dd if=/dev/zero of="$device" bs=512 count=1 seek=$(($(table_of 9) / 512 + 100)) conv=notrunc status=none
+	exits 8 --state=kept "$device"
+	check 'device, written to: said' err_has 'has changed since'
+	check 'device, written to: the next start, too' err_has 'until the system is started anew'
+	interrupt_device
+	losetup -d "$device"
+	unset "devices[-1]"
+	attach "$front"
+	exits 8 --state=kept "$device"
+	check 'device, a new one: said' err_has 'has changed since'
+
+	# Where the system does not count, or does not say.
+	rm kept
+	echo 0 >"/sys/block/${device#/dev/}/queue/iostats"
+	exits 8 --state=kept "$device"
+	check 'device, not counted: said' err_has 'could not be told'
+	echo 1 >"/sys/block/${device#/dev/}/queue/iostats"
+	unshare -m sh -c 'mount -t tmpfs none /sys && exec "$@"' sh \
+		"$tool" --state=kept "$front" >out 2>err
+	check 'loop device without /sys: exit 8' test $? -eq 8
+	check 'loop device without /sys: said' err_has 'could not be told'
+	check 'not counted: no state' absent kept
+
+	# What a plan is made of is looked at by somebody; -y would write.
+	dd if=/dev/zero of="$device" bs=512 count=1 conv=notrunc status=none
+	exits 8 --rescue -y --no-journal --state=kept "$device"
+	check 'device, -y: said' err_has 'goes with --plan'
+	check 'device, -y: nothing was written' cmp "$device" image.qcow2
+	check 'device, -y: no state' absent kept
+	exits 12 --rescue --plan=other.plan "$device"
+	exits 12 --rescue --plan=device.plan --state=kept "$device"
+	check 'device, --plan: the same' cmp other.plan device.plan
+	exits 1 --rescue -y --no-journal --state=kept "$front"
+	check 'loop device, -y: no state is left' absent kept
+
+	# Nothing counts for a partition alone.
+	dd if=/dev/zero of=disk bs=1M count=1 status=none
+	cat image.qcow2 >>disk
+	printf 'start=2048\n' | sfdisk -q disk
+	attach disk
+	partx -a "$device" # not every kernel looks for them itself
+	IFS=: read -r major minor <"/sys/class/block/${device#/dev/}p1/dev"
+	mknod partition b "$major" "$minor"
+	exits 0 partition
+	exits 8 --state=kept partition
+	check 'partition: said' err_has 'could not be told'
+	check 'partition: no state' absent kept
+	partx -d "$device"
+	let_go
+}
+
 make_image
 test_interrupted
 test_streams
 test_not_again
 test_disk_full
 test_refused
+test_devices
 test_searches
 sum_up state
