@@ -53,7 +53,7 @@ TEST_DEPS_DEBIAN := $(BUILD_DEPS_DEBIAN) clang check qemu-utils e2fsprogs jq \
 	prometheus-node-exporter \
 	dosfstools mtools fdisk xxd python3 libqcow-utils libqcow-dev chromium \
 	fonts-dejavu-core file systemd clang-tidy cppcheck valgrind gcovr gddrescue \
-	nagios4-core $(STATIC_DEPS_DEBIAN)
+	nagios4-core icinga2-bin $(STATIC_DEPS_DEBIAN)
 # For check-portable.
 FOREIGN_DEPS_DEBIAN := qemu-user-static gcc-s390x-linux-gnu \
 	libc6-dev-s390x-cross gcc-i686-linux-gnu libc6-dev-i386-cross \
@@ -202,7 +202,7 @@ missing:
 lib: $(B)/libq2.a $(B)/$(SONAME) $(B)/q2.pc
 man: $(B)/man/q2problems.7 $(B)/man/q2.3
 # What checks a pool from time to time, with the place where it will lie.
-pool: $(addprefix $(B)/pool/,qcow2-pool.service nagios.cfg)
+pool: $(addprefix $(B)/pool/,qcow2-pool.service nagios.cfg icinga2.conf)
 tools: $(TOOLS)
 	@:
 bench-programs: $(BENCH)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # pool.sh - what an administrator's machine runs from time to time: the check of a
-# pool, its metrics in a real node exporter, the units of systemd, Nagios's lines.
+# pool, its metrics in a real node exporter, the units of systemd, and what Nagios and
+# Icinga make of it.
 #
 # SPDX-License-Identifier: MIT
 #
@@ -165,6 +166,76 @@ test_nagios() {
 	check 'nagios.cfg: nagios judges' test $? -ne 0
 }
 
+# Icinga's own compiler, which needs a host and writes down what it has understood.
+icinga() {
+	mkdir -p of-icinga
+	ICINGA2_USER=$(id -un) ICINGA2_GROUP=$(id -gn) icinga2 daemon -C -c "$work/icinga-main.conf" \
+		-DDataDir="$work/of-icinga" -DCacheDir="$work/of-icinga" \
+		-DVarsPath="$work/of-icinga/vars" >out 2>err
+}
+test_icinga() {
+	sed "s|@PREFIX@/libexec/qcow2-progs|$work|; s|@PREFIX@/bin|$build/bin|" \
+		"$source/fsck/pool/icinga2.conf.in" >icinga2.conf
+	printf '#!/bin/sh\nPATH="%s":$PATH exec sh "%s" "$@"\n' "$build/bin" "$tool" >pool-check
+	chmod +x pool-check
+	cat >icinga-main.conf <<-END
+		include <itl>
+		include "/etc/icinga2/conf.d/templates.conf"
+		include "$work/icinga2.conf"
+		object Endpoint "agent" { }
+		object Zone "agents" { endpoints = [ "agent" ] }
+		template Host "any" {
+			import "generic-host"
+			check_command = "dummy"
+		}
+		object Host "pool" {
+			import "any"
+			vars.qcow2_folder = "pool/clean.qcow2"
+			vars.qcow2_warn = 1000
+			vars.qcow2_crit = "2000"
+		}
+		object Host "remote" {
+			import "any"
+			zone = "agents"
+			vars.qcow2_folder = "/images"
+			vars.agent_endpoint = "agent"
+		}
+		object Host "other" { import "any" }
+	END
+	icinga
+	check 'icinga2.conf: icinga takes it' test $? -eq 0
+	check 'icinga2.conf: two services for each of two hosts' out_has 'Instantiated 4 Services.'
+	check 'icinga2.conf: no warning' test "$(grep -ciE 'warning|critical' out)" = 0
+	# Each object stands behind its length.
+	python3 - of-icinga/icinga2.debug >objects <<-'END'
+		import sys
+		rest = open(sys.argv[1], 'rb').read()
+		while rest:
+		    length, _, rest = rest.partition(b':')
+		    print(rest[:int(length)].decode())
+		    rest = rest[int(length) + 1:]
+	END
+	check 'icinga2.conf: of the agent' test "$(jq -r 'select(.type == "Service") |
+		.properties | .__name + " " + .command_endpoint' objects | sort | tr '\n' ,)" = \
+		'pool!qcow2-images ,pool!qcow2-room ,remote!qcow2-images agent,remote!qcow2-room agent,'
+	jq -c 'select(.type == "CheckCommand" and (.name | startswith("qcow2_"))) | .properties.command' objects >commands
+	check 'icinga2.conf: two commands' lines commands 2
+	while read -r line; do
+		mapfile -t words < <(jq -r '.[]' <<<"$line")
+		words=("${words[@]//'$qcow2_folder$'/pool/clean.qcow2}")
+		words=("${words[@]//'$qcow2_warn$'/1000}")
+		words=("${words[@]//'$qcow2_crit$'/2000}")
+		"${words[@]}" >out 2>err
+		check "icinga2.conf: ${words[*]}" test $? -eq 0
+		check "icinga2.conf: ${words[*]}: its line" grep -q '^QCOW2 OK: ' out
+	done <commands
+	# And would have told: a command that is not defined.
+	sed -i 's/check_command = "qcow2_room/&_not/' icinga2.conf
+	icinga
+	check 'icinga2.conf: icinga judges' test $? -ne 0
+	check 'icinga2.conf: icinga says why' out_has "Object 'qcow2_room_not' of type 'CheckCommand' does not exist"
+}
+
 # The units, with the programs where they are installed.
 test_units() {
 	(cd "$source" && sh tests/support/install.sh install "$build" '' "$work/stage" \
@@ -206,6 +277,7 @@ test_in_use
 test_metrics
 test_exporter
 test_nagios
+test_icinga
 test_units
 test_confined
 check 'nothing was written to' sha256sum --quiet -c hashes

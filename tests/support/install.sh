@@ -39,6 +39,7 @@ manifest="
 644:$build/pool/qcow2-pool.service:unit/qcow2-pool.service
 644:fsck/pool/qcow2-pool.timer:unit/qcow2-pool.timer
 644:$build/pool/nagios.cfg:share/doc/qcow2-progs/examples/nagios.cfg
+644:$build/pool/icinga2.conf:share/doc/qcow2-progs/examples/icinga2.conf
 "
 
 place() {
