@@ -31,7 +31,7 @@ static inline void q2_sort(void *at, size_t n, size_t size,
 		struct name *v, struct q2_budget *b, type item,                \
 		struct q2_err *err)                                            \
 	{                                                                      \
-		if (v->n == v->room) {                                         \
+		if (v->at == NULL || v->n == v->room) {                        \
 			size_t room = v->room + v->room / 2 + 8;               \
 			void *block = v->at;                                   \
 			enum q2_status st =                                    \

@@ -114,7 +114,7 @@ enum q2_status q2_resume_image(struct q2_dump_run *d, struct q2_journal *journal
 	size_t len;
 	enum q2_status st = q2_newimage_open(io, opts, b, image, err);
 
-	if (st != Q2_OK || journal == NULL)
+	if (st != Q2_OK || journal == NULL || io == NULL)
 		return st;
 	state = q2_journal_state(journal, &len);
 	if (state == NULL || !q2_newimage_restore(*image, state, len, io->size,

@@ -54,14 +54,20 @@ static bool is_harmless(const char *key)
 static enum q2_status take(struct words *w, const char *key,
 			   struct json_object *value)
 {
-	const char **to = strcmp(key, "driver") == 0 ? &w->driver :
-			  strcmp(key, "filename") == 0 ? &w->filename :
-			  strcmp(key, "file.driver") == 0 ? &w->file_driver :
-			  strcmp(key, "file.filename") == 0 ?
-							&w->file_filename :
-							NULL;
+	const struct {
+		const char *key;
+		const char **to;
+	} each[] = {{"driver", &w->driver},
+		    {"filename", &w->filename},
+		    {"file.driver", &w->file_driver},
+		    {"file.filename", &w->file_filename}};
+	const size_t n = sizeof(each) / sizeof(*each);
+	const char **to;
+	size_t i = 0;
 
-	if (to == NULL)
+	while (i < n && strcmp(key, each[i].key) != 0)
+		i++;
+	if (i == n)
 		return is_harmless(key) ? Q2_OK : refuse(w->err, "the option",
 							 key);
 	if (!json_object_is_type(value, json_type_string) ||
@@ -69,6 +75,7 @@ static enum q2_status take(struct words *w, const char *key,
 		    strlen(json_object_get_string(value)))
 		return q2_fail(w->err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
 			       "'%s' of a json: name is no text", key);
+	to = each[i].to;
 	/* Nested, and once more flattened. */
 	if (*to != NULL)
 		return q2_fail(w->err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,

@@ -60,7 +60,7 @@ enum q2_status q2_disk_judge(struct q2_disk *disk, struct q2_err *err)
 				     .ctx = disk};
 	struct q2_check_result result;
 	enum q2_status st = Q2_OK;
-	size_t n = 0;
+	size_t n = 1; /* there is no catalogue without a problem */
 
 	if (disk->found)
 		return Q2_OK;
