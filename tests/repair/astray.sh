@@ -7,31 +7,11 @@
 #
 # usage: astray.sh BUILD_DIR            prints "astray: N passed, N failed"
 set -u
-export LC_ALL=C
-
-build=$(cd "${1:?usage: astray.sh BUILD_DIR}" && pwd)
-fsck=$build/bin/qcow2-fsck
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-cd "$tmp" || exit 1
-passed=0
-failed=0
+part=astray
+# shellcheck source=tests/repair/damage.sh
+. "$(dirname "$0")/damage.sh"
 mark='what only this place holds'
 
-check() { # name command...
-	local name=$1
-	shift
-	if "$@" >out 2>&1; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "astray: $name: $(tail -n 3 out | head -c 300)" >&2
-	fi
-}
-
-u64() { # file offset
-	echo $((16#$(xxd -p -s "$2" -l 8 "$1")))
-}
 put() { # file offset; writes what comes in
 	dd of="$1" bs=512 seek=$(($2 / 512)) conv=notrunc status=none
 }
@@ -144,5 +124,4 @@ for n in 1 2 3; do
 done
 check "three tables lost, -y: qemu-img agrees" qemu-img check r.qcow2
 
-echo "astray: $passed passed, $failed failed"
-[ "$failed" = 0 ]
+sum_up

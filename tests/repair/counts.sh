@@ -6,34 +6,12 @@
 #
 # usage: counts.sh BUILD_DIR            prints "counts: N passed, N failed"
 set -u
-export LC_ALL=C
+part=counts
+# shellcheck source=tests/repair/damage.sh
+. "$(dirname "$0")/damage.sh"
 
-fsck=$(cd "${1:?usage: counts.sh BUILD_DIR}" && pwd)/bin/qcow2-fsck
-passed=0
-failed=0
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-cd "$tmp" || exit 1
-
-check() { # what it is, and a command that must end well
-	local what=$1
-	shift
-	if "$@" >said 2>&1; then
-		passed=$((passed + 1))
-		return
-	fi
-	failed=$((failed + 1))
-	echo "counts: $what: $(tail -n 3 said)" >&2
-}
-
-u64() { # file offset
-	echo $((16#$(xxd -p -s "$2" -l 8 "$1")))
-}
 wipe() { # offset bytes; of d.qcow2
 	dd if=/dev/zero of=d.qcow2 bs=1 seek="$1" count="$2" conv=notrunc status=none
-}
-entry() { # L2 entry of the active disk: its offset in the file
-	echo $((($(u64 o.qcow2 "$(u64 o.qcow2 40)") & 0xfffffffffffe00) + 8 * $1))
 }
 repair() { # of d.qcow2 into r.qcow2, which is clean then
 	cp d.qcow2 r.qcow2
@@ -150,5 +128,4 @@ cluster_size=512,refcount_bits=64 112
 cluster_size=64k,extended_l2=on 0
 END
 
-echo "counts: $passed passed, $failed failed"
-[ "$failed" = 0 ]
+sum_up

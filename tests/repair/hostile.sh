@@ -6,36 +6,10 @@
 #
 # usage: hostile.sh BUILD_DIR           prints "hostile: N passed, N failed"
 set -u
-export LC_ALL=C
+part=hostile
+# shellcheck source=tests/repair/damage.sh
+. "$(dirname "$0")/damage.sh"
 
-build=$(cd "${1:?usage: hostile.sh BUILD_DIR}" && pwd)
-fsck=$build/bin/qcow2-fsck
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-cd "$tmp" || exit 1
-passed=0
-failed=0
-
-check() { # name command...
-	local name=$1
-	shift
-	if "$@" >out 2>&1; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "hostile: $name: $(tail -n 3 out | head -c 300)" >&2
-	fi
-}
-
-u64() { # file offset
-	echo $((16#$(xxd -p -s "$2" -l 8 "$1")))
-}
-put64() { # file offset value
-	printf '%016x' "$3" | xxd -r -p | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
-}
-put8() { # file offset value
-	printf '%02x' "$3" | xxd -r -p | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
-}
 repair() { # options; of d.qcow2 into r.qcow2, or what is left of that
 	cp d.qcow2 r.qcow2
 	# shellcheck disable=SC2086
@@ -47,11 +21,6 @@ same_disk() { # the snapshot too, if there is one
 }
 untouched() {
 	cmp d.qcow2 r.qcow2
-}
-entry() { # L2 entry of the active disk: its offset in the file
-	local size=$((8 << ($(u64 o.qcow2 72) >> 4 & 1)))
-	[ "$(xxd -p -s 4 -l 4 o.qcow2)" = 00000003 ] || size=8
-	echo $((($(u64 o.qcow2 "$(u64 o.qcow2 40)") & 0xfffffffffffe00) + size * $1))
 }
 host() { # guest cluster
 	echo $(($(u64 o.qcow2 "$(entry "$1")") & 0xfffffffffffe00))
@@ -512,5 +481,4 @@ put64 d.qcow2 "$(entry 0)" 0
 yes n | "$fsck" -i --no-journal d.qcow2 >answers 2>&1
 check "an entry lost, -i: no word of the snapshot table" test "$(grep -c SNAPSHOT_ answers)" = 0
 
-echo "hostile: $passed passed, $failed failed"
-[ "$failed" = 0 ]
+sum_up

@@ -6,31 +6,10 @@
 #
 # usage: kinds.sh BUILD_DIR             prints "kinds: N passed, N failed"
 set -u
-export LC_ALL=C
+part=kinds
+# shellcheck source=tests/repair/damage.sh
+. "$(dirname "$0")/damage.sh"
 
-fsck=$(cd "${1:?usage: kinds.sh BUILD_DIR}" && pwd)/bin/qcow2-fsck
-passed=0 failed=0
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-cd "$tmp" || exit 1
-
-check() { # name command...
-	local name=$1
-	shift
-	if "$@" >out 2>&1; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "kinds: $name: $(tail -n 3 out | head -c 300)" >&2
-	fi
-}
-
-u64() { # file offset
-	echo $((16#$(xxd -p -s "$2" -l 8 "$1")))
-}
-put64() { # file offset value
-	printf '%016x' "$3" | xxd -r -p | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
-}
 bytes() { # file offset; writes what comes in
 	dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
@@ -45,9 +24,6 @@ repaired() { # options; nothing is left
 	# shellcheck disable=SC2086
 	${WRAP:-} "$fsck" $1 --no-journal r.qcow2 >said 2>&1
 	[ $? = 1 ]
-}
-entry() { # L2 entry of the active disk: its offset in the file
-	echo $((($(u64 o.qcow2 "$(u64 o.qcow2 40)") & 0xfffffffffffe00) + 8 * $1))
 }
 same_disk() {
 	qemu-img compare -f qcow2 -F qcow2 o.qcow2 r.qcow2
@@ -206,5 +182,4 @@ printf '\2' | bytes d.qcow2 95
 check 'the raw bit, set by chance, -y' repaired -y
 check 'the raw bit, set by chance, -y: as it was' cmp o.qcow2 r.qcow2
 
-echo "kinds: $passed passed, $failed failed"
-[ "$failed" = 0 ]
+sum_up
