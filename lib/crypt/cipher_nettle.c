@@ -134,59 +134,24 @@ bool q2_aes_fits(enum q2_aes_mode mode, size_t len)
 	return false;
 }
 
-static void encrypt128(const void *key, size_t n, uint8_t *to, const uint8_t *from)
+static const struct nettle_cipher *cipher(size_t len)
 {
-	aes128_encrypt(key, n, to, from);
+	return len == 16 ? &nettle_aes128 :
+	       len == 24 ? &nettle_aes192 :
+			   &nettle_aes256;
 }
 
-static void encrypt192(const void *key, size_t n, uint8_t *to, const uint8_t *from)
-{
-	aes192_encrypt(key, n, to, from);
-}
-
-static void encrypt256(const void *key, size_t n, uint8_t *to, const uint8_t *from)
-{
-	aes256_encrypt(key, n, to, from);
-}
-
-static void decrypt128(const void *key, size_t n, uint8_t *to, const uint8_t *from)
-{
-	aes128_decrypt(key, n, to, from);
-}
-
-static void decrypt192(const void *key, size_t n, uint8_t *to, const uint8_t *from)
-{
-	aes192_decrypt(key, n, to, from);
-}
-
-static void decrypt256(const void *key, size_t n, uint8_t *to, const uint8_t *from)
-{
-	aes256_decrypt(key, n, to, from);
-}
-
+/* What then runs with it. */
 static nettle_cipher_func *set_key(union key *k, const uint8_t *bytes, size_t len,
 				   bool encrypt)
 {
-	switch (len) {
-	case 16:
-		if (encrypt)
-			aes128_set_encrypt_key(&k->a128, bytes);
-		else
-			aes128_set_decrypt_key(&k->a128, bytes);
-		return encrypt ? encrypt128 : decrypt128;
-	case 24:
-		if (encrypt)
-			aes192_set_encrypt_key(&k->a192, bytes);
-		else
-			aes192_set_decrypt_key(&k->a192, bytes);
-		return encrypt ? encrypt192 : decrypt192;
-	default:
-		if (encrypt)
-			aes256_set_encrypt_key(&k->a256, bytes);
-		else
-			aes256_set_decrypt_key(&k->a256, bytes);
-		return encrypt ? encrypt256 : decrypt256;
-	}
+	const struct nettle_cipher *c = cipher(len);
+
+	if (encrypt)
+		c->set_encrypt_key(k, bytes);
+	else
+		c->set_decrypt_key(k, bytes);
+	return encrypt ? c->encrypt : c->decrypt;
 }
 
 struct q2_aes *q2_aes_new(enum q2_aes_mode mode, bool encrypt,
