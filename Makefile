@@ -397,13 +397,13 @@ bench: deps
 	@$(MAKE) --no-print-directory all bench-programs
 	@bash tests/bench/bench.sh $(B)
 
-# Programs for a rescue system: build/static/bin.
+# Programs for a rescue system: build/static/bin.  SHORT=short: tested in a minute.
 static:
 	@$(MAKE) --no-print-directory VARIANT=static static-programs
 check-static: deps
 	@$(MAKE) --no-print-directory all tools
 	@$(MAKE) --no-print-directory VARIANT=static static-programs STATIC_TESTS=build/static/tests/test_crypt
-	@bash tests/portable/static.sh build/static $(B)
+	@bash tests/portable/static.sh build/static $(B) $(SHORT)
 
 # FOREIGN="s390x i386 armhf"; EVERY=1: map and digest every image, too.
 FOREIGN := s390x i386
