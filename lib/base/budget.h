@@ -21,7 +21,18 @@ struct q2_budget {
 enum q2_status q2_get(struct q2_budget *b, uint64_t size, void **out,
 		      struct q2_err *err) Q2_MUST_CHECK;
 
-/* The same without the zeros: what the block holds is undefined. */
+/* The same for bytes. */
+static inline enum q2_status q2_get_bytes(struct q2_budget *b, uint64_t size,
+					  uint8_t **out, struct q2_err *err)
+{
+	void *block;
+	enum q2_status st = q2_get(b, size, &block, err);
+
+	*out = block;
+	return st;
+}
+
+/* As q2_get() without the zeros: what the block holds is undefined. */
 enum q2_status q2_get_raw(struct q2_budget *b, uint64_t size, void **out,
 			  struct q2_err *err) Q2_MUST_CHECK;
 

@@ -117,19 +117,17 @@ enum q2_status q2_spare_nonsense(struct q2_repair *r)
 	struct spare s = {.r = r};
 	uint64_t cs = r->c->img.geom.cluster_size;
 	uint64_t most = q2_max(COPIES_MOST, r->base->stored);
-	void *block;
 	enum q2_status st;
 
 	if (!needed(r))
 		return Q2_OK;
-	st = q2_get(&r->budget, cs, &block, r->err);
+	st = q2_get_bytes(&r->budget, cs, &s.table, r->err);
 	if (st != Q2_OK)
 		return st;
-	s.table = block;
 	for (size_t i = 0;
 	     i < r->c->refs.tables.n && st == Q2_OK && s.copied < most; i++)
 		if (is_nonsense(&s, &r->c->refs.tables.at[i]))
 			st = copy_table(&s, &r->c->refs.tables.at[i]);
-	q2_put(&r->budget, block, cs);
+	q2_put(&r->budget, s.table, cs);
 	return st == Q2_OK ? q2_recheck(r) : st;
 }

@@ -379,16 +379,14 @@ static enum q2_status one_try(struct shared *s)
 enum q2_status q2_fix_shared(struct q2_repair *r)
 {
 	struct shared s = {.r = r, .progress = true};
-	void *block;
 	uint64_t cs = r->c->img.geom.cluster_size;
 	enum q2_status st;
 
 	if (!needed(r))
 		return Q2_OK;
-	st = q2_get(&r->budget, cs, &block, r->err);
+	st = q2_get_bytes(&r->budget, cs, &s.bytes, r->err);
 	if (st != Q2_OK)
 		return st;
-	s.bytes = block;
 	r->parting = true;
 	for (unsigned tries = 0; tries < TRIES && st == Q2_OK && s.progress;
 	     tries++) {
@@ -400,6 +398,6 @@ enum q2_status q2_fix_shared(struct q2_repair *r)
 			st = q2_recheck(r);
 	}
 	r->parting = false;
-	q2_put(&r->budget, block, cs);
+	q2_put(&r->budget, s.bytes, cs);
 	return st;
 }

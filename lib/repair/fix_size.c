@@ -141,22 +141,20 @@ enum q2_status q2_fix_size(struct q2_repair *r)
 {
 	struct tail t = {.r = r};
 	uint64_t cs = r->c->img.geom.cluster_size;
-	void *block;
 	enum q2_status st;
 
 	if (!q2_all(r) || r->c->img.geom.data_file ||
 	    (!q2_found_any(r, Q2_P_L2_BEYOND_DISK) &&
 	     !q2_found_any(r, Q2_P_L1_BEYOND_DISK)))
 		return Q2_OK;
-	st = q2_get(&r->budget, cs, &block, r->err);
+	st = q2_get_bytes(&r->budget, cs, &t.table, r->err);
 	if (st != Q2_OK)
 		return st;
-	t.table = block;
 	q2_ledger_init(&t.ledger, r);
 	see_all(&t);
 	if (t.sound)
 		st = grow(&t);
 	q2_ledger_free(&t.ledger);
-	q2_put(&r->budget, block, cs);
+	q2_put(&r->budget, t.table, cs);
 	return st;
 }
