@@ -105,7 +105,7 @@ static enum q2_status save_orphans(const struct q2_plan *plan, struct q2_io *io,
 static void drop_orphans(const struct q2_plan *plan,
 			 const struct q2_apply_opts *opts)
 {
-	if (q2_plan_orphans(plan))
+	if (opts && opts->orphans && q2_plan_orphans(plan))
 		(void)unlink(opts->orphans);
 }
 

@@ -6,7 +6,8 @@
 interrupt_digest() {
 	local pid
 	# What an earlier run has told is not this one's.
-	rm -f new.digests* progress
+	rm -f new.digests*
+	: >progress # before anybody looks into it
 	env --default-signal=INT "$dump" --digest --resume --ranges=new.digests --rate=6M -C 3 \
 		known.qcow2 3>progress >out 2>err </dev/null &
 	pid=$!
@@ -147,7 +148,7 @@ test_known() {
 	check 'full disk: goes on' test $? -eq 0
 	check 'full disk: said' err_has 'No space left'
 	same_digest 'full disk'
-	rm -f progress
+	: >progress
 	env --default-signal=INT FAULT_NAME=new.digests.part FAULT_AT=2:ENOSPC LD_PRELOAD="$build/tests/faultwrite.so" \
 		"$dump" --digest --resume --ranges=new.digests --rate=6M -C 3 known.qcow2 3>progress >out 2>err </dev/null &
 	pid=$!

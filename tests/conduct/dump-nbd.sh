@@ -182,7 +182,7 @@ test_nbd_gone() {
 	qemu-img create -q -f qcow2 long.qcow2 64M
 	qemu-io -c 'write -P 5 0 64M' long.qcow2 >/dev/null
 	gone() { # ARGUMENT...: with the server killed when some of it is done
-		rm -f progress
+		: >progress
 		"$dump" --rate=16M -C 3 "$@" 3>progress >out 2>err </dev/null &
 		pid=$!
 		wait_for grep -q '^dump [1-9]' progress

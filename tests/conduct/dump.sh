@@ -225,7 +225,7 @@ test_signals() {
 	local signal pid
 	# A shell that is not interactive has its children ignore SIGINT.
 	for signal in INT TERM HUP; do
-		rm -f progress
+		: >progress
 		env --default-signal=INT "$dump" --rate=100K -C 3 top.qcow2 new.raw 3>progress >out 2>err </dev/null &
 		pid=$!
 		wait_for test -s progress

@@ -77,7 +77,7 @@ index_holds() { # side-file image-before
 		dd if="$2" of=there bs=64K iflag=skip_bytes,count_bytes skip="$offset" count="$length" status=none
 		same piece there || return
 		[ "$(stat -c %s piece)" = "$length" ] || return
-		xxhsum -H3 piece | grep -q "$digest" || return
+		xxhsum -H3 - <piece | grep -q "$digest" || return
 		[ "$kind" = table ] || [ "$kind" = data ] || return
 	done < <(sed -n '/^ /p; /^end$/q' "$1")
 	[ $n = "$3" ]
