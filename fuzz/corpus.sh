@@ -19,29 +19,35 @@ field() { # recipe name
 	sed -n "s/^# $2 //p" "$1" | head -n 1
 }
 
-be32() { # number; \NNN four times, for printf
-	printf '\\%o\\%o\\%o\\%o' $(($1 >> 24 & 255)) $(($1 >> 16 & 255)) $(($1 >> 8 & 255)) $(($1 & 255))
-}
-
-# The trailer of fuzz/q2fuzz.h: the k-th allocation, read, write or question whether to
-# stop, or each read of the k-th sector.
-trailer() { # kind k
-	local alloc=0 read=0 write=0 stop=0 flags=0
-	case $1 in
-	alloc) alloc=$2 ;;
-	read) read=$2 ;;
-	write) write=$2 ;;
-	stop) stop=$2 ;;
-	sector) read=$2 flags=32 ;;
-	esac
-	# shellcheck disable=SC2059
-	printf "Q2CT\\1\\$(printf %o $flags)\\0\\0$(be32 $alloc)$(be32 "$read")$(be32 $write)$(be32 0)$(be32 0)$(be32 $stop)"
+# The lines of inputs.list as "TARGET IMAGE TRAILERS", these for printf: for each word
+# behind the image one of fuzz/q2fuzz.h.
+trailers() {
+	awk '
+	function be(v, n) { return (n > 1 ? be(int(v / 256), n - 1) : "") sprintf("\\%o", v % 256) }
+	BEGIN { split("data full all rescue free sector", name); for (i in name) flag[name[i]] = 2 ^ (i - 1) }
+	/^#/ || !NF { next }
+	{
+		all = ""
+		for (i = 3; i <= NF; i++) {
+			split("", v)
+			v["flags"] = 0
+			n = split($i, word, "+")
+			for (k = 1; k <= n; k++) {
+				split(word[k], pair, ":")
+				v[pair[1]] = pair[2]
+				if (pair[1] in flag) v["flags"] += flag[pair[1]]
+			}
+			if ("sector" in v) v["read"] = v["sector"]
+			all = all "Q2CT\\1" be(v["flags"], 1) be(v["pick"], 2) be(v["alloc"], 4) be(v["read"], 4) \
+				be(v["write"], 4) be(0, 4) be(0, 4) be(v["stop"], 4)
+		}
+		print $1, $2, all
+	}' "$root/corpus/inputs.list"
 }
 
 inputs() { # q2mk out
-	local q2mk=$1 out=$2 target image kind k n=0 from
-	while read -r target image kind k; do
-		case $target in '#'*) continue ;; esac
+	local q2mk=$1 out=$2 target image trailers n=0 from
+	while read -r target image trailers; do
 		n=$((n + 1))
 		from=$out/$image.qcow2
 		case $image in
@@ -55,8 +61,9 @@ inputs() { # q2mk out
 		esac
 		mkdir -p "$out/inputs/$target"
 		cp "$from" "$out/inputs/$target/$n.in" || return 1
-		[ -z "$kind" ] || trailer "$kind" "$k" >>"$out/inputs/$target/$n.in"
-	done <"$root/corpus/inputs.list"
+		# shellcheck disable=SC2059
+		[ -z "$trailers" ] || printf "$trailers" >>"$out/inputs/$target/$n.in" || return 1
+	done < <(trailers)
 	rm -rf "$out/inputs/case"
 	cp -r "$root/corpus/inputs" "$out"
 }

@@ -31,6 +31,7 @@ static struct {
 	const char *save; /* where a failing input goes; NULL: nowhere */
 	bool trim;
 	uint64_t repeat;  /* so often, as a fuzzer's execution; 0: once */
+	unsigned picks;	  /* with so many choices; 0: only its own */
 	bool packs;	  /* generate several images in one input */
 	const char *keep; /* only store what is generated in this folder */
 	const char *seen; /* tell of inputs that run something new; NULL: no */
@@ -99,6 +100,10 @@ static void run_targets(const uint8_t *data, size_t size)
 
 enum fault { FAIL_ALLOC, FAIL_READ, FAIL_WRITE, STOP, BAD_SECTOR, FAULT_KINDS };
 
+/* As corpus/inputs.list has it. */
+static const char *const fault_names[FAULT_KINDS] = {"alloc", "read", "write",
+						     "stop", "sector"};
+
 static struct q2f_control fault(struct q2f_control ctl, unsigned kind,
 				uint32_t k)
 {
@@ -111,44 +116,99 @@ static struct q2f_control fault(struct q2f_control ctl, unsigned kind,
 	return ctl;
 }
 
-/* The input with each fault in turn, until one is not reached any more; of sectors
- * there are as many as there are. */
-static void run_faults(const uint8_t *data, size_t size)
+/* The image with that trailer, in the place of its own. */
+static void run_with(const struct q2f_input *in, const struct q2f_control *ctl)
 {
-	struct q2f_input in = q2f_split(data, size);
-	uint8_t *buf = malloc(in.size + Q2F_TRAILER);
-	size_t name = strlen(now);
+	uint8_t *buf = malloc(in->size + Q2F_TRAILER);
 
 	if (buf == NULL)
 		abort();
-	memcpy(buf, in.image, in.size);
+	memcpy(buf, in->image, in->size);
+	q2f_trailer(buf + in->size, ctl);
+	run_targets(buf, in->size + Q2F_TRAILER);
+	free(buf);
+}
+
+/* The input with each fault in turn, until one is not reached any more; of sectors
+ * there are as many as there are. */
+static void run_faults(const struct q2f_input *in)
+{
+	size_t name = strlen(now);
+
 	for (unsigned kind = 0; kind < FAULT_KINDS; kind++) {
-		size_t most = kind == BAD_SECTOR ? (in.size + 511) / 512 :
+		size_t most = kind == BAD_SECTOR ? (in->size + 511) / 512 :
 						   FAULTS;
 
 		for (uint32_t k = 1; k <= most && k <= FAULTS; k++) {
-			struct q2f_control ctl = fault(in.ctl, kind, k);
+			struct q2f_control ctl = fault(in->ctl, kind, k);
 
-			q2f_trailer(buf + in.size, &ctl);
-			snprintf(now + name, sizeof(now) - name,
-				 " with fault %u of kind %u", k, kind);
+			snprintf(now + name, sizeof(now) - name, "%s%s:%u",
+				 in->ctl.pick ? "+" : " ", fault_names[kind],
+				 k);
 			q2f_fault_reached = false;
-			run_targets(buf, in.size + Q2F_TRAILER);
+			run_with(in, &ctl);
 			if (!q2f_fault_reached && kind != BAD_SECTOR)
 				break;
 		}
 	}
 	now[name] = 0;
-	free(buf);
+}
+
+/* With each choice that a target has. */
+static void run_picks(struct q2f_input in)
+{
+	size_t name = strlen(now);
+
+	for (in.ctl.pick = 1; in.ctl.pick < opt.picks; in.ctl.pick++) {
+		snprintf(now + name, sizeof(now) - name, " pick:%u",
+			 in.ctl.pick);
+		run_with(&in, &in.ctl);
+		if (opt.faults)
+			run_faults(&in);
+	}
+	now[name] = 0;
 }
 
 static void run_one(const uint8_t *data, size_t size)
 {
+	struct q2f_input in = q2f_split(data, size);
+
 	for (uint64_t i = 1; i < opt.repeat; i++)
 		run_targets(data, size);
 	run_targets(data, size);
 	if (opt.faults)
-		run_faults(data, size);
+		run_faults(&in);
+	run_picks(in);
+}
+
+/* A file may have several trailers, each of which is for a run of its own. */
+static void run_each(const uint8_t *data, size_t size)
+{
+	struct q2f_input in = q2f_split(data, size), more = in;
+	size_t name = strlen(now);
+	unsigned n = 0;
+
+	while (more.size != size) {
+		size = more.size;
+		more = q2f_split(data, size);
+		n++;
+	}
+	if (n < 2) {
+		run_one(data, in.size + n * Q2F_TRAILER);
+		return;
+	}
+	for (size_t at = size; n--; at += Q2F_TRAILER) {
+		uint8_t *one = malloc(size + Q2F_TRAILER);
+
+		if (one == NULL)
+			abort();
+		memcpy(one, data, size);
+		memcpy(one + size, data + at, Q2F_TRAILER);
+		snprintf(now + name, sizeof(now) - name, " with trailer %zu",
+			 (at - size) / Q2F_TRAILER);
+		run_one(one, size + Q2F_TRAILER);
+		free(one);
+	}
 }
 
 /* Where the data of a file ends; behind it there may be a hole. */
@@ -196,7 +256,7 @@ static int run_file(const char *path)
 	if (ctl.hole)
 		q2f_trailer(data + n, &ctl);
 	snprintf(now, sizeof(now), "%s", path);
-	run_one(data, room);
+	run_each(data, room);
 	free(data);
 	return 0;
 }
@@ -392,6 +452,7 @@ static int usage(FILE *to)
 		    "      file has it (VARIANT=edges)\n"
 		    "  -O  only store generated inputs in this folder\n"
 		    "  -k  ORACLE,... known to be broken: counted, no failure\n"
+		    "  -P  again with each choice of the target below this number\n"
 		    "  -r  each so many times, and no more than a fuzzer does: to measure\n"
 		    "  -S  store the input that fails\n"
 		    "  -T  seconds of processor time for one input (20)\n"
@@ -413,7 +474,7 @@ int main(int argc, char **argv)
 	if (opt.only == NULL && strcmp(argv[1], "all") != 0)
 		return usage(stderr);
 	argv[1] = argv[0];
-	while ((c = getopt(argc - 1, argv + 1, "fk:mN:O:r:S:T:n:s:p:t")) != -1)
+	while ((c = getopt(argc - 1, argv + 1, "fk:mN:O:P:r:S:T:n:s:p:t")) != -1)
 		switch (c) {
 		case 'f':
 			opt.faults = true;
@@ -429,6 +490,9 @@ int main(int argc, char **argv)
 			break;
 		case 'O':
 			opt.keep = optarg;
+			break;
+		case 'P':
+			opt.picks = (unsigned)strtoul(optarg, NULL, 0);
 			break;
 		case 'T':
 			opt.seconds = (unsigned)strtoul(optarg, NULL, 0);
