@@ -18,7 +18,7 @@ export AFL_NO_AFFINITY=1 AFL_SKIP_CPUFREQ=1 AFL_NO_UI=1
 export AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1
 gate_seed=${SEED:-7}
 gate_runs=${RUNS:-10000}
-gate_targets=${TARGETS:-open walk check snapshot bitmap compressed map chain dump report write repair crash-repair rescue plan}
+gate_targets=${TARGETS:-open walk check snapshot bitmap compressed map chain dump report write repair crash-repair rescue plan keep}
 speed_targets=${TARGETS:-open walk check map chain repair write dump}
 
 need() {
@@ -91,7 +91,7 @@ afl() { # target, folder, arguments...
 # Repairs take longer.
 runs_of() { # target
 	case $1 in
-	repair | crash-repair | rescue | plan) echo $((gate_runs / 4)) ;;
+	repair | crash-repair | rescue | plan | keep) echo $((gate_runs / 4)) ;;
 	*) echo "$gate_runs" ;;
 	esac
 }

@@ -32,7 +32,7 @@ const struct q2f_target *q2f_target(const char *name);
 
 q2f_fn q2f_open, q2f_walk, q2f_check, q2f_snapshot, q2f_bitmap, q2f_compressed,
 	q2f_repair, q2f_crash_repair, q2f_plan, q2f_map, q2f_chain, q2f_dump,
-	q2f_write, q2f_rescue, q2f_report;
+	q2f_write, q2f_rescue, q2f_report, q2f_keep;
 
 /* ------------------------------------------------------------------- input */
 #define Q2F_TRAILER 32u
@@ -155,13 +155,18 @@ struct q2f_said {
 	void *ctx;
 	uint32_t stop; /* the call of progress that stops the check; 0: none */
 	bool stopped;
+	const struct q2_check_keep *keep; /* NULL: no state is kept */
 };
 
-/* Checks the image; q2f_said.also, ctx and stop are the caller's, the rest is set. */
+/* Checks the image; q2f_said.also, ctx, stop and keep are the caller's, the rest is
+ * set. */
 void q2f_run_check(struct q2_io *io, unsigned flags, struct q2f_said *said);
 
 /* Judges one check by itself (C-1: counts, fields and verdict agree). */
 void q2f_judge_check(const struct q2f_said *said);
+
+/* Of what a plan writes; not 0. */
+uint64_t q2f_plan_digest(const struct q2_plan *plan);
 
 /* A check of `in` under all oracles; *said may be NULL. */
 void q2f_check_input(const struct q2f_input *in, struct q2f_said *said);

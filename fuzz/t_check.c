@@ -141,6 +141,7 @@ void q2f_run_check(struct q2_io *io, unsigned flags, struct q2f_said *said)
 		.found = on_found,
 		.progress = said->stop ? on_progress : NULL,
 		.ctx = &l,
+		.keep = said->keep,
 	};
 	struct q2_err err = {0};
 

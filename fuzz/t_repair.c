@@ -55,6 +55,19 @@ enum q2_status q2f_repair_plan(const struct q2f_input *in, struct q2_io *io,
 	return st;
 }
 
+uint64_t q2f_plan_digest(const struct q2_plan *plan)
+{
+	uint64_t sum = plan->new_size;
+
+	for (size_t i = 0; i < plan->edits.n; i++) {
+		const struct q2_edit *e = &plan->edits.at[i];
+
+		sum = 31 * sum + e->offset;
+		sum = 31 * sum + q2_hash(e->after, e->len);
+	}
+	return sum | 1;
+}
+
 bool q2f_repair_holds(struct q2_io *io, const uint8_t *bytes, uint64_t size)
 {
 	return q2_io_size(io) == size &&

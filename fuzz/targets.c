@@ -18,6 +18,7 @@ const struct q2f_target q2f_targets[] = {
 	{"crash-repair", q2f_crash_repair, "repairs that stop after any write"},
 	{"rescue", q2f_rescue, "repairs that search the file"},
 	{"plan", q2f_plan, "stored plans"},
+	{"keep", q2f_keep, "checks and plans that go on from a kept state"},
 	{"map", q2f_map, "rows, layout and costs, and what they read as"},
 	{"chain", q2f_chain, "several files in one input"},
 	{"dump", q2f_dump, "digests and copies, raw and QCOW2"},
