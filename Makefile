@@ -126,7 +126,7 @@ VFLAGS := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
 else ifeq ($(VARIANT),llvmcov)
 VFLAGS := -O1 -g -fprofile-instr-generate -fcoverage-mapping
 else ifeq ($(VARIANT),edges)
-VFLAGS := -O1 -g -fsanitize-coverage-allowlist=fuzz/edges.list \
+VFLAGS := -O0 -g -fsanitize-coverage-allowlist=fuzz/edges.list \
 	-fsanitize-coverage=inline-8bit-counters,no-prune
 else ifeq ($(VARIANT),cov)
 VFLAGS := -O0 -g --coverage -fprofile-update=atomic -DQ2_COVERAGE

@@ -12,7 +12,6 @@
 
 #include "base/err.h"
 #include "base/hash.h"
-#include "dump/qcow2.h"
 #include "t_fresh.h"
 #include "world.h"
 #include "../tests/support/testio.h"
@@ -26,8 +25,8 @@ struct copy {
 
 /* ------------------------------------------------------------------ guests */
 
-static enum q2_status open_guest(struct q2_guest *g, struct q2f_world *w,
-				 bool raw)
+enum q2_status q2f_open_guest(struct q2_guest *g, struct q2f_world *w,
+			      bool raw)
 {
 	const struct q2_policy policy = {.backing = true,
 					 .data_files = true,
@@ -53,7 +52,7 @@ static enum q2_status open_guest(struct q2_guest *g, struct q2f_world *w,
 	return Q2_OK;
 }
 
-static void close_guest(struct q2_guest *g)
+void q2f_close_guest(struct q2_guest *g)
 {
 	q2f_own_free(g->keys);
 	q2_chain_close(&g->chain);
@@ -156,7 +155,7 @@ static void same(const struct q2_digest *a, const uint8_t *image, size_t n,
 	struct q2_guest g;
 	enum q2_status st;
 
-	if (open_guest(&g, &w, raw) != Q2_OK)
+	if (q2f_open_guest(&g, &w, raw) != Q2_OK)
 		q2f_violation("M-7", "the result cannot be opened");
 	if (g.size != length)
 		q2f_violation("M-7", "a disk of %llu bytes became one of %llu",
@@ -166,57 +165,14 @@ static void same(const struct q2_digest *a, const uint8_t *image, size_t n,
 	if (st != Q2_OK || memcmp(a, &b, sizeof(b)) != 0)
 		q2f_violation("M-7", "the %s result reads otherwise",
 			      raw ? "raw" : "QCOW2");
-	close_guest(&g);
+	q2f_close_guest(&g);
 }
 
 /* ------------------------------------------------------------ a fresh image */
 
-static bool on_progress(void *ctx, const struct q2_progress *p)
-{
-	uint32_t *left = ctx;
-
-	(void)p;
-	if (*left == 0 || --*left)
-		return false;
-	q2f_fault_reached = true;
-	return true;
-}
-
-static enum q2_status pack(struct q2_guest *g, const struct q2_newimage_opts *n,
-			   enum q2_compress compress, struct q2_io *io,
-			   uint32_t stop, struct q2_err *err)
-{
-	struct q2_read_opts opts = {.threads = 2, .salvage = true,
-				    .progress = on_progress, .ctx = &stop};
-	struct q2_pass s = {.opts = &opts,
-			    .guest = {g},
-			    .length = n->disk_size,
-			    .phase = "fuzz",
-			    .sink = &q2_qcow2_ops,
-			    .cluster = (size_t)1 << n->cluster_bits};
-	struct q2_qcow2_sink sink = {.scan = &s,
-				     .version = n->version,
-				     .cluster = s.cluster,
-				     .ext_l2 = n->ext_l2,
-				     .compress = compress};
-	enum q2_status st = q2_newimage_open(io, n, &g->budget, &sink.image,
-					     err);
-
-	s.ctx = &sink;
-	if (st == Q2_OK && compress != Q2_COMPRESS_NONE)
-		st = q2_packer_new(compress, 0, &sink.packers[0], err);
-	if (st == Q2_OK)
-		st = q2_pass_run(&s, err);
-	if (st == Q2_OK)
-		st = q2_newimage_finish(sink.image, err);
-	q2_packer_free(sink.packers[0]);
-	q2_newimage_free(sink.image);
-	return st;
-}
-
 /* Some form of a fresh image. */
-static struct q2_newimage_opts form(uint64_t choice, uint64_t size,
-				    enum q2_compress *compress)
+struct q2_newimage_opts q2f_form(uint64_t choice, uint64_t size,
+				 enum q2_compress *compress)
 {
 	struct q2_newimage_opts n = {
 		.version = choice & 1 ? 3 : 2,
@@ -237,15 +193,17 @@ static void fresh(struct q2_guest *g, const struct q2f_view *view,
 		  const struct q2_digest *d, uint64_t choice)
 {
 	enum q2_compress compress;
-	struct q2_newimage_opts n = form(choice, view->n, &compress);
+	struct q2_newimage_opts n = q2f_form(choice, view->n, &compress);
 	struct q2_check_opts opts = {.flags = Q2_CHECK_DATA};
 	struct q2_check_result result;
+	struct q2f_pack p = {.form = &n, .compress = compress};
 	struct q2_err err = {0};
 	struct q2_io *io;
 
 	if (q2_io_memory_rw("", 0, 0, &io, NULL) != Q2_OK)
 		abort();
-	if (pack(g, &n, compress, io, 0, &err) != Q2_OK)
+	p.io = io;
+	if (q2f_pack(g, &p, &err) != Q2_OK)
 		q2f_violation("M-7", "a fresh image cannot be written: %s",
 			      err.text);
 	if (q2_check(io, &opts, &result, NULL) != Q2_OK ||
@@ -258,8 +216,8 @@ static void fresh(struct q2_guest *g, const struct q2f_view *view,
 	q2_io_close(io);
 }
 
-static void judge(struct q2_guest *g, const struct q2f_view *view,
-		  const struct q2f_input *in)
+static void judge(struct q2_guest *g, const struct q2f_world *w,
+		  const struct q2f_view *view, const struct q2f_input *in)
 {
 	struct copy c = {.want = view,
 			 .bytes = q2f_own(view->n + 1),
@@ -284,9 +242,11 @@ static void judge(struct q2_guest *g, const struct q2f_view *view,
 		enum q2_compress compress;
 
 		fresh(g, view, &salvaged, choice * (2 * i + 1) >> i);
-		q2f_fresh_by_hand(view, form(choice >> i, view->n, &compress),
+		q2f_fresh_by_hand(view, q2f_form(choice >> i, view->n, &compress),
 				  choice >> 3);
 	}
+	if (q2f_sampled(in, 4) && view->n_lost == 0)
+		q2f_passes(g, w, view, &salvaged, choice);
 	q2f_own_free(c.bytes);
 	q2f_own_free(c.lost);
 }
@@ -315,12 +275,16 @@ static void with_fault(const struct q2f_input *in)
 	t.faults.fail_at[TEST_RESIZE] = in->ctl.fail_write;
 	/* What writes down the operations may not fail. */
 	q2f_heap_watch(in->ctl.fail_alloc);
-	if (open_guest(&g, &w, false) == Q2_OK) {
-		n = form(choice, q2_min(g.size, Q2F_VIEW), &compress);
+	if (q2f_open_guest(&g, &w, false) == Q2_OK) {
+		n = q2f_form(choice, q2_min(g.size, Q2F_VIEW), &compress);
 		if (n.disk_size && !q2_guest_encrypted(&g)) {
-			st = pack(&g, &n, compress,
-				  in->ctl.fail_alloc ? io : &t.io,
-				  in->ctl.stop, &err);
+			struct q2f_pack p = {
+				.form = &n,
+				.compress = compress,
+				.io = in->ctl.fail_alloc ? io : &t.io,
+				.stop = in->ctl.stop};
+
+			st = q2f_pack(&g, &p, &err);
 			if (st != Q2_OK && err.code == Q2_OK)
 				q2f_violation("C-1", "copying: status %d without a cause",
 					      (int)st);
@@ -334,7 +298,7 @@ static void with_fault(const struct q2f_input *in)
 						      in->ctl.fail_write, op);
 			}
 		}
-		close_guest(&g);
+		q2f_close_guest(&g);
 	}
 	(void)q2f_heap_done();
 	q2_io_close(&t.io);
@@ -355,7 +319,7 @@ int q2f_dump(const uint8_t *data, size_t size)
 		return 0;
 	}
 	q2f_world_make(&w, &in);
-	if (open_guest(&g, &w, false) != Q2_OK)
+	if (q2f_open_guest(&g, &w, false) != Q2_OK)
 		return 0;
 	if (!q2_guest_encrypted(&g)) {
 		struct q2_disk disk = {.chain = g.chain};
@@ -364,10 +328,10 @@ int q2f_dump(const uint8_t *data, size_t size)
 		for (unsigned i = 0; i < g.chain.n; i++)
 			q2_map_holes(&g.chain.layers[i]->map, true);
 		if (!view.closed && view.n)
-			judge(&g, &view, &in);
+			judge(&g, &w, &view, &in);
 		q2f_view_free(&view);
 	}
-	close_guest(&g);
+	q2f_close_guest(&g);
 	if (q2f_heap.blocks != before)
 		q2f_violation("I-7", "dumping leaves %llu blocks behind",
 			      (unsigned long long)(q2f_heap.blocks - before));

@@ -8,6 +8,7 @@
  * partition of the file, and agrees with the reference checker on what is in use;
  * M-4 costs and differences of snapshots stay inside of what there is; I-7.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,6 +107,26 @@ static void judge_measure(struct q2_disk *disk, unsigned pick)
 			      (unsigned long long)m.fully_allocated);
 }
 
+/* Which layer a name means: each its own, and nothing that is not there. */
+static void judge_names(const struct q2_chain *chain)
+{
+	char number[16];
+
+	for (unsigned i = 1; i < chain->n; i++) {
+		unsigned found = q2_chain_below(chain, chain->layers[i]->path,
+						false);
+
+		snprintf(number, sizeof(number), "%u", i);
+		if (q2_chain_below(chain, number, false) != i || found > i)
+			q2f_violation("M-4", "layer %u is found as %u", i,
+				      found);
+	}
+	snprintf(number, sizeof(number), "%u", chain->n);
+	if (q2_chain_below(chain, "", false) < chain->n ||
+	    q2_chain_below(chain, number, false) < chain->n)
+		q2f_violation("M-4", "a layer is found that is not there");
+}
+
 static void judge_snapshots(struct q2_disk *disk)
 {
 	const struct q2_layer *top = disk->chain.layers[0];
@@ -134,6 +155,7 @@ static void disk_of(const struct q2f_input *in, bool alone)
 		w = (struct q2f_world){.file = {*in}, .n = 1};
 	else
 		q2f_world_make(&w, in);
+	w.choice = alone ? 0 : in->ctl.pick;
 	if (q2f_world_chain(&w, alone, &disk.budget, &disk.chain, NULL) ==
 	    Q2_OK) {
 		/* The reference reader does not know holes. */
@@ -141,6 +163,7 @@ static void disk_of(const struct q2f_input *in, bool alone)
 					  !q2f_faulty(&in->ctl) ? in : NULL);
 		if (q2f_sampled(in, 4)) {
 			judge_layers(&disk);
+			judge_names(&disk.chain);
 			judge_measure(&disk, in->ctl.pick ? in->ctl.pick :
 							    (unsigned)in->size /
 								    512);

@@ -16,6 +16,7 @@
 #include "base/endian.h"
 #include "base/hash.h"
 #include "image/snaptable.h"
+#include "t_medium.h"
 #include "world.h"
 #include "../tests/support/q2write.h"
 
@@ -157,7 +158,9 @@ static bool prepare(struct setup *s, const struct q2f_input *in)
 
 	files_of(&w, in, in->size > 16 && q2_be64(in->image + 8));
 	s->start = (struct blob){q2f_unconst(w.file[0].image), w.file[0].size};
-	if (!sound(&w.file[0], &result) ||
+	good = sound(&w.file[0], &result);
+	q2f_medium(&w.file[0], &result);
+	if (!good ||
 	    q2f_world_chain(&w, w.n == 1, &disk.budget, &disk.chain, NULL) !=
 		    Q2_OK)
 		return false;

@@ -64,16 +64,32 @@ enum q2_status q2f_world_chain(struct q2f_world *w, bool alone,
 			       struct q2_budget *budget,
 			       struct q2_chain *chain, struct q2_err *err)
 {
-	const struct q2_policy policy = {.backing = !alone,
-					 .data_files = !alone,
-					 .allow_probe = true,
-					 .allow_any = true,
+	static const char *const allow[] = {"base", "/", NULL};
+	static const char *const formats[] = {NULL, "raw", "qcow2", "vmdk"};
+	static const char *const data[] = {NULL, "data", "file:data",
+					   "json:{\"driver\":\"qcow2\"}"};
+	static const char *const tops[] = {
+		"image", "file:image",
+		"json:{\"driver\":\"raw\",\"file.filename\":\"image\"}",
+		"json:{\"driver\":\"qcow2\",\"file.filename\":\"image\"}"};
+	unsigned c = w->choice;
+	const struct q2_policy policy = {.backing = !alone && !(c & 1),
+					 .data_files = !alone && !(c & 2),
+					 .data_if_any = c & 2,
+					 .allow_probe = !(c & 4),
+					 .may_say_format = c & 8,
+					 .allow_any = !(c & 16),
+					 .allow = c & 16 ? allow : NULL,
+					 .max_layers = c & 32 ? 2 : 0,
+					 .enough = c & 64 ? 1 : 0,
+					 .backing_format = formats[c >> 7 & 3],
+					 .data_file = data[c >> 9 & 3],
 					 .open = q2f_world_open,
 					 .ctx = w};
 
 	w->opened = 0;
-	return q2_chain_open("image", Q2_FORMAT_QCOW2, &policy, budget, chain,
-			     err);
+	return q2_chain_open(tops[c >> 11 & 3], Q2_FORMAT_QCOW2, &policy,
+			     budget, chain, err);
 }
 
 /* ---------------------------------------------------------------- the rows */

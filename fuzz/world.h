@@ -22,6 +22,8 @@ struct q2f_world {
 	struct q2f_input file[Q2F_FILES];
 	unsigned n;
 	unsigned opened;
+	/* What the user allows and says: 0 is all, and nothing; see world.c. */
+	unsigned choice;
 };
 
 void q2f_world_make(struct q2f_world *w, const struct q2f_input *in);
