@@ -15,26 +15,62 @@ trap 'rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 1
 passed=0
 failed=0
-# Sanitizers cost ten times as much.
+# Sanitizers cost ten times as much: generated images are fewer there, and of what a
+# repair takes long for, every so manieth is tried.
 count=200
 every=6
-case $build in *asan | *tsan) count=40 every=16 ;; esac
+repaired=1
+case $build in *asan | *tsan) count=40 every=16 repaired=4 ;; esac
 
-verdict() { # what status
+verdict() { # what status [errors]
+	local errors=${3:-err}
 	if [ "$2" = 0 ]; then
 		passed=$((passed + 1))
 	else
 		failed=$((failed + 1))
 		echo "fuzz: $1" >&2
-		[ ! -s err ] || head -n 5 err >&2
+		[ ! -s "$errors" ] || head -n 5 "$errors" >&2
 	fi
+}
+
+# As many at a time as there are processors; what they say is told in order.
+jobs=${JOBS:-$(nproc)}
+n=0
+whats=()
+job() { # what status command...
+	local what=$1 want=$2
+	shift 2
+	n=$((n + 1))
+	whats[n]=$what
+	while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n; done
+	(
+		"$@" >"out.$n" 2>"err.$n" </dev/null
+		echo $(($? != want)) >"status.$n"
+	) &
+}
+
+all_jobs() {
+	local i
+	wait
+	for ((i = 1; i <= n; i++)); do
+		verdict "${whats[i]}" "$(cat "status.$i" 2>/dev/null)" "err.$i"
+	done
+	n=0
 }
 
 run() { # what arguments...
 	local what=$1
 	shift
-	"$fuzz" "$@" >out 2>err
-	verdict "$what (q2fuzz $*)" $?
+	job "$what (q2fuzz $*)" 0 "$fuzz" "$@"
+}
+
+every() { # number file... ; the files, one of so many
+	local of=$1 i=0 file
+	shift
+	for file in "$@"; do
+		i=$((i + 1))
+		[ $((i % of)) != 0 ] || echo "$file"
+	done
 }
 
 # Images of all golden cases, and of the corpus.
@@ -55,8 +91,7 @@ jq 'del(.images[] | .sha256, .bytes)' "$root/corpus/MANIFEST.json" | cmp -s - a.
 verdict 'the manifest is that of the recipes' $?
 [ "$(du -sm corpus | cut -f1)" -le 10 ]
 verdict 'the corpus is small' $?
-bash "$root/fuzz/corpus.sh" verify "$build" corpus >out 2>err
-verdict 'what the corpus promises of each image' $?
+job 'what the corpus promises of each image' 0 bash "$root/fuzz/corpus.sh" verify "$build" corpus
 # What was found and is not mended yet must fail, or take too long, and only there.
 while read -r target file; do
 	("$fuzz" "$target" -T 1 "corpus/$file") >out 2>&1
@@ -83,8 +118,9 @@ over_corpus() { # target
 for target in $("$fuzz" --help | sed -n '/^targets:/,$s/^  \([a-z-]*\) .*/\1/p'); do
 	over_corpus "$target"
 	case $target in
-	repair | crash-repair | rescue | plan)
-		run "target $target over all cases" "$target" small
+	repair | crash-repair | rescue | plan | keep)
+		# shellcheck disable=SC2046
+		run "target $target over all cases" "$target" $(every $repaired small/*)
 		for profile in 0 1 2 3 4 5; do
 			run "target $target, generated" "$target" -n $((count / 2)) -s 1000 -p $profile
 		done
@@ -100,15 +136,13 @@ for target in $("$fuzz" --help | sed -n '/^targets:/,$s/^  \([a-z-]*\) .*/\1/p')
 		;;
 	esac
 done
-n=0
-for image in small/*; do
-	n=$((n + 1))
-	[ $((n % every)) = 0 ] || rm "$image"
-done
-run 'each allocation and read failing in turn' check -f small
-for target in walk compressed map chain dump write; do
+# shellcheck disable=SC2046
+run 'each allocation and read failing in turn' check -f $(every $every small/*)
+for target in walk compressed map chain dump keep; do
 	run "each failing in turn, target $target" $target -f corpus/seeds/snapshot.qcow2 corpus/seeds/bitmap.qcow2 corpus/seeds/v3-512-r4.qcow2
 done
+# shellcheck disable=SC2046
+run 'each failing in turn, target write' write -f $(every $repaired corpus/seeds/{bitmap,data-file,luks,snapshot,v3-512-r4}.qcow2)
 for target in repair rescue plan; do
 	run "each failing in turn, target $target" $target -f corpus/field/cross-link.qcow2 corpus/field/l1-wiped-snapshots.qcow2 corpus/field/roots-lost.qcow2
 done
@@ -118,14 +152,17 @@ done
 	diff -r a b >err
 verdict 'the generator is a function of the seed' $?
 # Undamaged images are clean, for others as well.
-"$gen" --seed 1 --count 40 --profile sound --out sound
-bad=0
-for image in sound/*; do
-	"$build/bin/qcow2-fsck" "$image" >out 2>err || bad=$((bad + 1))
-	grep -q CANARY "$image" && continue # a backing file that is not there
-	qemu-img check -f qcow2 "$image" >out 2>err || bad=$((bad + 1))
-done
-verdict "sound images that are not sound: $bad" $bad
+sound() {
+	local image bad=0
+	"$gen" --seed 1 --count 40 --profile sound --out sound
+	for image in sound/*; do
+		"$build/bin/qcow2-fsck" "$image" || bad=$((bad + 1))
+		grep -q CANARY "$image" && continue # a backing file that is not there
+		qemu-img check -f qcow2 "$image" || bad=$((bad + 1))
+	done
+	return $bad
+}
+job 'sound images that are not sound' 0 sound
 # The parsers under test may crash: that is told, and is status 1.
 "$gen" --seed 1 --count 3 --cmd 'kill -SEGV $$; : @@' >out 2>err
 verdict 'a command that is killed' $(($? != 1))
@@ -136,23 +173,16 @@ export Q2GUARD=$build/fuzz/q2guard
 kit() { # what status arguments...
 	local what=$1 want=$2
 	shift 2
-	bash "$root/fuzz/q2corpus" "$@" --corpus corpus >out 2>err
-	verdict "q2corpus: $what" $(($? != want))
+	job "q2corpus: $what" "$want" bash "$root/fuzz/q2corpus" "$@" --corpus corpus
 }
 case $build in
 *asan | *tsan) ;; # the guards cannot be preloaded before a sanitizer
 *)
 	mkdir one
-	cp corpus/seeds/bitmap.qcow2 one
+	cp corpus/seeds/bitmap.qcow2 corpus/seeds/backing-qcow2.qcow2 one
 	kit 'our check' 0 run --cmd "$build/bin/qcow2-fsck @@" --junit out.xml --jsonl out.jsonl
-	grep -q '^<testsuite .*failures="0"' out.xml && [ "$(jq -s length out.jsonl)" = "$(jq '.images | length' corpus/MANIFEST.json)" ]
-	verdict 'q2corpus: JUnit and JSON lines' $?
-	cp corpus/seeds/backing-qcow2.qcow2 one
 	kit 'qemu-img check opens backing files' 1 run --images one --cmd 'qemu-img check -f qcow2 @@'
 	kit 'qemu-img check does nothing else wrong' 0 run --follows --cmd 'qemu-img check -f qcow2 @@' --jsonl qemu.jsonl
-	bash "$root/fuzz/acceptance.sh" "$build" corpus - qemu.jsonl out.jsonl >out 2>err &&
-		[ "$(grep -c '^| [a-z-]* | [0-9]* | .* | 0 |$' out)" = 8 ]
-	verdict 'the table of acceptance: we open no named file' $?
 	if command -v qcowinfo >/dev/null; then
 		kit 'qcowinfo' 0 run --cmd 'qcowinfo @@'
 	fi
@@ -162,12 +192,21 @@ case $build in
 	kit 'a repair that lies' 1 repair --images one --check-cmd false --repair-cmd true
 	kit 'no command' 2 run
 	# What a repair calls repaired is clean, for qemu-img too.
-	JOBS=1 bash "$root/fuzz/repairs.sh" "$build" 120 70000 >out 2>err
-	verdict "repairs of generated images ($(tail -n 2 out | head -n 1))" $?
+	job 'repairs of generated images' 0 env JOBS=1 bash "$root/fuzz/repairs.sh" "$build" 120 70000
 	;;
 esac
 for form in raw crosvm go; do
 	kit "export as $form" 0 export $form "out-$form"
+done
+all_jobs
+if [ -d one ]; then
+	grep -q '^<testsuite .*failures="0"' out.xml && [ "$(jq -s length out.jsonl)" = "$(jq '.images | length' corpus/MANIFEST.json)" ]
+	verdict 'q2corpus: JUnit and JSON lines' $?
+	bash "$root/fuzz/acceptance.sh" "$build" corpus - qemu.jsonl out.jsonl >out 2>err &&
+		[ "$(grep -c '^| [a-z-]* | [0-9]* | .* | 0 |$' out)" = 8 ]
+	verdict 'the table of acceptance: we open no named file' $?
+fi
+for form in raw crosvm go; do
 	[ "$(ls out-$form | wc -l)" -gt 150 ]
 	verdict "export as $form: files" $?
 done

@@ -321,6 +321,7 @@ int q2f_dump(const uint8_t *data, size_t size)
 	q2f_world_make(&w, &in);
 	if (q2f_open_guest(&g, &w, false) != Q2_OK)
 		return 0;
+	q2f_keys(&g, in.ctl.pick);
 	if (!q2_guest_encrypted(&g)) {
 		struct q2_disk disk = {.chain = g.chain};
 

@@ -39,4 +39,7 @@ void q2f_passes(struct q2_guest *g, const struct q2f_world *w,
 		const struct q2f_view *view, const struct q2_digest *want,
 		uint64_t choice);
 
+/* What comes of secrets for a chain with encrypted layers. */
+void q2f_keys(struct q2_guest *g, unsigned choice);
+
 #endif

@@ -300,6 +300,21 @@ static void faults(const struct kept *of, const struct q2f_input *in)
 	q2f_own_free(s.bytes);
 }
 
+/* Only a file's times tell whether it was written to. */
+static void no_identity(const struct q2f_input *in)
+{
+	const struct q2_attach attach = {.slot = 1, .host = 512};
+	const struct q2_check_opts check = {.flags = in->ctl.flags};
+	const struct q2_plan_opts plan = {.attach = &attach, .n_attach = 1};
+	struct q2_io *io = q2f_io_new(in);
+	uint64_t id;
+
+	if (q2_check_identity(io, &check, &id) ||
+	    q2_search_identity(io, &plan, &id))
+		q2f_violation("S-2", "what lies in memory is known again");
+	q2_io_close(io);
+}
+
 int q2f_keep(const uint8_t *data, size_t size)
 {
 	struct q2f_input in = q2f_split(data, size);
@@ -313,6 +328,7 @@ int q2f_keep(const uint8_t *data, size_t size)
 		faults(&plans, &in);
 		return 0;
 	}
+	no_identity(&w.file[0]);
 	moments(&checks, &w.file[0]);
 	if (in.size <= SMALL && in.ctl.hole == 0 && q2f_sampled(&in, 8))
 		moments(&plans, &w.file[0]);
