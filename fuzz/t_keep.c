@@ -159,6 +159,7 @@ static uint64_t plan_once(const struct q2f_input *in,
 {
 	const struct q2_plan_opts opts = {
 		.flags = Q2_PLAN_ALL |
+			 (in->ctl.pick & 1 ? Q2_PLAN_RESCUE : 0) |
 			 (in->ctl.flags & Q2F_FREE ? Q2_PLAN_FREE_ORPHANS : 0),
 		.progress = on_progress,
 		.ctx = s,
@@ -318,6 +319,7 @@ static void no_identity(const struct q2f_input *in)
 int q2f_keep(const uint8_t *data, size_t size)
 {
 	struct q2f_input in = q2f_split(data, size);
+	/* An odd choice: searches for what is lost. */
 	static const struct kept checks = {check_once, 4, 8},
 				 plans = {plan_once, 2, 2};
 	struct q2f_world w;

@@ -214,7 +214,7 @@ static enum q2_status try(struct q2_repair *r, const struct luks_fix *x,
 		return st;
 	st = write_all(r, x, io, 0);
 	if (st == Q2_OK)
-		st = q2_checker_run(io, &opts, &res, &c, NULL);
+		st = q2_checker_run(io, &opts, &res, &c, r->err);
 	if (st == Q2_OK)
 		*ok = res.verdict != Q2_UNREADABLE &&
 		      res.corruptions < r->result.corruptions &&

@@ -91,6 +91,7 @@ enum q2_status q2_head_judge(struct q2_repair *r, const struct q2_head *h,
 	uint8_t bytes[Q2_HEAD_ROOM];
 	struct q2_check_result res;
 	struct q2_checker *c = NULL;
+	struct q2_err own = {0};
 	struct q2_io *io;
 	enum q2_status st = q2_io_overlay(r->io, &r->budget, &io, r->err);
 
@@ -100,7 +101,7 @@ enum q2_status q2_head_judge(struct q2_repair *r, const struct q2_head *h,
 	q2_head_bytes(h, bytes);
 	st = q2_pwrite(io, bytes, sizeof(bytes), 0, r->err);
 	if (st == Q2_OK)
-		st = q2_checker_run(io, &opts, &res, &c, NULL);
+		st = q2_checker_run(io, &opts, &res, &c, &own);
 	if (st == Q2_OK && res.verdict != Q2_UNREADABLE) {
 		*v = (struct q2_judgement){.corruptions = res.corruptions,
 				      .leaks = res.leaks,
@@ -112,7 +113,11 @@ enum q2_status q2_head_judge(struct q2_repair *r, const struct q2_head *h,
 	q2_checker_free(c);
 	q2_io_close(io);
 	/* A claim that is too much for us makes a guess a bad one. */
-	return st == Q2_E_BUDGET ? Q2_OK : st;
+	if (st == Q2_E_BUDGET)
+		return Q2_OK;
+	if (st != Q2_OK && r->err->code == Q2_OK)
+		*r->err = own;
+	return st;
 }
 
 /* The last entry in use of the L1 table that starts there, plus one. */
