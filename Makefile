@@ -124,9 +124,9 @@ else ifeq ($(VARIANT),lf)
 VFLAGS := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
 	-fno-sanitize-recover=undefined
 else ifeq ($(VARIANT),llvmcov)
-VFLAGS := -O1 -g -fprofile-instr-generate -fcoverage-mapping
+VFLAGS := -O1 -g -DNDEBUG -fprofile-instr-generate -fcoverage-mapping
 else ifeq ($(VARIANT),edges)
-VFLAGS := -O0 -g -fsanitize-coverage-allowlist=fuzz/edges.list \
+VFLAGS := -O0 -g -DNDEBUG -fsanitize-coverage-allowlist=fuzz/edges.list \
 	-fsanitize-coverage=inline-8bit-counters,no-prune
 else ifeq ($(VARIANT),cov)
 VFLAGS := -O0 -g --coverage -fprofile-update=atomic -DQ2_COVERAGE

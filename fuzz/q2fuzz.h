@@ -156,10 +156,11 @@ struct q2f_said {
 	uint32_t stop; /* the call of progress that stops the check; 0: none */
 	bool stopped;
 	const struct q2_check_keep *keep; /* NULL: no state is kept */
+	uint64_t max_memory;		  /* bytes; 0: no limit */
 };
 
-/* Checks the image; q2f_said.also, ctx, stop and keep are the caller's, the rest is
- * set. */
+/* Checks the image; q2f_said.also, ctx, stop, keep and max_memory are the caller's,
+ * the rest is set. */
 void q2f_run_check(struct q2_io *io, unsigned flags, struct q2f_said *said);
 
 /* Judges one check by itself (C-1: counts, fields and verdict agree). */

@@ -142,6 +142,7 @@ void q2f_run_check(struct q2_io *io, unsigned flags, struct q2f_said *said)
 		.progress = said->stop ? on_progress : NULL,
 		.ctx = &l,
 		.keep = said->keep,
+		.max_memory = said->max_memory,
 	};
 	struct q2_err err = {0};
 
@@ -242,6 +243,25 @@ static void with_fault(const struct q2f_input *in, const struct q2f_said *sound)
 			      q2_verdict_text(sound->result.verdict));
 }
 
+/* The same with little memory: it says so, or it is enough. */
+static void with_limit(const struct q2f_input *in, const struct q2f_said *sound)
+{
+	struct q2f_said s = {.max_memory = in->ctl.pick * UINT64_C(64)};
+	bool failed;
+
+	once(in, &s, &failed);
+	q2f_judge_check(&s);
+	if (s.result.peak_memory > s.max_memory)
+		q2f_violation("D-1", "%llu bytes are taken of %llu",
+			      (unsigned long long)s.result.peak_memory,
+			      (unsigned long long)s.max_memory);
+	if (s.status == Q2_OK && s.result.verdict < sound->result.verdict &&
+	    !s.result.partial)
+		q2f_violation("C-4", "verdict %s instead of %s with little memory",
+			      q2_verdict_text(s.result.verdict),
+			      q2_verdict_text(sound->result.verdict));
+}
+
 void q2f_check_input(const struct q2f_input *in, struct q2f_said *said)
 {
 	struct q2f_input sound = *in;
@@ -273,6 +293,8 @@ void q2f_check_input(const struct q2f_input *in, struct q2f_said *said)
 		q2f_refcheck_compare(ref, &a);
 	if (in->ctl.fail_alloc || in->ctl.fail_read || in->ctl.stop)
 		with_fault(in, &a);
+	if (in->ctl.pick)
+		with_limit(&sound, &a);
 	if (q2_hash(in->image, in->size) != before)
 		q2f_violation("C-3", "a check changed the image");
 	q2f_refcheck_free(ref);
