@@ -165,7 +165,7 @@ static enum q2_status rewind(const struct q2_sectors *s, struct sector *c,
 			     const struct q2_touch *t, size_t n,
 			     struct q2_err *err)
 {
-	uint8_t then[Q2_SECTOR]; /* after the edits so far */
+	uint8_t then[Q2_SECTOR] = {0}; /* after the edits so far */
 
 	memset(c->touched, 0, sizeof(c->touched));
 	for (size_t k = 0; k < n; k++) {

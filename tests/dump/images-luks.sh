@@ -11,6 +11,7 @@ locked() {
 	for i in {1..60}; do
 		qemu-img create -q -f qcow2 --object secret,id=key,data=sesame \
 			-o "encrypt.key-secret=key,$3" "$f" "$2" 2>locked.err && return
+		grep -q 'CPU usage' locked.err || break
 	done
 	return 1
 }
@@ -24,17 +25,17 @@ locked_write() {
 		"driver=qcow2,file.filename=$f,encrypt.key-secret=key" >/dev/null
 }
 
-# one_locked CIPHER MODE IV HASH: one kind of LUKS image, if this qemu-img has it.
-luks_made=0
+# one_locked CIPHER MODE IV HASH: one kind of LUKS image.
 one_locked() {
 	local iv=$3
 	[ "${iv%:*}" = essiv ] && iv=essiv,encrypt.ivgen-hash-alg=${iv#*:}
-	locked "luks-$1-$2-${3/:/-}-$4" 1M \
-		"encrypt.format=luks,encrypt.cipher-alg=$1,encrypt.cipher-mode=$2,encrypt.ivgen-alg=$iv,encrypt.hash-alg=$4,encrypt.iter-time=10" ||
-		return 0
-	locked_write 'write -P 1 0 100k' 'write -P 2 700k 3000' || return 0
-	luks_made=$((luks_made + 1))
-	judge_locked
+	if locked "luks-$1-$2-${3/:/-}-$4" 1M \
+		"encrypt.format=luks,encrypt.cipher-alg=$1,encrypt.cipher-mode=$2,encrypt.ivgen-alg=$iv,encrypt.hash-alg=$4,encrypt.iter-time=10" &&
+		locked_write 'write -P 1 0 100k' 'write -P 2 700k 3000'; then
+		judge_locked
+	else
+		verdict 1 "not made: $(tail -n 1 locked.err)"
+	fi
 }
 
 images_luks() {
@@ -50,15 +51,24 @@ images_luks() {
 	done
 	# The other hashes, modes and IVs; each takes qemu-img a second or more.
 	one_locked aes-128 ecb plain64 md5
-	one_locked aes-192 cbc essiv:sha256 sha224
+	one_locked aes-256 cbc essiv:sha256 sha224
 	one_locked aes-256 ecb essiv:md5 sha384
 	one_locked aes-128 xts essiv:sha256 ripemd160
-	verdict "$([ "$luks_made" -ge 3 ] && echo 0 || echo 1)" "only $luks_made of these could be made"
+	# A key of 24 bytes, 4000 times, is no whole number of sectors: with that qemu-img
+	# 7.2 stops at an assertion.  test_crypt has the cipher.
+	if locked luks-aes-192 1M encrypt.format=luks,encrypt.cipher-alg=aes-192,encrypt.cipher-mode=cbc,encrypt.iter-time=10; then
+		locked_write 'write -P 1 0 100k' 'write -P 2 700k 3000'
+		judge_locked
+	else
+		rc=0
+		grep -q 'Assertion .QEMU_IS_ALIGNED(len, sectorsize)' locked.err || rc=1
+		verdict $rc "aes-192: not made: $(tail -n 1 locked.err)"
+	fi
 	# Other ciphers: which it is, and that it is that.
 	for alg in serpent-256:serpent twofish-256:twofish cast5-128:cast5; do
 		mode=xts
 		[ "${alg#*:}" = cast5 ] && mode=cbc
-		locked "luks-${alg%:*}" 1M "encrypt.format=luks,encrypt.cipher-alg=${alg%:*},encrypt.cipher-mode=$mode,encrypt.iter-time=10" || continue
+		locked "luks-${alg%:*}" 1M "encrypt.format=luks,encrypt.cipher-alg=${alg%:*},encrypt.cipher-mode=$mode,encrypt.iter-time=10"
 		rc=0
 		printf sesame >secret
 		"$DUMP" --plaintext --secret secret "$f" out.raw 2>err || rc=$?

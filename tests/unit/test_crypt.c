@@ -13,6 +13,7 @@
 #include <openssl/evp.h>
 
 #include "base/endian.h"
+#include "crypt/cipher.h"
 #include "crypt/crypt.h"
 
 #define AREA 8192u
@@ -143,6 +144,94 @@ START_TEST(old_method)
 }
 END_TEST
 
+/* One block under 24 bytes of key: the examples of NIST's SP 800-38A. */
+START_TEST(long_keys)
+{
+	static const uint8_t key[24] = {
+		0x8e, 0x73, 0xb0, 0xf7, 0xda, 0x0e, 0x64, 0x52,
+		0xc8, 0x10, 0xf3, 0x2b, 0x80, 0x90, 0x79, 0xe5,
+		0x62, 0xf8, 0xea, 0xd2, 0x52, 0x2c, 0x6b, 0x7b};
+	static const uint8_t plain[16] = {
+		0x6b, 0xc1, 0xbe, 0xe2, 0x2e, 0x40, 0x9f, 0x96,
+		0xe9, 0x3d, 0x7e, 0x11, 0x73, 0x93, 0x17, 0x2a};
+	static const uint8_t iv[16] = {0, 1, 2,	 3,  4,	 5,  6,	 7,
+				       8, 9, 10, 11, 12, 13, 14, 15};
+	static const struct {
+		enum q2_aes_mode mode;
+		uint8_t bytes[16];
+	} each[] = {
+		{Q2_AES_ECB,
+		 {0xbd, 0x33, 0x4f, 0x1d, 0x6e, 0x45, 0xf2, 0x5f, 0xf7, 0x12,
+		  0xa2, 0x14, 0x57, 0x1f, 0xa5, 0xcc}},
+		{Q2_AES_CBC,
+		 {0x4f, 0x02, 0x1d, 0xb2, 0x43, 0xbc, 0x63, 0x3d, 0x71, 0x78,
+		  0x18, 0x3a, 0x9f, 0xa0, 0x71, 0xe8}},
+	};
+
+	for (size_t i = 0; i < sizeof(each) / sizeof(*each); i++) {
+		struct q2_aes *to = q2_aes_new(each[i].mode, true, key, 24);
+		struct q2_aes *from = q2_aes_new(each[i].mode, false, key, 24);
+		uint8_t bytes[16];
+
+		ck_assert(to && from);
+		memcpy(bytes, plain, sizeof(bytes));
+		ck_assert(q2_aes_run(to, iv, bytes, sizeof(bytes)));
+		ck_assert_mem_eq(bytes, each[i].bytes, sizeof(bytes));
+		ck_assert(q2_aes_run(from, iv, bytes, sizeof(bytes)));
+		ck_assert_mem_eq(bytes, plain, sizeof(bytes));
+		q2_aes_free(to);
+		q2_aes_free(from);
+	}
+}
+END_TEST
+
+/* A sector with the key that fits, beside libcrypto, there and back. */
+static void one_cipher(enum q2_aes_mode mode, size_t len, const EVP_CIPHER *type)
+{
+	uint8_t key[64], iv[16], plain[512], bytes[512], want[512];
+	struct q2_aes *to, *from;
+	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+	int n;
+
+	for (size_t i = 0; i < sizeof(plain); i++)
+		plain[i] = (uint8_t)(i * 11 + (i >> 5));
+	memcpy(key, plain + 100, sizeof(key));
+	memcpy(iv, plain + 300, sizeof(iv));
+	ck_assert(q2_aes_fits(mode, len) && ctx);
+	ck_assert(EVP_EncryptInit_ex(ctx, type, NULL, key, iv) == 1);
+	ck_assert(EVP_CIPHER_CTX_set_padding(ctx, 0) == 1);
+	ck_assert(EVP_EncryptUpdate(ctx, want, &n, plain, sizeof(plain)) == 1);
+	EVP_CIPHER_CTX_free(ctx);
+	to = q2_aes_new(mode, true, key, len);
+	from = q2_aes_new(mode, false, key, len);
+	ck_assert(to && from);
+	for (unsigned times = 0; times < 2; times++) {
+		memcpy(bytes, plain, sizeof(bytes));
+		ck_assert(q2_aes_run(to, iv, bytes, sizeof(bytes)));
+		ck_assert_mem_eq(bytes, want, sizeof(bytes));
+		ck_assert(q2_aes_run(from, iv, bytes, sizeof(bytes)));
+		ck_assert_mem_eq(bytes, plain, sizeof(bytes));
+	}
+	q2_aes_free(to);
+	q2_aes_free(from);
+}
+
+START_TEST(every_cipher)
+{
+	one_cipher(Q2_AES_ECB, 16, EVP_aes_128_ecb());
+	one_cipher(Q2_AES_ECB, 24, EVP_aes_192_ecb());
+	one_cipher(Q2_AES_ECB, 32, EVP_aes_256_ecb());
+	one_cipher(Q2_AES_CBC, 16, EVP_aes_128_cbc());
+	one_cipher(Q2_AES_CBC, 24, EVP_aes_192_cbc());
+	one_cipher(Q2_AES_CBC, 32, EVP_aes_256_cbc());
+	one_cipher(Q2_AES_XTS, 32, EVP_aes_128_xts());
+	one_cipher(Q2_AES_XTS, 64, EVP_aes_256_xts());
+	ck_assert(!q2_aes_fits(Q2_AES_XTS, 48));
+	ck_assert(!q2_aes_fits(Q2_AES_CBC, 20));
+	ck_assert_ptr_null(q2_aes_new(Q2_AES_CBC, true, area, 20));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("crypt");
@@ -153,6 +242,8 @@ int main(void)
 	tcase_add_test(c, bad_headers);
 	tcase_add_test(c, unknown_methods);
 	tcase_add_test(c, old_method);
+	tcase_add_test(c, long_keys);
+	tcase_add_test(c, every_cipher);
 	suite_add_tcase(s, c);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);
