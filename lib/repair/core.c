@@ -81,7 +81,7 @@ static void on_found(void *ctx, const struct q2_finding *f)
 
 	r->counts[number]++;
 	note_named(r, f);
-	if (!r->first_done && r->opts->found)
+	if (!r->first.over && r->opts->found)
 		r->opts->found(r->opts->ctx, f);
 	/* One that cannot be kept is found again in the next round. */
 	if (is_kept(f) && r->findings.n < FINDINGS_MAX)
@@ -119,7 +119,7 @@ enum q2_status q2_recheck(struct q2_repair *r)
 	r->check_opts.max_memory = r->opts->max_memory;
 	st = q2_checker_run(r->io, &r->check_opts, &r->result, &r->c, r->err);
 	r->changed = false;
-	r->first_done = true;
+	r->first.over = true;
 	r->judged.cluster = 0;
 	r->aliased |= q2_found_any(r, Q2_P_L1_ALIAS);
 	return st;
@@ -127,7 +127,7 @@ enum q2_status q2_recheck(struct q2_repair *r)
 
 /* A repair of these leaves what the guest reads, whatever the catalogue says of
  * their finding: only refcounts are concerned. */
-static bool is_refcounts(unsigned number)
+bool q2_is_refcounts(unsigned number)
 {
 	return (number >= Q2_P_REFTABLE_UNALIGNED &&
 		number <= Q2_P_REFTABLE_LIMIT) ||
@@ -140,7 +140,7 @@ static bool is_refcounts(unsigned number)
  * it that would be worth nothing. */
 static bool is_consequence(const struct q2_repair *r, unsigned number)
 {
-	return r->order != 0 && !r->at_first[number] &&
+	return r->order != 0 && !r->first.had[number] &&
 	       (number == Q2_P_REFBLOCK_MISSING ||
 		number == Q2_P_REFCOUNT_ZERO || number == Q2_P_REFCOUNT_LOW ||
 		number == Q2_P_REFCOUNT_HIGH || number == Q2_P_L1_COPIED ||
@@ -157,7 +157,7 @@ bool q2_want(struct q2_repair *r, enum q2_problem_id id)
 	if (r->opts->wanted && q2_all(r) && is_consequence(r, p->number))
 		return true;
 	*wish = Q2_WISH_NO;
-	if (!q2_all(r) && p->fix != Q2_FIX_SAFE && !is_refcounts(p->number))
+	if (!q2_all(r) && p->fix != Q2_FIX_SAFE && !q2_is_refcounts(p->number))
 		return false;
 	if (r->opts->wanted == NULL ||
 	    r->opts->wanted(r->opts->ctx, p, q2_max(r->counts[id], 1)))
@@ -423,16 +423,20 @@ enum q2_status q2_fresh(struct q2_repair *r, uint32_t action, uint64_t n,
 	const struct q2_geom *g = &r->c->img.geom;
 	uint64_t mask = g->cluster_size - 1;
 	uint64_t bytes = n << g->cluster_bits;
+	unsigned problem = r->plan->actions.at[action].problem;
 	enum q2_status st;
 
 	r->append = (q2_max(r->append, first_fresh(r)) + mask) & ~mask;
 	skip_named(r, bytes);
 	*off = r->append;
-	if (r->io->is_device ? !q2_inside(*off, bytes, r->io->size) :
-			       !q2_inside(*off, bytes, INT64_MAX))
+	r->room.lacking = 0;
+	if (r->io->is_device && !q2_inside(*off, bytes, r->io->size))
+		r->room.lacking = problem;
+	if (r->room.lacking || !q2_inside(*off, bytes, INT64_MAX))
 		return q2_fail(r->err, Q2_E_RANGE, 0, *off,
 			       "there is no room behind the image for %llu new "
 			       "clusters", (unsigned long long)n);
+	r->room.took[problem] = true;
 	st = touch(r, Q2_C_FRESH, action, *off, *off + bytes);
 	if (st == Q2_OK && r->io->is_device) {
 		uint8_t zeros[512] = {0};

@@ -439,7 +439,8 @@ static enum q2_problem_id table_is_bad(struct q2_repair *r, bool foreign,
 enum q2_status q2_fix_blocks(struct q2_repair *r)
 {
 	enum q2_status st = Q2_OK;
-	bool done = false;
+	/* Blocks may need others yet: nothing is begun that has no room to end. */
+	bool done = r->room.left[Q2_P_REFBLOCK_MISSING];
 
 	for (unsigned tries = 0; tries < 8 && !done && st == Q2_OK; tries++) {
 		enum q2_problem_id why;

@@ -51,10 +51,10 @@ static bool was_lost(struct q2_repair *r)
 	const struct q2_geom *g = &r->c->img.geom;
 
 	for (unsigned i = Q2_P_L1_SIZE_LIMIT; i <= Q2_P_L1_OUTSIDE; i++)
-		if (r->at_first[i])
+		if (r->first.had[i])
 			return true;
 	for (unsigned i = Q2_P_L1_RESERVED; i < Q2_P_DATA_FILE_COPIED; i++)
-		if (r->at_first[i])
+		if (r->first.had[i])
 			return true;
 	return r->result.allocated_clusters >= g->disk_clusters / 2 ||
 	       has_blank_table(r);

@@ -65,10 +65,10 @@ static enum q2_status rounds(struct q2_repair *r, struct q2_plan_result *res)
 
 	res->before = r->result;
 	for (unsigned i = 0; i < Q2_NUMBERS; i++)
-		r->at_first[i] = r->counts[i] != 0;
+		r->first.had[i] = r->counts[i] != 0;
 	if (st != Q2_OK)
 		return st;
-	r->first_trees = (uint32_t)r->c->trees.n;
+	r->first.trees = (uint32_t)r->c->trees.n;
 	do {
 		before = r->order;
 		st = one_round(r);
@@ -109,6 +109,8 @@ static enum q2_status start_again(struct q2_repair *r)
 	r->append = r->judged.cluster = 0;
 	r->changed = r->aliased = r->recounted = false;
 	r->told = (struct q2_told){0};
+	r->room.lacking = 0;
+	memset(r->room.took, 0, sizeof(r->room.took));
 	return q2_io_overlay(r->base, &r->budget, &r->io, r->err);
 }
 
@@ -122,6 +124,64 @@ static enum q2_status tell_left(struct q2_repair *r, unsigned number,
 
 	if (st == Q2_OK)
 		r->plan->actions.at[action].note = true;
+	return st;
+}
+
+/* Leaves one kind of problem more; false if it is left already. */
+static bool leave(struct q2_repair *r, unsigned number)
+{
+	bool already = r->room.left[number];
+
+	r->wishes[number] = Q2_WISH_NO;
+	r->room.left[number] = true;
+	return !already;
+}
+
+/* Chooses what to leave so that the rest has room.  Refcounts come before all: what
+ * lies in fresh clusters must be counted. */
+static bool make_room(struct q2_repair *r)
+{
+	unsigned lacking = r->room.lacking;
+	bool counts = lacking && q2_is_refcounts(lacking), any = false;
+
+	for (unsigned i = 0; i < Q2_NUMBERS; i++)
+		counts |= r->room.left[i] && q2_is_refcounts(i);
+	for (unsigned i = 0; i < Q2_NUMBERS && counts; i++)
+		if (r->room.took[i] && !q2_is_refcounts(i))
+			any |= leave(r, i);
+	return any || (lacking && leave(r, lacking));
+}
+
+/* One kind of problem that needs more room than a device has must not keep the others
+ * from being repaired. */
+static enum q2_status rounds_with_room(struct q2_repair *r,
+				       struct q2_plan_result *res)
+{
+	enum q2_status st = rounds(r, res);
+
+	while ((st == Q2_OK || (st == Q2_E_RANGE && r->room.lacking)) &&
+	       make_room(r)) {
+		*r->err = (struct q2_err){0};
+		*res = (struct q2_plan_result){0};
+		st = start_again(r);
+		if (st == Q2_OK)
+			st = rounds(r, res);
+	}
+	return st;
+}
+
+/* What had no room and is there yet. */
+static enum q2_status tell_cramped(struct q2_repair *r)
+{
+	enum q2_status st = Q2_OK;
+
+	for (unsigned i = 0; i < Q2_NUMBERS && st == Q2_OK; i++)
+		if (r->room.left[i] &&
+		    (r->counts[i] ||
+		     (q2_is_refcounts(i) && r->result.corruptions)))
+			st = tell_left(r, i, "the device has no room behind "
+				       "the image; on a larger one it can be "
+				       "repaired");
 	return st;
 }
 
@@ -140,14 +200,14 @@ static enum q2_status all_but_one(struct q2_repair *r,
 	     res->not_converged && tries < TRIES;) {
 		struct q2_plan_result other = {0};
 
-		if (wishes[i] != Q2_WISH_YES || !r->at_first[i])
+		if (wishes[i] != Q2_WISH_YES || !r->first.had[i])
 			continue;
 		tries++;
 		memcpy(r->wishes, wishes, sizeof(wishes));
 		r->wishes[i] = Q2_WISH_NO;
 		st = start_again(r);
 		if (st == Q2_OK)
-			st = rounds(r, &other);
+			st = rounds_with_room(r, &other);
 		if (st != Q2_OK || other.not_converged)
 			continue;
 		*res = other;
@@ -177,7 +237,7 @@ static enum q2_status nothing(struct q2_repair *r, struct q2_plan_result *res)
 	if (st == Q2_OK)
 		st = rounds(r, res);
 	for (unsigned i = 0; i < Q2_NUMBERS && st == Q2_OK; i++)
-		if (r->at_first[i] &&
+		if (r->first.had[i] &&
 		    q2_problem_by_number(i)->severity == Q2_CORRUPT)
 			st = tell_left(r, i, "what may be repaired does not "
 				       "lead to a sounder image by itself");
@@ -252,7 +312,7 @@ enum q2_status q2_plan_make(struct q2_io *io, const struct q2_plan_opts *opts,
 	if (st == Q2_OK)
 		st = q2_searches_begin(r);
 	if (st == Q2_OK)
-		st = rounds(r, result);
+		st = rounds_with_room(r, result);
 	if (st == Q2_OK && result->not_converged) {
 		bool some = partial(r);
 
@@ -262,6 +322,8 @@ enum q2_status q2_plan_make(struct q2_io *io, const struct q2_plan_opts *opts,
 	}
 	if (st == Q2_OK && r->c && !result->not_converged)
 		st = tell_unattached(r);
+	if (st == Q2_OK && r->c && !result->not_converged)
+		st = tell_cramped(r);
 	if (st == Q2_OK)
 		st = q2_finish(r);
 	st = q2_searches_end(r, st);

@@ -58,6 +58,24 @@ struct q2_told {
 	bool counts;  /* tell_counts.c has been there */
 };
 
+/* What the check found that the plan starts from. */
+struct q2_first {
+	bool over; /* that check is */
+	bool had[Q2_NUMBERS]; /* whether there were any, by number */
+	uint32_t trees; /* the active disk and the snapshots */
+};
+
+/* On a device: what found no room behind the image. */
+struct q2_room {
+	unsigned lacking; /* number of the problem; 0: none */
+	bool took[Q2_NUMBERS]; /* whose repair has fresh clusters */
+	bool left[Q2_NUMBERS]; /* what is left for want of room */
+};
+
+/* Whether a kind of problem concerns refcounts only: a repair leaves what the guest
+ * reads. */
+bool q2_is_refcounts(unsigned number);
+
 struct q2_repair {
 	const struct q2_plan_opts *opts;
 	struct q2_plan *plan;
@@ -67,20 +85,19 @@ struct q2_repair {
 	struct q2_io *io;   /* the overlay */
 	bool parting;	    /* what lies on one another is being parted */
 	bool changed;	    /* io was written to since the last check */
-	bool first_done;    /* the check that the plan starts from is over */
 	struct q2_touches touches;
 	uint32_t order;
 	struct q2_checker *c; /* of what io holds; NULL before the first check */
 	struct q2_check_opts check_opts;
 	struct q2_check_result result; /* of that check */
 	uint64_t counts[Q2_NUMBERS];   /* of its findings, by number */
-	bool at_first[Q2_NUMBERS]; /* whether there were any at first */
 	struct q2_findings findings;   /* those of structures that are few */
 	uint8_t wishes[Q2_NUMBERS];    /* enum q2_wish */
 	uint32_t bulk[Q2_NUMBERS];     /* 1 + the action for many places */
 	uint64_t append;	       /* where the next fresh cluster lies */
 	struct q2_judged judged; /* what core.c was last asked about */
 	struct q2_told told;
+	struct q2_room room;
 	bool aliased;	/* an L1 slot names another's table: places are not certain */
 	struct q2_runs worthless; /* leaks that nothing can need; by first */
 	struct q2_runs released;  /* what the repair itself gave up */
@@ -92,7 +109,7 @@ struct q2_repair {
 	struct q2_runs keep; /* leaks that new refcount blocks must show again */
 	bool recounted; /* the new refcount table knows all that the old one did */
 	struct q2_searches searches;
-	uint32_t first_trees; /* the active disk and the snapshots, at first */
+	struct q2_first first;
 };
 
 /* Whether problems of this kind are to be repaired. */
@@ -130,7 +147,8 @@ enum q2_status q2_change_u32(struct q2_repair *r, enum q2_class class,
 			     uint32_t value) Q2_MUST_CHECK;
 
 /* *off = `n` clusters next to each other, zeros, that no structure, live or
- * damaged, names.  Q2_E_RANGE if a device has no room. */
+ * damaged, names.  Q2_E_RANGE if a device has no room; r->room.lacking says for which
+ * problem. */
 enum q2_status q2_fresh(struct q2_repair *r, uint32_t action, uint64_t n,
 			uint64_t *off) Q2_MUST_CHECK;
 

@@ -101,7 +101,7 @@ static enum q2_status one(struct tell *t, const struct q2_suspect *s,
 			return Q2_OK;
 		active |= o[i].active;
 		/* Not what the repair itself made. */
-		old |= !o[i].active && o[i].tree + 1 < r->first_trees;
+		old |= !o[i].active && o[i].tree + 1 < r->first.trees;
 	}
 	if (!old || s->found == 0)
 		return Q2_OK;

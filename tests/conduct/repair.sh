@@ -890,6 +890,31 @@ test_device() {
 	sync "$device"
 	losetup -d "$device"
 	check 'device: undone' same image.qcow2 padded.qcow2
+	test_full_device
+}
+
+# One that ends with the image: two guest ranges share a cluster, of which no copy can be
+# made, and a third one's refcount is wrong, which is put right all the same.
+test_full_device() {
+	local device l1 l2
+	qemu-img create -q -f qcow2 -o cluster_size=4k full.qcow2 1M
+	qemu-io -f qcow2 -c 'write -P 7 0 64k' full.qcow2 >/dev/null
+	truncate -s $((($(stat -c %s full.qcow2) + 4095) / 4096 * 4096)) full.qcow2
+	l1=$((16#$(xxd -p -s 40 -l 8 full.qcow2)))
+	l2=$((16#$(xxd -p -s $l1 -l 8 full.qcow2) & 0xfffffffffffe00))
+	dd if=full.qcow2 of=full.qcow2 bs=8 skip=$((l2 / 8)) seek=$((l2 / 8 + 40)) count=1 \
+		conv=notrunc status=none
+	# The block of refcounts is the third cluster: 16 bits each, here that of the L1 table.
+	printf '\0\5' | dd of=full.qcow2 bs=1 seek=$((8192 + 2 * 3)) conv=notrunc status=none
+	device=$(losetup --show -f full.qcow2 2>/dev/null) || return 0
+	run -y --free-orphans --no-journal "$device"
+	check "a full device: status $status" test $status = 4
+	check 'a full device: says what is left' out_has 'left as it is: the device has no room'
+	run "$device"
+	check 'a full device: what needs room is left' out_has CROSS_LINK
+	check 'a full device: the rest is repaired' test "$(grep -c REFCOUNT out)" = 0
+	sync "$device"
+	losetup -d "$device"
 }
 
 for part in test_clean test_repair test_preen test_plan test_bad_plans test_changed \
