@@ -185,6 +185,32 @@ static enum q2_status tell_cramped(struct q2_repair *r)
 	return st;
 }
 
+/* What was left out may be mended now that all the others are; if that fails, it is
+ * left out again. */
+static enum q2_status with_the_last(struct q2_repair *r, unsigned number,
+				    struct q2_plan_result *res, bool *left)
+{
+	struct q2_plan_result more = {0};
+	enum q2_status st;
+
+	*left = r->counts[number] != 0;
+	if (!*left)
+		return Q2_OK;
+	r->wishes[number] = Q2_WISH_YES;
+	st = rounds(r, &more);
+	if (st == Q2_OK && !more.not_converged) {
+		res->after = more.after;
+		*left = r->counts[number] != 0;
+		return Q2_OK;
+	}
+	if (st != Q2_OK && (st != Q2_E_RANGE || r->room.lacking == 0))
+		return st;
+	*r->err = (struct q2_err){0};
+	r->wishes[number] = Q2_WISH_NO;
+	st = start_again(r);
+	return st == Q2_OK ? rounds(r, res) : st;
+}
+
 /* Where structures lie on one another, what mends one may hurt another.  All but one
  * kind of problem is tried then, the refcounts, which are made from all others,
  * being left out first. */
@@ -193,6 +219,7 @@ static enum q2_status all_but_one(struct q2_repair *r,
 {
 	uint8_t wishes[Q2_NUMBERS];
 	unsigned tries = 0;
+	bool left;
 	enum q2_status st = Q2_OK;
 
 	memcpy(wishes, r->wishes, sizeof(wishes));
@@ -211,7 +238,9 @@ static enum q2_status all_but_one(struct q2_repair *r,
 		if (st != Q2_OK || other.not_converged)
 			continue;
 		*res = other;
-		st = tell_left(r, i, "with this repaired, the others did not "
+		st = with_the_last(r, i, res, &left);
+		if (st == Q2_OK && left)
+			st = tell_left(r, i, "with this repaired, the others did not "
 			       "lead to a sound image");
 	}
 	return st;
