@@ -210,6 +210,21 @@ static enum q2_status try_reftable(struct q2_repair *r, struct q2_trial *t)
 	return st;
 }
 
+/* Whether a table that is there would not be looked at any more, which makes any damage
+ * of it look mended.  Without snapshots nothing names one. */
+static bool forgets_snapshots(const struct q2_repair *r,
+			      const struct q2_patch *p)
+{
+	const struct q2_header *h = &r->c->header;
+	uint8_t count[4];
+
+	if (p->off < 60 || p->off > 63 || h->snapshots_offset == 0)
+		return false;
+	q2_put_be32(count, h->nb_snapshots);
+	count[p->off - 60] = p->bytes[0];
+	return q2_be32(count) == 0;
+}
+
 /* Each bit that is in doubt. */
 static enum q2_status try_flips(struct q2_repair *r)
 {
@@ -226,7 +241,7 @@ static enum q2_status try_flips(struct q2_repair *r)
 			st = q2_trial_flips(&t, off, 1);
 	if (st == Q2_OK && cheap && doubtful(r, 48, mass))
 		st = try_reftable(r, &t);
-	if (st != Q2_OK || !q2_trial_won(&t))
+	if (st != Q2_OK || !q2_trial_won(&t) || forgets_snapshots(r, &t.best))
 		return st;
 	if (!q2_want(r, t.best.off >= Q2_HEADER_READ ?
 				Q2_P_REFBLOCK_MISSING :

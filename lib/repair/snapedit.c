@@ -35,6 +35,13 @@ static void note_id(struct q2_snapedit *t, const struct q2_snaprec *rec)
 	t->last_id = q2_max(t->last_id, id);
 }
 
+/* Zeros and an offset parse as a record, too: nobody made it. */
+static bool is_blank(const struct q2_snapshot *s)
+{
+	return s->l1_size == 0 && s->extra_len == 0 && s->id_len == 0 &&
+	       s->name_len == 0;
+}
+
 static enum q2_status load_one(struct q2_snapedit *t,
 			       const struct q2_snap_place *place)
 {
@@ -48,7 +55,8 @@ static enum q2_status load_one(struct q2_snapedit *t,
 	if (st != Q2_OK)
 		return st;
 	q2_snapshot_parse(head, sizeof(head), &rec.s);
-	if (!place->sound && !q2_snapshot_has_table(&r->c->img.geom, &rec.s))
+	if (place->sound ? is_blank(&rec.s) :
+			   !q2_snapshot_has_table(&r->c->img.geom, &rec.s))
 		return Q2_OK;
 	/* Of a damaged record no length is believed. */
 	rec.len = place->sound ? rec.s.end : Q2_SNAPSHOT_HEAD;
