@@ -11,7 +11,7 @@ build=$(cd "$1" && pwd)
 shift
 # The longest come first, so that none is left to run alone.
 parts=(fuzz bitflip dump unit builder cases conduct faults diff
-	repair orphans repair-cases hostile astray kinds told counts rescue
+	repair orphans repair-cases hostile astray kinds told counts found rescue
 	conduct-dump write writer inplace
 	map-conduct map-images map-survey map-fleet
 	map-lint map-faults docs sandbox map-shard map-pictures map-forecast
@@ -61,6 +61,7 @@ part() { # name; each prints its own "NAME: N passed, N failed"
 	astray) bash "$here/repair/astray.sh" "$build" ;;
 	kinds) bash "$here/repair/kinds.sh" "$build" ;;
 	counts) bash "$here/repair/counts.sh" "$build" ;;
+	found) bash "$here/repair/found.sh" "$build" ;;
 	told) python3 "$here/repair/told.py" "$build" ;;
 	rescue) bash "$here/repair/rescue.sh" "$build" ;;
 	bitflip) bash "$here/repair/bitflip.sh" "$build" ;;

@@ -273,6 +273,11 @@ static enum q2_status faulty(struct q2_l1fix *l)
 	if (missed && q2_want(l->r, Q2_P_ORPHAN_L2))
 		return q2_l1_replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_GAIN, missed,
 			       "gets back its L2 table");
+	missed = l->sure || !q2_all(l->r) ? 0 : q2_l1_kin_table(l);
+	if (missed && q2_want(l->r, Q2_P_ORPHAN_L2))
+		return q2_l1_replace(l, Q2_P_ORPHAN_L2, Q2_EFFECT_GAIN, missed,
+			       "gets back the orphaned L2 table that has mostly "
+			       "the entries that another tree has there");
 	if (l->sure || !q2_want(l->r, why))
 		return Q2_OK;
 	if (l->r->c->img.geom.raw_data && q2_all(l->r))
@@ -422,6 +427,7 @@ static enum q2_status fix(struct q2_repair *r, bool sure)
 	}
 	q2_ledger_free(&l.ledger);
 	q2_runs_free(&l.missed, &r->budget);
+	q2_runs_free(&l.kin, &r->budget);
 	q2_runs_free(&l.orphan_data, &r->budget);
 	q2_put(&r->budget, block, r->c->img.geom.cluster_size);
 	return st;

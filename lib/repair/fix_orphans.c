@@ -9,7 +9,7 @@
  *           leak.
  */
 #include "base/endian.h"
-#include "repair/orphans.h"
+#include "repair/kin.h"
 #include "repair/refcounts.h"
 
 struct attach {
@@ -275,9 +275,11 @@ enum q2_status q2_fix_orphans(struct q2_repair *r)
 		if (st == Q2_OK && !again && q2_all(r) &&
 		    (o.tables.n || o.data.n) &&
 		    !(r->opts->flags & Q2_PLAN_FREE_ORPHANS)) {
-			const char *why;
+			const char *why = NULL;
 
-			st = q2_lost_and_found(r, &o, &why);
+			st = q2_tell_kin(r, &o);
+			if (st == Q2_OK)
+				st = q2_lost_and_found(r, &o, &why);
 			if (st == Q2_OK && why)
 				st = q2_save_orphans(r, &o, why);
 			/* Past a check's limit there may be more. */

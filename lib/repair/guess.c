@@ -244,7 +244,26 @@ static enum q2_status try_row(struct q2_case *k, struct contest *c)
 		   g->ext_l2 ? UINT32_MAX : 0, IN_A_ROW);
 }
 
-/* What other trees have at this place; `only` that host offset, if it is not 0. */
+/* Another tree's entry as this one's: the same place.  What is zeros there need not be
+ * here, so that what this one still says of that goes before. */
+static enum q2_status try_other(struct q2_case *k, struct contest *c,
+				const uint8_t *bytes)
+{
+	const struct q2_geom *g = &k->r->c->img.geom;
+	uint64_t raw = q2_be64(bytes) & ~Q2_COPIED, bitmap = 0;
+
+	if (g->ext_l2) {
+		bitmap = q2_be64(bytes + 8);
+		if (k->bitmap && !(k->bitmap & k->bitmap >> 32 & UINT32_MAX))
+			bitmap = k->bitmap;
+	} else if (!(raw & Q2_COMPRESSED) && !(k->raw & Q2_ZERO)) {
+		raw &= ~Q2_ZERO;
+	}
+	return try(k, c, raw | (k->raw & Q2_COPIED), bitmap, OTHER_TREE);
+}
+
+/* What other trees have at this place; `only` that host offset, if it is not 0, be it
+ * zeros there. */
 static enum q2_status try_others(struct q2_case *k, struct contest *c,
 				 uint64_t only)
 {
@@ -266,11 +285,9 @@ static enum q2_status try_others(struct q2_case *k, struct contest *c,
 		if (i == at ||
 		    q2_pread_zero(k->r->io, bytes, (size_t)1 << g->entry_bits,
 				  off, NULL) != Q2_OK ||
-		    (only && (q2_be64(bytes) & ~Q2_COPIED) != only))
+		    (only && (q2_be64(bytes) & ~(Q2_COPIED | Q2_ZERO)) != only))
 			continue;
-		st = try(k, c, (q2_be64(bytes) & ~Q2_COPIED) |
-				       (k->raw & Q2_COPIED),
-			 g->ext_l2 ? q2_be64(bytes + 8) : 0, OTHER_TREE);
+		st = try_other(k, c, bytes);
 	}
 	return st;
 }

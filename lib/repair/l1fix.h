@@ -25,6 +25,8 @@ struct q2_l1fix {
 	uint32_t orphan_last; /* index of its last entry */
 	struct q2_runs orphan_data; /* what it names */
 	uint64_t orphan_missed; /* entries that name what is missed */
+	bool kin_known;
+	struct q2_runs kin; /* orphans that tell their slot: the cluster, the slot */
 	uint32_t slot;
 	uint64_t raw;
 	struct q2_l1_entry e;
@@ -66,6 +68,10 @@ enum q2_l1_rank q2_l1_rank(const struct q2_l1fix *l, uint64_t raw);
 /* The leaked table one wrong bit away, all of which is missed that the table in its place
  * has not, if this is the likeliest of the trees that name that one; 0: none. */
 uint64_t q2_l1_told_apart(struct q2_l1fix *l);
+
+/* The only orphan that belongs into this slot by what other trees have there, if no
+ * other tree can have lost it; 0: none. */
+uint64_t q2_l1_kin_table(struct q2_l1fix *l);
 
 /* The only table that is missed, if this is the only slot that can miss it; or the
  * only orphan, if what this slot names is its data.  0: neither. */

@@ -9,9 +9,11 @@
 #include <stdio.h>
 
 #include "base/endian.h"
+#include "repair/kin.h"
 #include "repair/orphans.h"
 #include "repair/snapedit.h"
 
+#define KIN_LOOKS 64u /* tables whose slot is looked for among all others */
 #define SEVERAL UINT64_C(16) /* snapshots, at the most, for what is found at once */
 
 struct home {
@@ -20,7 +22,9 @@ struct home {
 	uint64_t *l1; /* entries */
 	uint64_t entries;
 	uint32_t action;
-	uint64_t next; /* the next slot that is free */
+	uint64_t next; /* slots before are taken */
+	struct q2_ledger ledger;
+	uint8_t *table; /* room for a cluster */
 	char name[32];
 };
 
@@ -43,9 +47,43 @@ static uint64_t slots_needed(const struct home *h)
 						 UINT64_C(1) << g->l2_bits));
 }
 
+static uint64_t *free_slot(struct home *h)
+{
+	while (h->l1[h->next])
+		h->next++;
+	return &h->l1[h->next++];
+}
+
+/* Whether a table that stands in this slot of another tree has the same entry, and the
+ * cluster is counted for both. */
+static bool is_shared(const struct home *h, const struct q2_kin *kin,
+		      uint32_t i, const uint8_t *entry, uint64_t clu,
+		      uint64_t named)
+{
+	const struct q2_geom *g = &h->r->c->img.geom;
+	const struct q2_l2ref_vec *t = &h->r->c->refs.tables;
+
+	if (!kin->any || !h->ledger.any ||
+	    q2_surplus(&h->ledger, clu) <= (int64_t)named)
+		return false;
+	for (size_t k = kin->first;
+	     k < t->n && t->at[k].slot == kin->slot; k++) {
+		uint8_t b[8];
+
+		if (q2_pread_zero(h->r->io, b, 8,
+				  (t->at[k].clu << g->cluster_bits) +
+					  ((uint64_t)i << g->entry_bits),
+				  NULL) == Q2_OK &&
+		    q2_place_named(g, b) == q2_place_named(g, entry))
+			return true;
+	}
+	return false;
+}
+
 /* Entries of an orphaned table whose clusters have another owner go: they would
  * be used twice. */
 static enum q2_status clean_table(struct home *h, uint64_t clu,
+				  const struct q2_kin *kin,
 				  struct q2_refmap *named)
 {
 	struct q2_repair *r = h->r;
@@ -72,7 +110,9 @@ static enum q2_status clean_table(struct home *h, uint64_t clu,
 
 			st = q2_refmap_add(named, k, 1, Q2_MARK_NONE, &before,
 					   r->err);
-			taken |= q2_refmap_get(&r->c->map, k).count != 0 ||
+			taken |= (q2_refmap_get(&r->c->map, k).count != 0 &&
+				  !is_shared(h, kin, i, bytes, k,
+					     before.count)) ||
 				 (before.count &&
 				  e.type != Q2_L2_COMPRESSED);
 		}
@@ -83,9 +123,11 @@ static enum q2_status clean_table(struct home *h, uint64_t clu,
 	return st;
 }
 
+/* A table goes where those stand that are like it, if that is known and free. */
 static enum q2_status place_tables(struct home *h)
 {
 	struct q2_repair *r = h->r;
+	const struct q2_geom *g = &r->c->img.geom;
 	struct q2_refmap *named;
 	void *block;
 	enum q2_status st = q2_get(&r->budget, sizeof(*named), &block, r->err);
@@ -94,11 +136,22 @@ static enum q2_status place_tables(struct home *h)
 		return st;
 	named = block;
 	q2_refmap_init(named, &r->budget);
-	for (size_t i = 0; i < h->o->tables.n && st == Q2_OK; i++) {
-		uint64_t clu = h->o->tables.at[i].clu;
+	for (size_t i = 0; i < 2 * h->o->tables.n && st == Q2_OK; i++) {
+		bool first = i < h->o->tables.n;
+		const struct q2_orphan *o =
+			&h->o->tables.at[first ? i : i - h->o->tables.n];
+		uint64_t off = o->clu << g->cluster_bits;
+		struct q2_kin kin = {0};
 
-		h->l1[h->next++] = clu << r->c->img.geom.cluster_bits;
-		st = clean_table(h, clu, named);
+		if (h->o->tables.n <= KIN_LOOKS)
+			kin = q2_find_kin(r, h->table, o->clu);
+		if (kin.slot >= q2_min(h->entries, g->l1_needed) ||
+		    (h->l1[kin.slot] && h->l1[kin.slot] != off))
+			kin.any = false;
+		if (kin.any != first)
+			continue;
+		*(kin.any ? &h->l1[kin.slot] : free_slot(h)) = off;
+		st = clean_table(h, o->clu, &kin, named);
 	}
 	q2_refmap_free(named);
 	q2_put(&r->budget, named, sizeof(*named));
@@ -119,7 +172,7 @@ static enum q2_status place_loose(struct home *h)
 
 			if (at % per == 0) {
 				st = q2_fresh(r, h->action, 1, &table);
-				h->l1[h->next++] = table;
+				*free_slot(h) = table;
 			}
 			q2_put_be64(bytes, (h->o->data.at[i].first + k)
 						<< g->cluster_bits);
@@ -263,7 +316,11 @@ static enum q2_status one_home(struct q2_repair *r, const struct q2_orphans *o,
 	if (st != Q2_OK)
 		return st;
 	h.l1 = block;
-	st = pick_name(&h);
+	st = q2_get(&r->budget, r->c->img.geom.cluster_size, &block, r->err);
+	h.table = block;
+	q2_ledger_init(&h.ledger, r);
+	if (st == Q2_OK)
+		st = pick_name(&h);
 	if (st == Q2_OK)
 		st = tell(&h);
 	if (st == Q2_OK)
@@ -274,7 +331,9 @@ static enum q2_status one_home(struct q2_repair *r, const struct q2_orphans *o,
 		st = write_l1(&h, &l1);
 	if (st == Q2_OK)
 		st = add_record(&h, l1);
-	q2_put(&r->budget, block, 8 * h.entries);
+	q2_ledger_free(&h.ledger);
+	q2_put(&r->budget, h.table, r->c->img.geom.cluster_size);
+	q2_put(&r->budget, h.l1, 8 * h.entries);
 	return st;
 }
 

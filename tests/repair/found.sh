@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# found.sh - damage that random search found to be mended badly once: disks that share
+# with their snapshots.
+#
+# SPDX-License-Identifier: MIT
+#
+# usage: found.sh BUILD_DIR             prints "found: N passed, N failed"
+set -u
+export LC_ALL=C
+
+fsck=$(cd "${1:?usage: found.sh BUILD_DIR}" && pwd)/bin/qcow2-fsck
+passed=0 failed=0
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+cd "$tmp" || exit 1
+
+check() { # name command...
+	local name=$1
+	shift
+	if "$@" >out 2>&1; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "found: $name: $(tail -n 3 out | head -c 300)" >&2
+	fi
+}
+
+u64() { # file offset
+	echo $((16#$(xxd -p -s "$2" -l 8 "$1")))
+}
+put64() { # file offset value
+	printf '%016x' "$3" | xxd -r -p | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+repair() { # options; of d.qcow2 into r.qcow2; exits as qcow2-fsck does
+	cp d.qcow2 r.qcow2
+	# shellcheck disable=SC2086
+	${WRAP:-} "$fsck" $1 --no-journal r.qcow2 >said 2>&1
+}
+repaired() { # options; all of it
+	repair "$1"
+	[ $? = 1 ]
+}
+said() {
+	grep -qF -- "$1" said || { cat said; false; }
+}
+snap_l1() { # snapshot, from 0; all records are of one length
+	local table length
+	table=$(u64 o.qcow2 64)
+	length=$(((40 + 16#$(xxd -p -s $((table + 36)) -l 4 o.qcow2) + 16#$(xxd -p -s $((table + 12)) -l 2 o.qcow2) + \
+		16#$(xxd -p -s $((table + 14)) -l 2 o.qcow2) + 7) / 8 * 8))
+	u64 o.qcow2 $((table + length * $1))
+}
+table_of() { # L1 table; the L2 table in its first slot
+	echo $(($(u64 o.qcow2 "$1") & 0xfffffffffffe00))
+}
+same_disks() { # the disk and all its snapshots
+	local name
+	qemu-img compare -q -f qcow2 -F qcow2 o.qcow2 r.qcow2 || return
+	for name in "$@"; do
+		qemu-img convert -f qcow2 -O raw -l "snapshot.name=$name" o.qcow2 o.raw &&
+			qemu-img convert -f qcow2 -O raw -l "snapshot.name=$name" r.qcow2 r.raw &&
+			cmp o.raw r.raw || return
+	done
+}
+
+# Two snapshots; the active disk has the clusters of the second half as zeros, and its own
+# copy of two.
+make() { # options
+	qemu-img create -q -f qcow2 -o "$1" o.qcow2 1M
+	seq 100000 | head -c 128k >text
+	qemu-io -f qcow2 -c 'write -P 1 0 128k' -c 'write -s text 256k 128k' o.qcow2 >io
+	qemu-img snapshot -c one o.qcow2
+	qemu-io -f qcow2 -c 'write -P 3 64k 64k' o.qcow2 >io
+	qemu-img snapshot -c two o.qcow2
+	qemu-io -f qcow2 -c 'write -z 256k 64k' -c 'write -P 4 0 64k' o.qcow2 >io
+}
+
+for options in cluster_size=4k cluster_size=64k extended_l2=on,cluster_size=16k; do
+	make $options
+	bits=$((16#$(xxd -p -s 23 -l 1 o.qcow2)))
+	width=8
+	case $options in ext*) width=16 ;; esac
+	table=$(table_of "$(snap_l1 1)")
+	at=$((table + width * (0x40000 >> bits)))
+
+	# What the active disk has as zeros is a snapshot's data yet.
+	cp o.qcow2 d.qcow2
+	put64 d.qcow2 $at "$(u64 o.qcow2 $((at + width)))"
+	check "$options, a snapshot's entry names its neighbour's: -y" repaired -y
+	check "$options, a snapshot's entry names its neighbour's: the disks" same_disks one two
+
+	# A snapshot's L1 table that is gone: what its L2 table shares tells its slot.
+	for damage in ffffffffffffffff 0123456789abcd00; do
+		cp o.qcow2 d.qcow2
+		put64 d.qcow2 "$(snap_l1 1)" $((16#$damage))
+		check "$options, a snapshot's L1 entry is $damage: -y" repaired -y
+		check "$options, a snapshot's L1 entry is $damage: the disks" same_disks one two
+	done
+
+	# Where an entry is merely empty it may be so by right; but that is told, and what is
+	# kept can be read as it was.
+	cp o.qcow2 d.qcow2
+	put64 d.qcow2 "$(snap_l1 1)" 0
+	check "$options, a snapshot's L1 entry is empty: -y" repaired -y
+	check "$options, a snapshot's L1 entry is empty: told" said 'L1[0], which is empty, may be where'
+	qemu-img convert -f qcow2 -O raw -l snapshot.name=two o.qcow2 o.raw
+	qemu-img convert -f qcow2 -O raw -l snapshot.name=lost+found-1 r.qcow2 r.raw
+	check "$options, a snapshot's L1 entry is empty: kept whole" cmp o.raw r.raw
+	check "$options, a snapshot's L1 entry is empty: qemu-img check" qemu-img check r.qcow2
+done
+
+# --- structures that lie in one another's places -----------------------------------
+
+cluster() { # file offset
+	dd if="$1" bs=4096 skip=$(($2 / 4096)) count=$((size / 4096)) status=none
+}
+swap() { # offset offset; of the original, in d.qcow2
+	cluster o.qcow2 "$1" | dd of=d.qcow2 bs=4096 seek=$(($2 / 4096)) conv=notrunc status=none
+	cluster o.qcow2 "$2" | dd of=d.qcow2 bs=4096 seek=$(($1 / 4096)) conv=notrunc status=none
+}
+
+# To count no snapshots would make the damage of their table look mended.
+make cluster_size=4k
+size=4096
+cp o.qcow2 d.qcow2
+swap "$(u64 o.qcow2 48)" "$(u64 o.qcow2 64)"
+check 'snapshot and refcount table swapped: -y' repaired -y
+check 'snapshot and refcount table swapped: the loss is told' said 'the guest loses'
+check 'snapshot and refcount table swapped: no snapshot without a name' \
+	test "$(qemu-img snapshot -l r.qcow2 | awk 'NR > 2 && $2 ~ /^[0-9]*$/' | wc -l)" = 0
+check 'snapshot and refcount table swapped: the disk' qemu-img compare -q -f qcow2 -F qcow2 o.qcow2 r.qcow2
+
+# What had to be left out at first is repaired once all else is.
+make extended_l2=on,cluster_size=16k
+size=16384
+cp o.qcow2 d.qcow2
+swap "$(u64 o.qcow2 40)" "$(table_of "$(snap_l1 0)")"
+cluster o.qcow2 $((5 * size)) | dd of=d.qcow2 bs=4096 seek=$(($(u64 o.qcow2 64) / 4096)) conv=notrunc status=none
+check 'L1 and L2 table swapped, snapshots overwritten: -y' repaired -y
+cp r.qcow2 again.qcow2
+check 'L1 and L2 table swapped, snapshots overwritten: again' "$fsck" -y --no-journal r.qcow2
+check 'L1 and L2 table swapped, snapshots overwritten: nothing more' cmp r.qcow2 again.qcow2
+
+echo "found: $passed passed, $failed failed"
+[ $failed = 0 ] && [ $passed -gt 0 ]
