@@ -158,12 +158,29 @@ static enum q2_status compressed(struct q2_reader *r,
 	return Q2_OK;
 }
 
+struct shown {
+	struct q2_decryptor *decryptor;
+	bool by_host;
+};
+
+static enum q2_status show(void *ctx, uint8_t *bytes, size_t len,
+			   uint64_t guest, uint64_t host, struct q2_err *err)
+{
+	const struct shown *s = ctx;
+
+	return q2_decrypt(s->decryptor, bytes, len, s->by_host ? host : guest,
+			  err);
+}
+
+/* Of an encrypted layer whose disk ends inside of a sector, a part of one is read. */
 static enum q2_status plain(struct q2_reader *r, const struct q2_layer *layer,
 			    const struct q2_piece *p, uint8_t *out,
 			    struct q2_err *err)
 {
 	const struct q2_key *key = q2_guest_key(r->guest, p->depth);
 	struct q2_decryptor **d = &r->decryptors[p->depth];
+	struct shown shown;
+	const struct q2_veil veil = {.show = show, .ctx = &shown};
 	enum q2_status st;
 
 	if (layer->map.host_io == NULL)
@@ -177,17 +194,14 @@ static enum q2_status plain(struct q2_reader *r, const struct q2_layer *layer,
 		return q2_fail(err, Q2_E_FORMAT, 0, p->e.host,
 			       "the data file ends before that "
 			       "(DATA_FILE_SHORT)");
-	st = q2_pread_zero(layer->map.host_io, out, (size_t)p->e.length,
-			   p->e.host, err);
-	if (st != Q2_OK || key == NULL)
-		return st;
-	if (*d == NULL) {
+	if (key != NULL && *d == NULL) {
 		st = q2_decryptor_new(key, d, err);
 		if (st != Q2_OK)
 			return st;
 	}
-	return q2_decrypt(*d, out, (size_t)p->e.length,
-			  q2_key_by_host(key) ? p->e.host : p->e.guest, err);
+	shown = (struct shown){*d, key != NULL && q2_key_by_host(key)};
+	return q2_veil_read(key ? &veil : NULL, layer->map.host_io, out,
+			    (size_t)p->e.length, p->e.guest, p->e.host, err);
 }
 
 enum q2_status q2_reader_piece(struct q2_reader *r, const struct q2_piece *p,
