@@ -62,8 +62,11 @@ static struct q2_digest digest(struct q2_guest *g, bool salvage)
 			    .digest = true,
 			    .sink = &nothing};
 
-	if (q2_pass_run(&s, NULL) != Q2_OK && salvage)
-		q2f_violation("M-6", "salvaging what is encrypted fails");
+	struct q2_err err = {0};
+
+	if (q2_pass_run(&s, &err) != Q2_OK && salvage)
+		q2f_violation("M-6", "salvaging what is encrypted fails: %s",
+			      err.text);
 	return s.result;
 }
 
