@@ -129,7 +129,7 @@ else ifeq ($(VARIANT),edges)
 VFLAGS := -O0 -g -DNDEBUG -fsanitize-coverage-allowlist=fuzz/edges.list \
 	-fsanitize-coverage=inline-8bit-counters,no-prune
 else ifeq ($(VARIANT),cov)
-VFLAGS := -O0 -g --coverage -fprofile-update=atomic -DQ2_COVERAGE
+VFLAGS := -O0 -g --coverage -fprofile-update=atomic -DQ2_COVERAGE -DNDEBUG
 else
 $(error unknown VARIANT '$(VARIANT)': release, debug, clang, static, musl, asan, tsan, cov, llvmcov,
 	edges, afl, lf, s390x, i386 or armhf)

@@ -6,7 +6,8 @@
  * FAULT_ALLOC  number of the allocation that returns NULL, counted from 1; 0: none
  * FAULT_COUNT  a file in which the number of allocations is written at exit
  *
- * Allocations of other libraries while the program starts count, too.
+ * Allocations of other libraries while the program starts count, too; those after its
+ * end do not: what counts the lines that ran needs them.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,11 +18,14 @@ void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *old, size_t n);
 
 static unsigned long count;
+static int ended;
 
 static int fails(void)
 {
 	static unsigned long wanted;
 
+	if (ended)
+		return 0;
 	if (count == 0) {
 		const char *text = getenv("FAULT_ALLOC");
 
@@ -43,6 +47,18 @@ void *calloc(size_t n, size_t size)
 void *realloc(void *old, size_t n)
 {
 	return fails() ? NULL : __libc_realloc(old, n);
+}
+
+static void end(void)
+{
+	ended = 1;
+}
+
+/* Registered before the program's own handlers, it is called after them. */
+__attribute__((constructor)) static void begin(void)
+{
+	if (atexit(end) != 0)
+		abort();
 }
 
 __attribute__((destructor)) static void tell(void)
