@@ -228,8 +228,11 @@ static const char *contradiction(const struct options *o)
 		return "--map goes with --salvage, when an image is written";
 	if (o->salvage && o->compare)
 		return "nothing is salvaged by --compare";
-	if (reads && (dump_for_image(o) || (o->force && !o->ranges) ||
-		      (o->resume && !o->digest)))
+	if (o->resume && (o->compare || o->check_digest != NULL))
+		return "this cannot be continued: make digests of each disk "
+		       "with --digest --resume --ranges, which can, and compare "
+		       "the files";
+	if (reads && (dump_for_image(o) || (o->force && !o->ranges)))
 		return "an option for what is written does not go with what "
 		       "only reads";
 	if ((o->other_format || o->other_secrets.n) && !o->compare)

@@ -45,6 +45,15 @@ static void give_up(struct run *run)
 	fsck_add_status(run->fsck, status, 1);
 }
 
+enum q2_status fsck_about(struct run *run, const char *name, struct q2_err err,
+			  const char *text)
+{
+	run->err = err;
+	snprintf(run->err.text, sizeof(run->err.text), "%.100s: %.130s", name,
+		 text ? text : err.text);
+	return err.code;
+}
+
 static enum q2_status load(struct run *run, struct q2_plan **plan)
 {
 	const char *name = run->fsck->options->repair.apply;
@@ -52,31 +61,27 @@ static enum q2_status load(struct run *run, struct q2_plan **plan)
 	enum q2_status st = q2_plan_load(name, run->max_memory, plan, &info,
 					 &run->err);
 
-	if (st == Q2_OK && info.kind == Q2_PLAN_REVIEW)
+	if (st != Q2_OK)
+		return fsck_about(run, name, run->err, NULL);
+	if (info.kind == Q2_PLAN_REVIEW)
 		return Q2_OK;
-	if (st != Q2_OK) {
-		fsck_complain(run->fsck, name, st, &run->err);
-	} else {
-		q2_cli_complain(run->fsck->tool, name,
-				info.kind == Q2_PLAN_JOURNAL
-					? "a journal, not a plan: --redo or "
-					  "--undo take it"
-					: "a backup, not a plan: "
-					  "--restore-metadata takes it");
-		st = Q2_E_ARG;
-	}
-	return st;
+	return fsck_about(run, name, (struct q2_err){.code = Q2_E_ARG},
+			  info.kind == Q2_PLAN_JOURNAL ?
+				  "a journal, not a plan: --redo or --undo take "
+				  "it" :
+				  "a backup, not a plan: --restore-metadata "
+				  "takes it");
 }
 
 void fsck_apply(struct fsck *fsck, const char *path)
 {
+	const char *why = fsck_journal_blocks(fsck, path, true);
 	struct q2_plan *plan = NULL;
 	struct q2_io *io = NULL;
 	struct run run;
 
-	if (fsck_journal_blocks(fsck, path, true)) {
-		fsck_refuse(fsck, path, "a journal is in the way; nothing was "
-			    "written");
+	if (why != NULL) {
+		fsck_refuse(fsck, path, why);
 		return;
 	}
 	fsck_run_begin(&run, fsck, path);
@@ -141,12 +146,7 @@ static enum q2_status peek(struct run *run, const char *journal)
 	struct q2_err err = {0};
 	enum q2_status st = q2_journal_peek(journal, &info, &err);
 
-	if (st != Q2_OK) {
-		run->err = err;
-		snprintf(run->err.text, sizeof(run->err.text), "%.100s: %.130s",
-			 journal, err.text);
-	}
-	return st;
+	return st == Q2_OK ? st : fsck_about(run, journal, err, NULL);
 }
 
 void fsck_return(struct fsck *fsck, const char *path)

@@ -77,26 +77,24 @@ static enum q2_status load(struct run *run, struct q2_plan **backup)
 	enum q2_status st = q2_plan_load(name, run->max_memory, backup, &info,
 					 &run->err);
 
-	if (st != Q2_OK) {
-		fsck_complain(run->fsck, name, st, &run->err);
-	} else if (info.kind != Q2_PLAN_BACKUP) {
-		q2_cli_complain(run->fsck->tool, name,
-				"a plan or a journal, not a backup");
-		st = Q2_E_ARG;
-	}
-	return st;
+	if (st != Q2_OK)
+		return fsck_about(run, name, run->err, NULL);
+	if (info.kind == Q2_PLAN_BACKUP)
+		return Q2_OK;
+	return fsck_about(run, name, (struct q2_err){.code = Q2_E_ARG},
+			  "a plan or a journal, not a backup");
 }
 
 void fsck_restore(struct fsck *fsck, const char *path)
 {
+	const char *why = fsck_journal_blocks(fsck, path, true);
 	struct q2_plan *backup = NULL, *plan = NULL;
 	struct q2_io *io = NULL;
 	struct run run;
 	int status;
 
-	if (fsck_journal_blocks(fsck, path, true)) {
-		fsck_refuse(fsck, path, "a journal is in the way; nothing was "
-			    "written");
+	if (why != NULL) {
+		fsck_refuse(fsck, path, why);
 		return;
 	}
 	fsck_run_begin(&run, fsck, path);

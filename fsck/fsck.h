@@ -148,9 +148,11 @@ void fsck_carry_out(struct run *run, struct q2_io *io,
 
 /* ---------------------------------------------------------------- journals */
 
-/* Whether an unfinished repair of the image is in the way, which is said on
- * stderr then.  `writing`: anything else that is in the journal's way, too. */
-bool fsck_journal_blocks(struct fsck *fsck, const char *path, bool writing);
+/* Why nothing can be done, which is said on stderr besides, or NULL: an unfinished
+ * repair of the image is in the way; or, if `writing`, anything else is where the
+ * journal belongs, or none can be made there.  Static storage. */
+const char *fsck_journal_blocks(struct fsck *fsck, const char *path,
+				bool writing);
 
 /* The name that a journal has unless another is given; to be freed, may be NULL. */
 char *fsck_default_journal(const char *path);
@@ -183,6 +185,11 @@ void fsck_end(struct fsck *fsck);
 
 /* Adds one image's part to the exit status; for either style. */
 void fsck_add_status(struct fsck *fsck, int fsck_style, int qemu_style);
+
+/* The run failed because of another file: run->err is `err`, or with its code `text`,
+ * told of that file.  Returns the code. */
+enum q2_status fsck_about(struct run *run, const char *name, struct q2_err err,
+			  const char *text);
 
 /* "tool: path: text" on stderr, with what failed. */
 void fsck_complain(struct fsck *fsck, const char *path, enum q2_status st,

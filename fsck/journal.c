@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,9 +66,28 @@ static void tell_unfinished(struct fsck *fsck, const char *path,
 	q2_buf_free(&b);
 }
 
-/* Whether the file of that name is in the way. */
-static bool blocks(struct fsck *fsck, const char *path, const char *name,
-		   bool chosen, bool writing)
+#define IN_THE_WAY "a journal is in the way; nothing was written"
+#define NO_PLACE                                                               \
+	"there would be no journal; nothing was written; --journal takes "     \
+	"another name, and --no-journal keeps none"
+
+/* A journal of that name could not be made, so that the work would be for nothing. */
+static const char *no_place(struct fsck *fsck, const char *name)
+{
+	char *copy = strdup(name);
+	bool is_wrong = *name == '\0' || copy == NULL ||
+			access(dirname(copy), W_OK | X_OK) < 0;
+
+	if (is_wrong)
+		q2_cli_complain(fsck->tool, name,
+				*name ? strerror(errno) : "an empty name");
+	free(copy);
+	return is_wrong ? NO_PLACE : NULL;
+}
+
+/* Why the file of that name is in the way; NULL if it is not. */
+static const char *blocks(struct fsck *fsck, const char *path, const char *name,
+			  bool chosen, bool writing)
 {
 	struct q2_plan_info info;
 	struct q2_err err = {0};
@@ -75,36 +95,43 @@ static bool blocks(struct fsck *fsck, const char *path, const char *name,
 
 	if (st == Q2_OK && is_unfinished(&info)) {
 		tell_unfinished(fsck, path, name);
-		return true;
+		return IN_THE_WAY;
 	}
-	if (!writing || (st != Q2_OK && err.sys_errno == ENOENT))
-		return false;
+	if (!writing)
+		return NULL;
+	if (st != Q2_OK && err.sys_errno == ENOENT)
+		return chosen ? no_place(fsck, name) : NULL;
+	if (st != Q2_OK && err.sys_errno == ENAMETOOLONG) {
+		q2_cli_complain(fsck->tool, name, strerror(ENAMETOOLONG));
+		return NO_PLACE;
+	}
 	if (chosen) {
 		q2_cli_complain(fsck->tool, name,
 				"is there already, and is not overwritten: "
 				"move it away, or choose another --journal");
-		return true;
+		return IN_THE_WAY;
 	}
 	if (st == Q2_OK)
-		return false;
+		return NULL;
 	q2_cli_complain(fsck->tool, name, err.text);
 	q2_cli_complain(fsck->tool, name,
 			"stands where the journal belongs: move it away, or "
 			"choose another --journal");
-	return true;
+	return IN_THE_WAY;
 }
 
-bool fsck_journal_blocks(struct fsck *fsck, const char *path, bool writing)
+const char *fsck_journal_blocks(struct fsck *fsck, const char *path,
+				bool writing)
 {
 	const struct repair_options *r = &fsck->options->repair;
 	char *name = fsck_default_journal(path);
 	bool in_use = writing && !r->journal && !r->no_journal;
-	bool result = name && blocks(fsck, path, name, false, in_use);
+	const char *why = name ? blocks(fsck, path, name, false, in_use) : NULL;
 
-	if (!result && r->journal)
-		result = blocks(fsck, path, r->journal, true, writing);
+	if (why == NULL && r->journal)
+		why = blocks(fsck, path, r->journal, true, writing);
 	free(name);
-	return result;
+	return why;
 }
 
 /* The first name of the kind NAME.1, NAME.2 that is free. */

@@ -222,11 +222,12 @@ static void decide(struct repair *r)
 
 void fsck_repair(struct fsck *fsck, const char *path)
 {
+	const char *why = fsck_journal_blocks(fsck, path,
+					      fsck->mode == MODE_REPAIR);
 	struct repair r = {0};
 
-	if (fsck_journal_blocks(fsck, path, fsck->mode == MODE_REPAIR)) {
-		fsck_refuse(fsck, path, "a journal is in the way; nothing was "
-			    "written");
+	if (why != NULL) {
+		fsck_refuse(fsck, path, why);
 		return;
 	}
 	fsck_run_begin(&r.run, fsck, path);

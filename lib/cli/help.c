@@ -71,7 +71,7 @@ static void put_complaint(struct q2_buf *b, const struct q2_cli_tool *tool,
 	q2_buf_format(b, "%s: ", tool->name);
 	if (about != NULL) {
 		q2_buf_escape(b, about, strlen(about));
-		q2_buf_text(b, ": ");
+		q2_buf_text(b, *about ? ": " : "'': ");
 	}
 	q2_buf_escape(b, what, strlen(what));
 	q2_buf_char(b, '\n');

@@ -57,7 +57,9 @@ void q2_cli_start(void)
 	for (int fd = 0; fd < 3; fd++)
 		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
 			(void)open("/dev/null", mode[fd]);
+	/* Writes fail then, which is told and cleaned up after. */
 	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN);
 	handle(SIGINT, on_end, (int)SA_RESETHAND);
 	handle(SIGTERM, on_end, (int)SA_RESETHAND);
 	handle(SIGHUP, on_end, (int)SA_RESETHAND);

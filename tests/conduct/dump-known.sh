@@ -49,6 +49,17 @@ test_known() {
 	exits 16 --digest --resume --salvage --ranges=new.digests known.qcow2
 	exits 0 --digest --resume --ranges=new.digests known.qcow2
 	same_digest 'not interrupted'
+	# What is said to be done instead of comparing, which cannot be continued.
+	qemu-img convert -O raw known.qcow2 known.raw
+	exits 0 --digest --resume --ranges=new.digests -f raw known.raw
+	check 'the same disk elsewhere: the same file' cmp want.digests new.digests
+	rm new.digests
+	qemu-io -f raw -c 'write -P 9 23M 1' known.raw >/dev/null
+	exits 0 --digest --resume --ranges=new.digests -f raw known.raw
+	diff want.digests new.digests >differ
+	check 'another disk: the part is shown' test "$(grep '^[<>]' differ | cut -d' ' -f 2,3 | grep -v disk | sort -u)" = \
+		"$((23 << 20)) 1048576"
+	rm new.digests known.raw differ
 
 	interrupt_digest
 	exits 0 --digest --resume --ranges=new.digests known.qcow2

@@ -86,6 +86,9 @@ test_usage() {
 		exits 16 --compare "$option" top.qcow2 base.qcow2
 	done
 	exits 16 --compare --resume top.qcow2 base.qcow2
+	check '--compare --resume: told what can be' err_has '--digest --resume --ranges'
+	exits 16 --check-digest=empty --resume top.qcow2
+	check '--check-digest --resume: told what can be' err_has '--digest --resume --ranges'
 	exits 16 -F raw top.qcow2 new.raw
 	exits 16 -O qcow2 --keep-backing=0 top.qcow2 new.raw
 	exits 8 --data-file=want.raw top.qcow2 new.raw

@@ -603,6 +603,26 @@ test_read_only() {
 }
 
 test_journals() {
+	local long i
+	printf -v long 'x%.0s' {1..250}
+	fresh
+	# That there would be none is known before the work is done.
+	for i in nowhere/journal '' "$long$long"; do
+		exits 8 -y "--journal=$i" image.qcow2
+		check "no journal there: said" err_has 'there would be no journal'
+		check "no journal there: $i" same image.qcow2 damaged.qcow2
+	done
+	cp damaged.qcow2 "$long.q2"
+	exits 8 -y "$long.q2"
+	check 'a name that is too long: said' err_has 'File name too long'
+	check 'a name that is too long: not that one is there' test -z "$(grep 'way' err)"
+	rm "$long.q2"
+	# Which file could not be opened.
+	exits 8 --apply=nowhere/plan image.qcow2
+	check 'no plan: which' err_has 'nowhere/plan: cannot open'
+	exits 8 --restore-metadata=nowhere/backup image.qcow2
+	check 'no backup: which' err_has 'nowhere/backup: cannot open'
+	check 'no backup: once' lines err 1
 	fresh
 	exits 1 -y --no-journal image.qcow2
 	check 'no journal was asked for' absent image.qcow2.q2undo

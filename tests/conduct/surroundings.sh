@@ -130,6 +130,63 @@ test_terminals() {
 	check 'no terminal, -i: said' test -s err
 }
 
+# limited KIBIBYTES PROGRAM ARGUMENT...: no file may get longer; messages go into a pipe.
+limited() {
+	local most=$1 program=$2
+	shift 2
+	{
+		(
+			ulimit -f "$most"
+			"$build/bin/$program" "$@" 2>&1 >/dev/null </dev/null
+			echo "status $?"
+		) | cat >out
+	} 2>/dev/null
+	status=$(sed -n 's/^status //p' out)
+}
+
+# A limit on the length of files is no reason to be killed: nothing half done is left.
+test_limits() {
+	mkdir limits
+	cd limits || return
+	"$build/tests/q2mk" - leak.qcow2 <<-'END'
+		size 64K
+		write 0 2K
+		set l2[0][1] = 0
+		set refcount[@data[0]/cs] = 0
+	END
+	cp leak.qcow2 leak.was
+	limited 1000 qcow2-dump ../data.qcow2 new.raw
+	check 'limit: a dump fails' test "$status" = 8
+	check 'limit: a dump: said' out_has 'File too large'
+	limited 1000 qcow2-dump -O qcow2 ../data.qcow2 new.qcow2
+	check 'limit: an image: fails' test "$status" = 8
+	check 'limit: an image: said' out_has 'File too large'
+	limited 0 qcow2-dump --digest --ranges=new.digests ../data.qcow2
+	check 'limit: digests fail' test "$status" = 8
+	check 'limit: digests: said' out_has 'File too large'
+	limited 0 qcow2-dump --salvage --map=new.map ../data.qcow2 new.raw
+	check 'limit: a map fails' test "$status" = 8
+	limited 0 qcow2-fsck --plan=new.plan leak.qcow2
+	check 'limit: a plan fails' test "$status" = 12
+	check 'limit: a plan: said' out_has 'File too large'
+	limited 0 qcow2-fsck --backup-metadata=new.meta leak.qcow2
+	check 'limit: a backup fails' test "$status" = 12
+	limited 0 qcow2-fsck --state=new.state leak.qcow2
+	check 'limit: a check goes on without a state' test "$status" = 4
+	check 'limit: a state: said' out_has 'File too large'
+	limited 1 qcow2-fsck -y leak.qcow2
+	check 'limit: a journal fails' test "$status" = 12
+	check 'limit: a journal: said' out_has 'nothing was written'
+	limited 1 qcow2-fsck -y --no-journal leak.qcow2
+	check 'limit: a repair fails' test "$status" = 12
+	check 'limit: a repair: taken back' out_has 'taken back'
+	check 'limit: the image is as it was' cmp leak.was leak.qcow2
+	rm -f leak.qcow2 leak.was out err
+	check 'limit: nothing is left' test -z "$(ls -A)"
+	cd "$work" || return
+	rm -r limits
+}
+
 test_names() {
 	local name=$'caf\xe9\xff.qcow2' other=$'o\xfev.qcow2'
 	cp data.qcow2 "$name"
@@ -153,6 +210,7 @@ test_names() {
 make_images
 test_temporary
 test_terminals
+test_limits
 test_names
 check 'no input was written to' sha256sum --quiet -c hashes
 sum_up surroundings
