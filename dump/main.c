@@ -266,6 +266,10 @@ static int run(struct dump *dump, int n, char *operands[])
 	if (n > (two ? 2 : 1))
 		return q2_cli_misuse(dump->tool, "one operand too many",
 				     operands[n - 1]);
+	if (two && !o->compare && strcmp(operands[1], "-") == 0 &&
+	    o->progress_fd == STDOUT_FILENO)
+		return q2_cli_misuse(dump->tool, "progress would go into the "
+				     "image on standard output", "1");
 	status = dump_confine(dump, operands);
 	if (status != 0)
 		return status;

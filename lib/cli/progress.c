@@ -48,15 +48,23 @@ static void handle(int sig, void (*handler)(int), int flags)
 	(void)sigaction(sig, &new, NULL);
 }
 
-void q2_cli_start(void)
+/* No file that is opened later may become a standard stream: what is said there would
+ * be written into it.  The wrong way round, so that writing to a closed stdout fails as
+ * the user's mistake that it is; and without /dev what cannot be written to at all. */
+static void fill_streams(void)
 {
-	/* The wrong way round, so that writing to a closed stdout fails as
-	 * the user's mistake that it is. */
 	static const int mode[3] = {O_WRONLY, O_RDONLY, O_RDONLY};
 
 	for (int fd = 0; fd < 3; fd++)
-		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
-			(void)open("/dev/null", mode[fd]);
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+		    open("/dev/null", mode[fd]) < 0 &&
+		    open("/", O_RDONLY | O_DIRECTORY) < 0)
+			_exit(Q2_EXIT_FAILED);
+}
+
+void q2_cli_start(void)
+{
+	fill_streams();
 	/* Writes fail then, which is told and cleaned up after. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN);

@@ -85,6 +85,8 @@ test_usage() {
 		exits 16 --check-digest=empty "$option" top.qcow2
 		exits 16 --compare "$option" top.qcow2 base.qcow2
 	done
+	exits 16 -C 1 top.qcow2 -
+	check '-C 1 beside an image: nothing on stdout' test ! -s out
 	exits 16 --compare --resume top.qcow2 base.qcow2
 	check '--compare --resume: told what can be' err_has '--digest --resume --ranges'
 	exits 16 --check-digest=empty --resume top.qcow2

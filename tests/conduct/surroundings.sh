@@ -130,6 +130,31 @@ test_terminals() {
 	check 'no terminal, -i: said' test -s err
 }
 
+# Standard streams that are closed, and no /dev/null to take their place: no image may
+# take it, or messages were written into that.
+test_no_dev() {
+	local pid n i
+	cp data.qcow2 base.qcow2
+	qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2
+	# shellcheck disable=SC2016
+	unshare -m sh -c 'mount -t tmpfs none /dev && exec "$@"' sh \
+		"$build/bin/qcow2-dump" --rate=64K --absorb top.qcow2 <&- >&- 2>&- &
+	pid=$!
+	for ((i = 0; i < 500; i++)); do
+		[[ $(readlink /proc/$pid/fd/*) == *top.qcow2* ]] && break
+		sleep 0.02
+	done
+	check 'no /dev: it works' test $i -lt 500
+	for n in 0 1 2; do
+		check "no /dev: stream $n is a folder" test "$(readlink /proc/$pid/fd/$n)" = /
+	done
+	kill "$pid"
+	wait "$pid"
+	check 'no /dev: interrupted' test $? -eq 32
+	check 'no /dev: the disk' qemu-img compare -q top.qcow2 data.raw
+	rm base.qcow2 top.qcow2
+}
+
 # limited KIBIBYTES PROGRAM ARGUMENT...: no file may get longer; messages go into a pipe.
 limited() {
 	local most=$1 program=$2
@@ -210,6 +235,7 @@ test_names() {
 make_images
 test_temporary
 test_terminals
+test_no_dev
 test_limits
 test_names
 check 'no input was written to' sha256sum --quiet -c hashes
