@@ -44,18 +44,43 @@ static char now[512];
 static const uint8_t *now_data;
 static size_t now_size;
 
+/* These are called by signal handlers, and so is nothing of stdio. */
+static void put(int fd, const void *bytes, size_t n)
+{
+	const char *at = bytes;
+
+	while (n > 0) {
+		ssize_t done = write(fd, at, n);
+
+		if (done <= 0)
+			return;
+		at += done;
+		n -= (size_t)done;
+	}
+}
+
+static void say(const char *text)
+{
+	put(STDERR_FILENO, text, strlen(text));
+}
+
 static void report(void)
 {
-	fprintf(stderr, "q2fuzz: input: %s\n", now);
-	if (opt.save && now_data) {
-		FILE *f = fopen(opt.save, "wb");
+	int fd;
 
-		if (f) {
-			fwrite(now_data, 1, now_size, f);
-			fclose(f);
-			fprintf(stderr, "q2fuzz: saved as %s\n", opt.save);
-		}
-	}
+	say("q2fuzz: input: ");
+	say(now);
+	say("\n");
+	if (opt.save == NULL || now_data == NULL)
+		return;
+	fd = open(opt.save, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	if (fd < 0)
+		return;
+	put(fd, now_data, now_size);
+	close(fd);
+	say("q2fuzz: saved as ");
+	say(opt.save);
+	say("\n");
 }
 
 static void on_violation(const char *oracle)
@@ -66,9 +91,8 @@ static void on_violation(const char *oracle)
 
 static void on_signal(int sig)
 {
-	fprintf(stderr, "q2fuzz: %s\n",
-		sig == SIGPROF ? "violation of I-10: it does not end" :
-				 "signal");
+	say(sig == SIGPROF ? "q2fuzz: violation of I-10: it does not end\n" :
+			     "q2fuzz: signal\n");
 	report();
 	signal(sig, SIG_DFL);
 	raise(sig == SIGPROF ? SIGABRT : sig);
@@ -341,7 +365,7 @@ static void keep(uint64_t seed, const uint8_t *bytes, size_t n)
 
 static void run_generator(uint64_t seed, uint64_t count, uint32_t profile)
 {
-	uint8_t *room = malloc(ROOM);
+	uint8_t *room = malloc((size_t)ROOM);
 
 	if (room == NULL)
 		abort();
