@@ -168,8 +168,10 @@ struct q2_cli_progress {
 	bool shown;	   /* there is such a line now */
 	const char *phase; /* the last one that was told */
 	uint64_t fd_done;  /* what fd was told last */
-	bool bytes;	   /* phases count bytes: tell rate and time left */
+	bool bytes;	   /* phases count bytes: tell the rate, too */
 	uint64_t begun;	   /* of the phase; times in milliseconds */
+	uint64_t first;	   /* what was done then */
+	uint64_t seen;	   /* and at last */
 	uint64_t fd_next;
 	uint64_t terminal_next;
 };

@@ -100,8 +100,7 @@ void q2_cli_progress_open(struct q2_cli_progress *p,
 {
 	*p = (struct q2_cli_progress){.tool = tool, .fd = fd};
 	p->terminal = !quiet && isatty(STDERR_FILENO) == 1 && !q2_cli_dumb();
-	p->begun = now_ms();
-	p->terminal_next = p->begun + PATIENCE_MS;
+	p->terminal_next = now_ms() + PATIENCE_MS;
 }
 
 static void to_stderr(const struct q2_buf *b)
@@ -112,24 +111,33 @@ static void to_stderr(const struct q2_buf *b)
 		return; /* there is nobody left to tell */
 }
 
-/* How fast, and how long it will take at that speed. */
+static void put_time(struct q2_buf *b, uint64_t seconds)
+{
+	if (seconds >= 3600)
+		q2_buf_format(b, "%llu h ", (unsigned long long)(seconds / 3600));
+	if (seconds >= 60)
+		q2_buf_format(b, "%llu min ",
+			      (unsigned long long)(seconds / 60 % 60));
+	q2_buf_format(b, "%llu s left", (unsigned long long)(seconds % 60));
+}
+
+/* How fast, and how long the phase will take at that speed: of what this run does, not
+ * of what another one did that it goes on from. */
 static void put_speed(struct q2_buf *b, const struct q2_cli_progress *p,
 		      const struct q2_progress *now)
 {
 	double gone = (double)(now_ms() - p->begun) / 1000;
-	double rate = gone > 0 ? (double)now->done / gone : 0;
-	uint64_t left;
+	double rate;
 
-	if (!p->bytes || rate < 1 || now->done > now->total)
+	if (gone <= 0 || now->done <= p->first || now->done > now->total)
 		return;
-	left = (uint64_t)((double)(now->total - now->done) / rate);
-	q2_buf_format(b, ", %.1f MiB/s, ", rate / 1048576);
-	if (left >= 3600)
-		q2_buf_format(b, "%llu h ", (unsigned long long)(left / 3600));
-	if (left >= 60)
-		q2_buf_format(b, "%llu min ",
-			      (unsigned long long)(left / 60 % 60));
-	q2_buf_format(b, "%llu s left", (unsigned long long)(left % 60));
+	rate = (double)(now->done - p->first) / gone;
+	if (p->bytes && rate < 1)
+		return;
+	q2_buf_text(b, ", ");
+	if (p->bytes)
+		q2_buf_format(b, "%.1f MiB/s, ", rate / 1048576);
+	put_time(b, (uint64_t)((double)(now->total - now->done) / rate));
 }
 
 static void put_state(struct q2_buf *b, const struct q2_cli_progress *p,
@@ -220,9 +228,12 @@ bool q2_cli_progress_tick(struct q2_cli_progress *p,
 		p->fd_done = now->done;
 		p->fd_next = ms + FD_MS;
 	}
-	if (new_phase && p->phase != NULL)
+	if (new_phase || now->done < p->seen) {
 		p->begun = ms;
+		p->first = now->done;
+	}
 	p->phase = now->phase;
+	p->seen = now->done;
 	if (asked.line) {
 		asked.line = 0;
 		tell_line(p, now);

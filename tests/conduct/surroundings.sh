@@ -130,6 +130,21 @@ test_terminals() {
 	check 'no terminal, -i: said' test -s err
 }
 
+# Whoever waits is told how long it will take.
+test_time_left() {
+	local l1 table program
+	qemu-img create -q -f qcow2 -o preallocation=metadata long.qcow2 40G
+	l1=$(xxd -s 40 -l 8 -p long.qcow2)
+	table=$(xxd -s $((0x$l1 + 8 * 40)) -l 8 -p long.qcow2)
+	for program in fsck 'map layout' 'dump --digest'; do
+		FAULT_FILE=long.qcow2 FAULT_SLEEP=$((0x$table & 0xfffffffffffe00)):65536:2 LD_PRELOAD=$build/tests/faultio.so \
+			on_terminal xterm sh -c "$build/bin/qcow2-$program long.qcow2 >/dev/null"
+		check "time left: $program: status" test "$status" -eq 0
+		check "time left: $program" grep -qE 'long.qcow2: [a-zA-Z0-9 ]+ [0-9]+ %, ([0-9.]+ MiB/s, )?([0-9]+ (h|min) )*[0-9]+ s left' out
+	done
+	rm long.qcow2
+}
+
 # Standard streams that are closed, and no /dev/null to take their place: no image may
 # take it, or messages were written into that.
 test_no_dev() {
@@ -235,6 +250,7 @@ test_names() {
 make_images
 test_temporary
 test_terminals
+test_time_left
 test_no_dev
 test_limits
 test_names
