@@ -22,6 +22,7 @@
  * put so far behind the file. */
 #define NAMED_LEN (UINT64_C(2) << 20)
 #define NAMED_STREAM (2 * NAMED_LEN) /* compressed data: up to two clusters */
+#define NONSENSE 4u /* entries of a table that lead nowhere */
 #define NAMED_FAR (UINT64_C(1) << 30)
 
 static bool is_kept(const struct q2_finding *f)
@@ -279,7 +280,7 @@ static bool reads_as_table(const struct q2_repair *r, uint64_t clu)
 			good += raw && !faults;
 		}
 	}
-	return bad < 4 || bad < good;
+	return bad < NONSENSE || bad < good;
 }
 
 /* The same, once for all entries of a table. */
@@ -289,6 +290,24 @@ static bool judge_table(struct q2_repair *r, uint64_t clu)
 		r->judged.table = reads_as_table(r, clu);
 	r->judged.cluster = clu;
 	return r->judged.table;
+}
+
+/* Whether the entry stands in what may be a guest's data, taken for a table.  Where all
+ * is repaired a copy of that is mended (fix_nonsense.c); by -p nothing there is. */
+static bool stands_in_nonsense(struct q2_repair *r, uint64_t off)
+{
+	static const enum q2_problem_id signs[] = {
+		Q2_P_L1_UNALIGNED,     Q2_P_L1_ENTRY_OUTSIDE,
+		Q2_P_L2_UNALIGNED,     Q2_P_L2_ENTRY_OUTSIDE,
+		Q2_P_COMPRESSED_OUTSIDE,
+	};
+	unsigned bits = r->c->img.geom.cluster_bits;
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < sizeof(signs) / sizeof(signs[0]); i++)
+		n += r->counts[signs[i]];
+	return !q2_all(r) && n >= NONSENSE && bits &&
+	       !judge_table(r, off >> bits);
 }
 
 /* Whether metadata that is written to in place lies on something else: what is
@@ -346,6 +365,8 @@ enum q2_status q2_change(struct q2_repair *r, enum q2_class class,
 	enum q2_status st;
 
 	if (class != Q2_C_FRESH && !r->parting && lies_on_other(r, class, off, n))
+		return Q2_OK;
+	if (class == Q2_C_ENTRY && stands_in_nonsense(r, off))
 		return Q2_OK;
 	if (holds(r, off, bytes, n))
 		return Q2_OK;

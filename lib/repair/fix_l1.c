@@ -191,6 +191,27 @@ static enum q2_status take_back(struct q2_l1fix *l, uint64_t missed)
 	return st;
 }
 
+/* Whether more of the entries in the same cluster lead nowhere than anywhere. */
+static bool stands_in_nonsense(const struct q2_l1fix *l)
+{
+	const struct q2_geom *g = &l->r->c->img.geom;
+	uint32_t per = (uint32_t)(g->cluster_size / 8);
+	uint32_t first = l->slot - l->slot % per, good = 0, bad = 0;
+
+	for (uint32_t i = first;
+	     i < l->tree->l1_entries && i - first < per; i++) {
+		uint64_t raw = q2_l1fix_raw(l, i);
+
+		if (i == l->slot || raw == 0)
+			continue;
+		if (q2_l1_decode(g, raw).faults)
+			bad++;
+		else
+			good++;
+	}
+	return bad >= 4 && bad > good;
+}
+
 /* An entry that the format allows, with a table that others use as well, or that
  * is not counted at all. */
 static enum q2_status doubtful(struct q2_l1fix *l)
@@ -248,6 +269,11 @@ static enum q2_status doubtful(struct q2_l1fix *l)
 	if (st != Q2_OK || q2_l1fix_raw(l, l->slot) != l->raw)
 		return st;
 	q2_l1_tally(l, &good, &bad);
+	if (foreign && stands_in_nonsense(l) &&
+	    q2_want(l->r, Q2_P_L1_ENTRY_OUTSIDE))
+		return q2_l1_replace(l, Q2_P_L1_ENTRY_OUTSIDE, Q2_EFFECT_LOSS, 0,
+			       "is emptied: it leads to another's, and what "
+			       "stands around it is no part of an L1 table");
 	if (bad >= 4 && bad > good && (foreign || good == 0) &&
 	    q2_want(l->r, Q2_P_L1_ENTRY_OUTSIDE))
 		return q2_l1_replace(l, Q2_P_L1_ENTRY_OUTSIDE, Q2_EFFECT_LOSS, 0,

@@ -71,6 +71,19 @@ static bool nonsense(const struct q2_repair *r)
 		       r->counts[Q2_P_L1_ENTRY_OUTSIDE] > MASS;
 }
 
+/* Writes what a trial found to be right.  A record may lead to the table that it stands
+ * in: that parts them. */
+static enum q2_status put(struct q2_repair *r, uint32_t action,
+			  const struct q2_patch *p)
+{
+	enum q2_status st;
+
+	r->parting = true;
+	st = q2_change(r, Q2_C_PLACE, action, p->off, p->bytes, p->n);
+	r->parting = false;
+	return st == Q2_OK ? q2_recheck(r) : st;
+}
+
 static enum q2_status try_flips(struct q2_repair *r)
 {
 	const struct q2_snap_places *p = &r->c->snap_places;
@@ -104,10 +117,7 @@ static enum q2_status try_flips(struct q2_repair *r)
 	st = q2_act(r, Q2_P_SNAPSHOT_RECORD, Q2_EFFECT_GAIN, NULL, &action,
 		    "one wrong bit of the snapshot table is put right (at %llu)",
 		    (unsigned long long)t.best.off);
-	if (st == Q2_OK)
-		st = q2_change(r, Q2_C_PLACE, action, t.best.off, t.best.bytes,
-			       t.best.n);
-	return st == Q2_OK ? q2_recheck(r) : st;
+	return st == Q2_OK ? put(r, action, &t.best) : st;
 }
 
 static uint64_t record_place(const struct q2_repair *r, uint32_t index)
@@ -147,10 +157,7 @@ static enum q2_status try_places(struct q2_repair *r)
 	st = q2_act(r, Q2_P_SNAPSHOT_RECORD, Q2_EFFECT_GAIN, NULL, &action,
 		    "a snapshot gets back its L1 table (at %llu)",
 		    (unsigned long long)q2_be64(t.best.bytes));
-	if (st == Q2_OK)
-		st = q2_change(r, Q2_C_PLACE, action, t.best.off, t.best.bytes,
-			       t.best.n);
-	return st == Q2_OK ? q2_recheck(r) : st;
+	return st == Q2_OK ? put(r, action, &t.best) : st;
 }
 
 struct fix {
@@ -451,7 +458,8 @@ enum q2_status q2_fix_snapshots(struct q2_repair *r)
 	uint32_t action;
 	enum q2_status st = Q2_OK;
 
-	if (q2_all(r) && r->c->snap_places.n)
+	st = q2_find_snaptable(r);
+	if (st == Q2_OK && q2_all(r) && r->c->snap_places.n)
 		st = try_flips(r);
 	if (st == Q2_OK && q2_all(r) && r->c->leaks.n)
 		st = try_places(r);

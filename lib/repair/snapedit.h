@@ -42,4 +42,7 @@ enum q2_status q2_snapedit_store(struct q2_snapedit *t, uint32_t action);
 
 void q2_snapedit_free(struct q2_snapedit *t);
 
+/* Lets the header name a leaked snapshot table, where what it names is none. */
+enum q2_status q2_find_snaptable(struct q2_repair *r) Q2_MUST_CHECK;
+
 #endif

@@ -20,7 +20,16 @@ struct run {
 	uint64_t beyond; /* mapped past the end of the disk */
 	uint64_t zeros;	 /* refcounts */
 	uint64_t uncounted;
+	uint64_t missing; /* refcount blocks, or their table */
 };
+
+static bool lacks_blocks(unsigned number)
+{
+	return (number >= Q2_P_REFTABLE_UNALIGNED &&
+		number <= Q2_P_REFTABLE_LIMIT) ||
+	       (number >= Q2_P_REFTABLE_RESERVED &&
+		number <= Q2_P_REFBLOCK_MISSING);
+}
 
 static bool is_root(unsigned number)
 {
@@ -47,6 +56,7 @@ static void on_found(void *ctx, const struct q2_finding *f)
 		       f->problem->number == Q2_P_L2_BEYOND_DISK;
 	run->zeros += f->problem->number == Q2_P_REFCOUNT_ZERO;
 	run->uncounted += is_uncounted(f);
+	run->missing += lacks_blocks(f->problem->number);
 	switch (f->problem->severity) {
 	case Q2_CORRUPT:
 		run->corruptions++;
@@ -110,6 +120,16 @@ static bool hides(const struct run *run, const struct q2_checker *c,
 	       !(p->off >= 96 && p->off < 100) &&
 	       run->uncounted < t->uncounted && score->leaks >= t->now.leaks &&
 	       score->corruptions - run->zeros >= t->now.corruptions - zeros;
+}
+
+/* A refcount table that lacks blocks says nothing of many clusters at once. */
+static bool forgets_counts(const struct run *run, const struct q2_patch *p)
+{
+	uint64_t before = 0;
+
+	for (unsigned i = 0; i < Q2_NUMBERS; i++)
+		before += lacks_blocks(i) ? run->t->r->counts[i] : 0;
+	return p->off >= 48 && p->off < 60 && run->missing > before;
 }
 
 static int compare(const struct q2_score *a, const struct q2_score *b)
@@ -226,7 +246,8 @@ enum q2_status q2_trial_patch(struct q2_trial *t, const struct q2_patch *p)
 	if (st == Q2_OK) {
 		score = score_of(c, &res, run.oddities, run.roots);
 		if ((score.leaks > t->now.leaks && !t->now.unreadable) ||
-		    cuts_disk(&run, p, &res) || hides(&run, c, p, &score))
+		    cuts_disk(&run, p, &res) || forgets_counts(&run, p) ||
+		    hides(&run, c, p, &score))
 			score.corruptions = UINT64_MAX;
 		order = compare(&score, &t->best_score);
 		if (order < 0) {

@@ -130,6 +130,55 @@ check 'snapshot and refcount table swapped: no snapshot without a name' \
 	test "$(qemu-img snapshot -l r.qcow2 | awk 'NR > 2 && $2 ~ /^[0-9]*$/' | wc -l)" = 0
 check 'snapshot and refcount table swapped: the disk' qemu-img compare -q -f qcow2 -F qcow2 o.qcow2 r.qcow2
 
+# --- fields that lead to the wrong structure -----------------------------------------
+
+sound_again() { # name
+	check "$1: -y" repaired -y
+	check "$1: the disks" same_disks one two
+}
+
+for disk in 1M 4M; do
+	qemu-img create -q -f qcow2 -o cluster_size=512 o.qcow2 $disk
+	qemu-io -f qcow2 -c 'write -s text 0 64k' o.qcow2 >io
+	qemu-img snapshot -c one o.qcow2
+	qemu-io -f qcow2 -c 'write -P 2 0 32k' o.qcow2 >io
+	[ $disk = 1M ] || qemu-io -f qcow2 -c 'write -P 4 3M 32k' o.qcow2 >io
+	qemu-img snapshot -c two o.qcow2
+	qemu-io -f qcow2 -c 'write -P 3 32k 4k' o.qcow2 >io
+	l1=$(u64 o.qcow2 40)
+	snaps=$(u64 o.qcow2 64)
+
+	cp o.qcow2 d.qcow2
+	put64 d.qcow2 40 "$snaps"
+	sound_again "$disk: the header's L1 table is the snapshot table"
+	cp o.qcow2 d.qcow2
+	put64 d.qcow2 64 "$l1"
+	sound_again "$disk: the snapshot table is the L1 table"
+	cp o.qcow2 d.qcow2
+	put64 d.qcow2 "$snaps" "$snaps"
+	sound_again "$disk: a snapshot's L1 table is the snapshot table"
+done
+
+# The snapshot table lies where the L1 table goes on: the one moves, of the other no entry
+# is kept that leads to what is another's.
+cp o.qcow2 d.qcow2
+dd if=o.qcow2 of=d.qcow2 bs=512 skip=$((snaps / 512)) seek=$((l1 / 512 + 1)) count=1 conv=notrunc status=none
+put64 d.qcow2 64 $((l1 + 512))
+sound_again 'the snapshot table on the end of the L1 table'
+
+# What stands in a table's place may be a guest's data: -p writes nothing there.
+qemu-img create -q -f qcow2 -o cluster_size=4k o.qcow2 1M
+qemu-io -f qcow2 -c 'write -s text 0 128k' o.qcow2 >io
+for table in "$(u64 o.qcow2 40)" "$(table_of "$(u64 o.qcow2 40)")"; do
+	cp o.qcow2 d.qcow2
+	dd if=text of=d.qcow2 bs=512 count=4 seek=$((table / 512)) conv=notrunc status=none
+	# One of its words reads as an entry.
+	put64 d.qcow2 $((table + 2048)) $((6 * size))
+	put64 d.qcow2 $((table + 2056)) $((7 * size + 2))
+	repair -p
+	check "text at $table: -p leaves it" cmp <(cluster d.qcow2 "$table") <(cluster r.qcow2 "$table")
+done
+
 # What had to be left out at first is repaired once all else is.
 make extended_l2=on,cluster_size=16k
 size=16384
