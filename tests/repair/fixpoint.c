@@ -3,9 +3,10 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * usage: fixpoint [-l IDS] IMAGE...
+ * usage: fixpoint [-l IDS] [-r ROOMS] IMAGE...
  *
  * -l: problems that are known to be left, separated by commas.
+ * -r: with how little room devices are tried: clusters up to that; 4 if not said.
  *
  * For each image, in memory above the file, which is never written:
  *  - after everything is repaired, what is left has no repair in the catalogue;
@@ -32,10 +33,9 @@ struct leftovers {
 };
 
 static const char *known = "";
+static uint64_t rooms = 4; /* clusters behind the image */
 static const char *name;
 static bool held;
-
-#define ROOMS 4u /* clusters behind the image */
 
 static unsigned cluster_bits(struct q2_io *io)
 {
@@ -223,9 +223,11 @@ int main(int argc, char *argv[])
 	unsigned passed = 0, failed = 0;
 	int c;
 
-	while ((c = getopt(argc, argv, "l:")) != -1)
+	while ((c = getopt(argc, argv, "l:r:")) != -1)
 		if (c == 'l')
 			known = optarg;
+		else if (c == 'r')
+			rooms = strtoull(optarg, NULL, 10);
 		else
 			return 2;
 	for (int i = optind; i < argc; i++) {
@@ -237,7 +239,7 @@ int main(int argc, char *argv[])
 			die("cannot open an image");
 		repair_all(base);
 		repair_safely(base);
-		for (uint64_t room = 0; room < ROOMS && held; room++)
+		for (uint64_t room = 0; room < rooms && held; room++)
 			repair_cramped(base, room << cluster_bits(base));
 		q2_io_close(base);
 		passed += held;
