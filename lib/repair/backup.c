@@ -7,6 +7,7 @@
  * it stood.  Putting it back makes a true plan of it, with what is there now as
  * the bytes before, and of that only the sectors that differ.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -380,6 +381,25 @@ out:
 				  Q2_OK;
 }
 
+/* Tables that are put back may name what was cut off with the end of the file. */
+static enum q2_status tell_cut(const struct q2_plan *backup,
+			       struct q2_plan *plan, const struct q2_io *io,
+			       struct q2_err *err)
+{
+	struct q2_action a = {.effect = Q2_EFFECT_LOSS, .note = true};
+	char text[160];
+
+	if (io->is_device || io->size >= backup->old_size)
+		return Q2_OK;
+	snprintf(text, sizeof(text),
+		 "the file is %llu bytes shorter than it was: what lay there of "
+		 "the guest's data is gone, and reads as zeros",
+		 (unsigned long long)(backup->old_size - io->size));
+	a.text = (const char *)q2_plan_keep(plan, text, strlen(text) + 1, err);
+	return a.text ? q2_actions_push(&plan->actions, &plan->budget, a, err) :
+			Q2_E_NOMEM;
+}
+
 enum q2_status q2_restore_make(const struct q2_plan *backup, struct q2_io *io,
 			       uint64_t max_memory, struct q2_plan **plan,
 			       struct q2_err *err)
@@ -407,6 +427,8 @@ enum q2_status q2_restore_make(const struct q2_plan *backup, struct q2_io *io,
 		st = compare_all(backup, p, io, now, err);
 	if (st == Q2_OK)
 		st = judge_image(backup, p, io, max_memory, err);
+	if (st == Q2_OK)
+		st = tell_cut(backup, p, io, err);
 	free(now);
 	if (st == Q2_OK)
 		*plan = p;

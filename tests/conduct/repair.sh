@@ -814,6 +814,7 @@ END2
 	truncate -s 1000000 image.qcow2
 	run --restore-metadata backup image.qcow2
 	check "cut: status $status" test $((status & ~5)) = 0
+	check 'cut: what that may have cost is said' out_has 'bytes shorter than it was'
 	check 'cut: the length is back' test "$(stat -c %s image.qcow2)" = "$("$mk" -e end recipe.everything)"
 	# An image without a fault: another one's tables would end it.
 	"$mk" recipe.plain image.qcow2
