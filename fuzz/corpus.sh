@@ -51,6 +51,11 @@ inputs() { # q2mk out
 		n=$((n + 1))
 		from=$out/$image.qcow2
 		case $image in
+		pack/*)
+			from=$out/inputs/$image
+			mkdir -p "$out/inputs/pack"
+			cp "$root/corpus/inputs/$image" "$from" || return 1
+			;;
 		case/*)
 			from=$out/inputs/$image
 			if [ ! -e "$from" ]; then
@@ -60,9 +65,13 @@ inputs() { # q2mk out
 			;;
 		esac
 		mkdir -p "$out/inputs/$target"
+		if [ -z "$trailers" ]; then # one file under many names takes its room once
+			ln "$from" "$out/inputs/$target/$n.in" 2>/dev/null || cp "$from" "$out/inputs/$target/$n.in" || return 1
+			continue
+		fi
 		cp "$from" "$out/inputs/$target/$n.in" || return 1
 		# shellcheck disable=SC2059
-		[ -z "$trailers" ] || printf "$trailers" >>"$out/inputs/$target/$n.in" || return 1
+		printf "$trailers" >>"$out/inputs/$target/$n.in" || return 1
 	done < <(trailers)
 	rm -rf "$out/inputs/case"
 	cp -r "$root/corpus/inputs" "$out"
