@@ -111,6 +111,8 @@ over_corpus() { # target
 		parts=$(find corpus -name '*.qcow2' ! -name 'bomb-*' | grep -vFf <(cat "without/$1/files" 2>/dev/null) | sort)
 		;;
 	esac
+	# Plans are made many times there.
+	[ "$1$repaired" != keep4 ] || parts='corpus/field corpus/regress'
 	[ ! -d "corpus/inputs/$1" ] || parts="$parts corpus/inputs/$1"
 	# shellcheck disable=SC2086
 	run "target $1 over the corpus" "$1" $parts

@@ -14,6 +14,7 @@ corpus=$2
 out=$3
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
+export LLVM_PROFILE_FILE=/dev/null # unless a step says where
 
 step() { # name arguments...
 	local name=$1
@@ -33,11 +34,12 @@ batch() { # name target option file...
 
 # Two processes at a time, each with some files.
 over() { # name target option folder...
-	local name=$1 target=$2 option=$3 files n=0 i
+	local name=$1 target=$2 option=$3 files n=0 i size=24
+	[ "$option" != -f ] || size=4
 	shift 3
-	mapfile -t files < <(find "$@" -type f \( -name '*.qcow2' -o -name '*.in' -o -path '*seeds-chain*' \) | sort)
-	for ((i = 0; i < ${#files[@]}; i += 24)); do
-		batch "$name-$target-$i" "$target" "$option" "${files[@]:i:24}" &
+	mapfile -t files < <(find "$@" -type f \( -name '*.qcow2' -o -name '*.in' -o -path '*seeds-chain*' -o -path '*pack*' \) | sort)
+	for ((i = 0; i < ${#files[@]}; i += size)); do
+		batch "$name-$target-$i" "$target" "$option" "${files[@]:i:size}" &
 		n=$((n + 1))
 		[ $((n % 2)) = 1 ] || wait
 	done
@@ -65,20 +67,43 @@ over corpus dump '' "$out/seeds-chain"
 table corpus
 for target in $all_targets; do over cases "$target" '' "$out/cases"; done
 table cases
-mkdir -p "$tmp/small"
-find "$corpus" "$out/cases" -name '*.qcow2' -size -17 -exec cp {} "$tmp/small" \;
-for target in walk check compressed map chain dump; do
-	over faults $target -f "$tmp/small"
+# Each fault is a run of its own: few images, of each kind some, and small ones.
+some() { # one of so many, folder...
+	local of=$1
+	shift
+	find "$@" -name '*.qcow2' -size -17 ! -name 'bomb-*' | sort | awk -v of="$of" 'NR % of == 0'
+}
+faults() { # target image...
+	local target=$1
+	shift
+	mkdir -p "$tmp/few/$target"
+	cp "$@" "$tmp/few/$target"
+	over faults "$target" -f "$tmp/few/$target"
+}
+seeds=("$corpus"/seeds/{bitmap,data-file,extended-l2,snapshot,v3-512-r4}.qcow2)
+# shellcheck disable=SC2046
+for target in check map; do
+	faults $target "${seeds[@]}" $(some 8 "$corpus"/{security,field,regress} "$out/cases")
 done
-over faults write -f "$corpus/seeds"
+for target in walk compressed dump keep; do
+	# shellcheck disable=SC2046
+	faults $target "${seeds[@]}" $(some 40 "$corpus"/{security,field,regress})
+done
+faults write "$corpus"/seeds/{aes,bitmap,data-file-raw,v3-512-r4}.qcow2
 # Plans are made by many checks.
-over faults repair -f "$corpus/regress"
-over faults rescue -f "$corpus"/field/l1-wiped-* "$corpus"/field/header-wiped-*
-over faults chain -f "$out/seeds-chain"
+# shellcheck disable=SC2046
+faults repair $(some 12 "$corpus"/{field,regress})
+# shellcheck disable=SC2046
+faults plan $(some 60 "$corpus"/{field,regress})
+faults rescue "$corpus"/field/l1-wiped-snapshots.qcow2 "$corpus"/field/header-wiped-fat.qcow2
+over faults chain -f "$corpus/inputs/pack"
+over faults dump -f "$corpus/inputs/pack"
 table faults
 for target in $all_targets; do
-	step "gen-$target" "$target" -n "${COUNT:-1000}"
+	[ "$(jobs -rp | wc -l)" -lt 2 ] || wait -n
+	step "gen-$target" "$target" -n "${COUNT:-300}" &
 done
+wait
 table generated
 cp "$tmp/faults.profdata" "$out/faults.profdata"
 

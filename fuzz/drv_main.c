@@ -13,10 +13,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/time.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "drv_novelty.h"
+#include "drv_trim.h"
 #include "mutator/q2mut.h"
 #include "q2fuzz.h"
 
@@ -390,79 +390,12 @@ static void run_generator(uint64_t seed, uint64_t count, uint32_t profile)
 	free(room);
 }
 
-/* What the oracle says of an input, in a child; "" if nothing. */
-static void ask(const uint8_t *data, size_t n, char *said, size_t room)
+/* In a child, whose violations are told by its parent. */
+static void run_alone(const uint8_t *data, size_t size)
 {
-	int pipes[2], status;
-	size_t got = 0;
-	ssize_t k;
-	pid_t pid;
-
-	if (pipe(pipes) != 0 || (pid = fork()) < 0)
-		abort();
-	if (pid == 0) {
-		dup2(pipes[1], 2);
-		close(pipes[0]);
-		close(pipes[1]);
-		q2f_on_violation = NULL;
-		opt.save = NULL;
-		run_one(data, n);
-		_exit(0);
-	}
-	close(pipes[1]);
-	while (got + 1 < room &&
-	       (k = read(pipes[0], said + got, room - got - 1)) > 0)
-		got += (size_t)k;
-	close(pipes[0]);
-	waitpid(pid, &status, 0);
-	said[got] = 0;
-	if (status == 0)
-		said[0] = 0;
-	else if (got == 0)
-		snprintf(said, room, "status %d", status);
-	/* The oracle's name is what counts, not its numbers. */
-	said[strcspn(said, ":")] = 0;
-}
-
-/* Makes a failing file smaller for as long as it fails in the same way. */
-static int trim_file(const char *path)
-{
-	static uint8_t now_bytes[ROOM], next[ROOM];
-	char first[256], said[256];
-	FILE *f = fopen(path, "rb");
-	bool smaller = true;
-	size_t n;
-
-	if (f == NULL)
-		return 2;
-	n = fread(now_bytes, 1, sizeof(now_bytes), f);
-	fclose(f);
-	ask(now_bytes, n, first, sizeof(first));
-	if (first[0] == 0) {
-		fprintf(stderr, "q2fuzz: %s does not fail\n", path);
-		return 2;
-	}
-	while (smaller) {
-		smaller = false;
-		for (unsigned i = 0; i < q2mut_trim_steps(n); i++) {
-			size_t m = q2mut_trim(now_bytes, n, next, sizeof(next),
-					      i);
-
-			if (m == 0)
-				continue;
-			ask(next, m, said, sizeof(said));
-			if (strcmp(said, first) != 0)
-				continue;
-			memcpy(now_bytes, next, m);
-			n = m;
-			smaller = true;
-		}
-	}
-	f = fopen(path, "wb");
-	if (f == NULL || fwrite(now_bytes, 1, n, f) != n || fclose(f) != 0)
-		return 2;
-	printf("%s: %zu bytes\n", path, n);
-	return 0;
+	q2f_on_violation = NULL;
+	opt.save = NULL;
+	run_one(data, size);
 }
 
 static int usage(FILE *to)
@@ -554,7 +487,7 @@ int main(int argc, char **argv)
 		q2f_novelty_load(opt.seen);
 	run_generator(seed, count, profile);
 	for (int i = optind + 1; i < argc; i++)
-		status |= opt.trim ? trim_file(argv[i]) : run_path(argv[i]);
+		status |= opt.trim ? q2f_trim_file(argv[i], run_alone) : run_path(argv[i]);
 	printf("q2fuzz: %llu runs, %llu known violations\n",
 	       (unsigned long long)opt.inputs,
 	       (unsigned long long)q2f_known_seen);
