@@ -193,9 +193,8 @@ static void read_row(struct walk *w, const struct q2_row *r)
 	uint8_t *to = v->bytes + r->guest;
 	bool lost = r->content == Q2_C_UNREADABLE;
 
-	if (r->flags & (Q2_ROW_ENCRYPTED | Q2_ROW_BELOW))
-		v->closed = true;
-	else if (r->content == Q2_C_DATA && l->map.host_io == NULL)
+	if ((r->flags & (Q2_ROW_ENCRYPTED | Q2_ROW_BELOW)) ||
+	    (r->content == Q2_C_DATA && l->map.host_io == NULL))
 		v->closed = true;
 	else if (r->content == Q2_C_DATA)
 		copy(l->map.host_io, r->host, to, len);

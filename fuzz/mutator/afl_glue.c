@@ -89,7 +89,7 @@ const char *afl_custom_describe(void *data, size_t max)
 	(void)data;
 	for (const char *p = q2mut_last(); *p && n + 1 < sizeof(text) &&
 					   n + 1 < max; p++)
-		text[n++] = *p == ' ' || *p == '/' ? ',' : *p;
+		text[n++] = (char)(*p == ' ' || *p == '/' ? ',' : *p);
 	text[n] = 0;
 	return text;
 }

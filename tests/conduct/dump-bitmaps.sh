@@ -99,7 +99,7 @@ test_wrong_writes() {
 			check "wrong write $i: no file" absent new.qcow2 new.qcow2.part
 			continue
 		fi
-		check "wrong write $i: qcow2-fsck" "$build/bin/qcow2-fsck" -q new.qcow2
+		check "wrong write $i: qcow2-fsck" "$build/bin/qcow2-fsck" -q new.qcow2 >out
 		check "wrong write $i: the disk" qemu-img compare -q marked.qcow2 new.qcow2
 		for name in fine off empty; do
 			dirty new.qcow2 "$name" >got

@@ -35,15 +35,7 @@ static uint64_t number(const char *text)
 	if (text == NULL)
 		die("a number is missing");
 	n = strtoull(text, &end, 0);
-	switch (*end) {
-	case 'G':
-		n <<= 10; /* fall through */
-	case 'M':
-		n <<= 10; /* fall through */
-	case 'K':
-		n <<= 10;
-	}
-	return n;
+	return n << (*end == 'G' ? 30 : *end == 'M' ? 20 : *end == 'K' ? 10 : 0);
 }
 
 static enum q2_status fill(struct q2_writer *w, char *const *f,

@@ -286,9 +286,9 @@ static void expect_log(const struct test_io *t, const char *expected)
 	size_t n = 0;
 
 	for (size_t i = 0; i < t->n_log && n < sizeof(log) - 1; i++)
-		log[n++] = t->log[i].op == TEST_FLUSH ?
-				   'f' :
-				   (char)('0' + t->log[i].off / 600);
+		log[n++] = (char)(t->log[i].op == TEST_FLUSH ?
+					  'f' :
+					  '0' + t->log[i].off / 600);
 	log[n] = '\0';
 	ck_assert_str_eq(log, expected);
 }
