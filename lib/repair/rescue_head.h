@@ -79,6 +79,8 @@ enum q2_status q2_head_luks(struct q2_headless *x);
 void q2_head_compression(struct q2_headless *x);
 /* Whether an extension that is still there names an external data file. */
 bool q2_head_data_file(struct q2_repair *r);
+/* Whether tables are there as only an image with an external data file has them. */
+enum q2_status q2_tables_apart(struct q2_repair *r, bool *apart) Q2_MUST_CHECK;
 enum q2_status q2_head_extensions(struct q2_headless *x);
 enum q2_status q2_head_size(struct q2_headless *x);
 

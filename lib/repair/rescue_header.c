@@ -284,19 +284,32 @@ static enum q2_status write_header(struct q2_headless *x)
 	return st == Q2_OK ? q2_recheck(r) : st;
 }
 
+/* With the guest's data elsewhere nothing here tells the rest of the header. */
+static enum q2_status tell_apart(struct q2_repair *r)
+{
+	return note(r, "no header is made: the guest's data lies in an external "
+		       "data file.  Read as a raw disk that file holds all of "
+		       "it, and maybe more where the disk is zeros");
+}
+
 enum q2_status q2_rescue_header(struct q2_repair *r)
 {
 	struct q2_headless x = {.r = r};
+	bool apart = false;
 	enum q2_status st;
 
 	if (!(r->opts->flags & Q2_PLAN_RESCUE) || !q2_all(r) ||
 	    r->c->img.geom.cluster_size || r->c->header.magic == Q2_MAGIC ||
 	    !q2_want(r, Q2_P_HEADER_MAGIC))
 		return Q2_OK;
-	/* With the guest's data elsewhere nothing here tells the cluster size. */
 	if (q2_head_data_file(r))
-		return Q2_OK;
+		return tell_apart(r);
 	st = search(&x);
+	/* A guest may have such an image among its data. */
+	if (st == Q2_OK && (x.score.corruptions || x.score.mapped == 0))
+		st = q2_tables_apart(r, &apart);
+	if (st == Q2_OK && apart)
+		return tell_apart(r);
 	/* What fits nothing is no header; and what seems to be a raw disk must be
 	 * an image without a fault. */
 	if (st != Q2_OK || x.best.bits == 0 ||

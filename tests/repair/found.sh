@@ -179,6 +179,19 @@ for table in "$(u64 o.qcow2 40)" "$(table_of "$(u64 o.qcow2 40)")"; do
 	check "text at $table: -p leaves it" cmp <(cluster d.qcow2 "$table") <(cluster r.qcow2 "$table")
 done
 
+# A wiped header of an image whose data lies in another file: one that fits the tables as
+# if the data were here would show an empty disk.
+for options in cluster_size=64k cluster_size=512 extended_l2=on,cluster_size=16k; do
+	rm -f data
+	qemu-img create -q -f qcow2 -o "data_file=data,$options" o.qcow2 16M
+	qemu-io -f qcow2 -c 'write -P 1 0 1M' -c 'write -P 2 12M 1M' o.qcow2 >io
+	cp o.qcow2 d.qcow2
+	dd if=/dev/zero of=d.qcow2 bs=512 count=1 conv=notrunc status=none
+	repair '-y --rescue'
+	check "$options, a data file, the header wiped: nothing is made" cmp d.qcow2 r.qcow2
+	check "$options, a data file, the header wiped: where the data is" said 'Read as a raw disk that file holds all'
+done
+
 # What had to be left out at first is repaired once all else is.
 make extended_l2=on,cluster_size=16k
 size=16384
