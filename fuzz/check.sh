@@ -36,12 +36,12 @@ verdict() { # what status [errors]
 # As many at a time as there are processors; what they say is told in order.
 jobs=${JOBS:-$(nproc)}
 n=0
-titles=()
+names=()
 job() { # what status command...
 	local what=$1 want=$2
 	shift 2
 	n=$((n + 1))
-	titles[n]=$what
+	names[n]=$what
 	while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n; done
 	(
 		"$@" >"out.$n" 2>"err.$n" </dev/null
@@ -53,7 +53,7 @@ all_jobs() {
 	local i
 	wait
 	for ((i = 1; i <= n; i++)); do
-		verdict "${titles[i]}" "$(cat "status.$i" 2>/dev/null)" "err.$i"
+		verdict "${names[i]}" "$(cat "status.$i" 2>/dev/null)" "err.$i"
 	done
 	n=0
 }

@@ -24,7 +24,7 @@ field() { # recipe name
 trailers() {
 	awk '
 	function be(v, n) { return (n > 1 ? be(int(v / 256), n - 1) : "") sprintf("\\%o", v % 256) }
-	BEGIN { split("data full all rescue free sector", name); for (i in name) flag[name[i]] = 2 ^ (i - 1) }
+	BEGIN { split("data full all rescue free sector ask", name); for (i in name) flag[name[i]] = 2 ^ (i - 1) }
 	/^#/ || !NF { next }
 	{
 		all = ""

@@ -43,8 +43,9 @@ enum q2f_flag {
 	Q2F_ALL = 1 << 2,  /* repair: also what is not safe */
 	Q2F_RESCUE = 1 << 3, /* repair: search the file for what is lost */
 	Q2F_FREE = 1 << 4, /* repair: with Q2F_ALL, free what nothing names */
-	Q2F_SECTOR = 1 << 5 /* fail_read is not the k-th read, but each of
-			     * sector k, from 1 on */
+	Q2F_SECTOR = 1 << 5, /* fail_read is not the k-th read, but each of
+			      * sector k, from 1 on */
+	Q2F_ASK = 1 << 6 /* repair: not all is wanted, but what `pick` says */
 };
 
 /* The trailer, big-endian: "Q2CT", version 1, flags, u16 pick, u32 fail_alloc,

@@ -20,29 +20,45 @@
 #define FAR (UINT64_C(1) << 20) /* growth that takes a thousand times as long */
 #define SMALL 65536u /* bytes of an image that is repaired in each way */
 
-/* Stops at the call that was asked for. */
+/* A user, who stops it at the call that was asked for, and does not want all. */
+struct user {
+	uint32_t left;
+	unsigned pick; /* 1: wants nothing; else each problem or not, by its number */
+};
+
 static bool on_progress(void *ctx, const struct q2_progress *p)
 {
-	uint32_t *left = ctx;
+	struct user *u = ctx;
 
 	(void)p;
-	if (--*left)
+	if (--u->left)
 		return false;
 	q2f_fault_reached = true;
 	return true;
+}
+
+static bool wanted(void *ctx, const struct q2_problem *p, uint64_t count)
+{
+	const struct user *u = ctx;
+
+	if (count == 0)
+		q2f_violation("C-1", "it is asked about no problem %u",
+			      (unsigned)p->number);
+	return u->pick != 1 && (p->number * u->pick >> 3) % 2;
 }
 
 enum q2_status q2f_repair_plan(const struct q2f_input *in, struct q2_io *io,
 				struct q2_plan **plan,
 				struct q2_plan_result *result)
 {
-	uint32_t left = in->ctl.stop;
+	struct user user = {in->ctl.stop, in->ctl.pick};
 	struct q2_plan_opts opts = {
 		.flags = (in->ctl.flags & Q2F_ALL ? Q2_PLAN_ALL : 0) |
 			 (in->ctl.flags & Q2F_RESCUE ? Q2_PLAN_RESCUE : 0) |
 			 (in->ctl.flags & Q2F_FREE ? Q2_PLAN_FREE_ORPHANS : 0),
 		.progress = in->ctl.stop ? on_progress : NULL,
-		.ctx = &left,
+		.wanted = in->ctl.flags & Q2F_ASK ? wanted : NULL,
+		.ctx = &user,
 	};
 	struct q2_err err = {0};
 	enum q2_status st = q2_plan_make(io, &opts, plan, result, &err);
@@ -288,7 +304,7 @@ int q2f_repair(const uint8_t *data, size_t size)
 		      in.ctl.flags & Q2F_FREE))
 		n = 3;
 	for (unsigned all = 0; all < n; all++) {
-		in.ctl.flags = all ? Q2F_ALL : 0;
+		in.ctl.flags = (in.ctl.flags & Q2F_ASK) | (all ? Q2F_ALL : 0);
 		in.ctl.flags |= all > 1 ? Q2F_FREE : 0;
 		if (!q2f_repair_start(&r, &in))
 			continue;
@@ -299,7 +315,9 @@ int q2f_repair(const uint8_t *data, size_t size)
 		}
 		q2f_repair_apply(&r);
 		q2f_repair_result(&r);
-		q2f_repair_guest(&r, r.image, "R-4");
+		/* What is declined may be what the rest is based on. */
+		if (!(in.ctl.flags & Q2F_ASK))
+			q2f_repair_guest(&r, r.image, "R-4");
 		if (q2f_thorough)
 			judge_others(&r);
 		if (q2f_sampled(&in, 4))
