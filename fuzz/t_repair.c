@@ -23,8 +23,11 @@
 /* A user, who stops it at the call that was asked for, and does not want all. */
 struct user {
 	uint32_t left;
-	unsigned pick; /* 1: wants nothing; else each problem or not, by its number */
+	/* By its low byte: 0, all is wanted; 1, nothing; else each problem or not, by
+	 * its number.  With 256, tables are said to belong somewhere. */
+	unsigned pick;
 };
+#define ATTACHED 24u
 
 static bool on_progress(void *ctx, const struct q2_progress *p)
 {
@@ -44,7 +47,8 @@ static bool wanted(void *ctx, const struct q2_problem *p, uint64_t count)
 	if (count == 0)
 		q2f_violation("C-1", "it is asked about no problem %u",
 			      (unsigned)p->number);
-	return u->pick != 1 && (p->number * u->pick >> 3) % 2;
+	return u->pick % 256 == 0 ||
+	       (u->pick % 256 != 1 && (p->number * (u->pick % 256) >> 3) % 2);
 }
 
 enum q2_status q2f_repair_plan(const struct q2f_input *in, struct q2_io *io,
@@ -52,16 +56,25 @@ enum q2_status q2f_repair_plan(const struct q2f_input *in, struct q2_io *io,
 				struct q2_plan_result *result)
 {
 	struct user user = {in->ctl.stop, in->ctl.pick};
+	bool ask = in->ctl.flags & Q2F_ASK;
+	unsigned bits = in->size > 23 ? in->image[23] % 22 : 9;
+	struct q2_attach attach[ATTACHED];
 	struct q2_plan_opts opts = {
 		.flags = (in->ctl.flags & Q2F_ALL ? Q2_PLAN_ALL : 0) |
 			 (in->ctl.flags & Q2F_RESCUE ? Q2_PLAN_RESCUE : 0) |
 			 (in->ctl.flags & Q2F_FREE ? Q2_PLAN_FREE_ORPHANS : 0),
 		.progress = in->ctl.stop ? on_progress : NULL,
-		.wanted = in->ctl.flags & Q2F_ASK ? wanted : NULL,
+		.wanted = ask ? wanted : NULL,
+		.attach = attach,
+		.n_attach = ask && in->ctl.pick & 256 ? ATTACHED : 0,
 		.ctx = &user,
 	};
 	struct q2_err err = {0};
-	enum q2_status st = q2_plan_make(io, &opts, plan, result, &err);
+	enum q2_status st;
+
+	for (uint32_t i = 0; i < ATTACHED; i++)
+		attach[i] = (struct q2_attach){i % 5, (i + UINT64_C(1)) << bits};
+	st = q2_plan_make(io, &opts, plan, result, &err);
 
 	if (st != Q2_OK && err.code == Q2_OK)
 		q2f_violation("C-1", "planning: status %d without a cause",
