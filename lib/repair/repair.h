@@ -199,6 +199,7 @@ enum q2_status q2_mark_bitmaps(struct q2_repair *r, const char *text);
 enum q2_status q2_fix_l1(struct q2_repair *r);
 enum q2_status q2_spare_nonsense(struct q2_repair *r);
 enum q2_status q2_fix_l2(struct q2_repair *r);
+enum q2_status q2_part_snaptable(struct q2_repair *r);
 enum q2_status q2_move_snaptable(struct q2_repair *r);
 enum q2_status q2_fix_shared(struct q2_repair *r);
 enum q2_status q2_fix_orphans(struct q2_repair *r);

@@ -201,26 +201,28 @@ enum q2_status q2_snapedit_store(struct q2_snapedit *t, uint32_t action)
 	return st;
 }
 
-static bool overlaps(const struct q2_repair *r)
+/* Whether the table lies on other metadata; on an L1 table, if that is asked. */
+static bool overlaps(const struct q2_repair *r, bool on_l1)
 {
 	for (size_t i = 0; i < r->findings.n; i++) {
 		const struct q2_finding *f = &r->findings.at[i];
 
 		if (f->problem->number == Q2_P_METADATA_OVERLAP &&
-		    q2_concerns(f, Q2_K_SNAPTABLE))
+		    q2_concerns(f, Q2_K_SNAPTABLE) &&
+		    (!on_l1 || q2_concerns(f, Q2_K_L1) ||
+		     q2_concerns(f, Q2_K_SNAPSHOT_L1)))
 			return true;
 	}
 	return false;
 }
 
-/* A table that lies on other metadata moves. */
-enum q2_status q2_move_snaptable(struct q2_repair *r)
+static enum q2_status move(struct q2_repair *r, bool on_l1)
 {
 	struct q2_snapedit t;
 	uint32_t action;
 	enum q2_status st;
 
-	if (!overlaps(r) || !q2_want(r, Q2_P_METADATA_OVERLAP))
+	if (!overlaps(r, on_l1) || !q2_want(r, Q2_P_METADATA_OVERLAP))
 		return Q2_OK;
 	st = q2_snapedit_load(r, &t);
 	if (st == Q2_OK)
@@ -231,4 +233,16 @@ enum q2_status q2_move_snaptable(struct q2_repair *r)
 		st = q2_snapedit_store(&t, action);
 	q2_snapedit_free(&t);
 	return st;
+}
+
+/* Before L1 tables are mended: what one holds is told from the other then. */
+enum q2_status q2_part_snaptable(struct q2_repair *r)
+{
+	return move(r, true);
+}
+
+/* That an L1 entry leads there tells that it is wrong: this comes after these. */
+enum q2_status q2_move_snaptable(struct q2_repair *r)
+{
+	return move(r, false);
 }
