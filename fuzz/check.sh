@@ -148,6 +148,10 @@ run 'each failing in turn, target write' write -f $(every $repaired corpus/seeds
 for target in repair rescue plan; do
 	run "each failing in turn, target $target" $target -f corpus/field/cross-link.qcow2 corpus/field/l1-wiped-snapshots.qcow2 corpus/field/roots-lost.qcow2
 done
+# In all images some, and in each others.
+for target in check repair plan map dump; do
+	run "one in 17 failing, target $target, all cases" $target -f$((17 * repaired)) small
+done
 
 # An image is a function of its seed, and of nothing else.
 "$gen" --seed 7 --count 50 --out a && "$gen" --seed 7 --count 25 --out b && "$gen" --seed 32 --count 25 --out b &&

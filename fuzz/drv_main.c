@@ -27,7 +27,7 @@
 
 static struct {
 	const struct q2f_target *only; /* NULL: all of them */
-	bool faults;
+	uint32_t faults;  /* one of so many; 0: none */
 	const char *save; /* where a failing input goes; NULL: nowhere */
 	bool trim;
 	uint64_t repeat;  /* so often, as a fuzzer's execution; 0: once */
@@ -154,16 +154,19 @@ static void run_with(const struct q2f_input *in, const struct q2f_control *ctl)
 }
 
 /* The input with each fault in turn, until one is not reached any more; of sectors
- * there are as many as there are. */
+ * there are as many as there are.  If only some are, they are others for each input. */
 static void run_faults(const struct q2f_input *in)
 {
+	static uint32_t first;
 	size_t name = strlen(now);
 
+	if (opt.faults == 0)
+		return;
+	first = first % opt.faults + 1;
 	for (unsigned kind = 0; kind < FAULT_KINDS; kind++) {
-		size_t most = kind == BAD_SECTOR ? (in->size + 511) / 512 :
-						   FAULTS;
+		size_t most = kind == BAD_SECTOR ? (in->size + 511) / 512 : FAULTS;
 
-		for (uint32_t k = 1; k <= most && k <= FAULTS; k++) {
+		for (uint32_t k = first; k <= most; k += opt.faults) {
 			struct q2f_control ctl = fault(in->ctl, kind, k);
 
 			snprintf(now + name, sizeof(now) - name, "%s%s:%u",
@@ -187,8 +190,7 @@ static void run_picks(struct q2f_input in)
 		snprintf(now + name, sizeof(now) - name, " pick:%u",
 			 in.ctl.pick);
 		run_with(&in, &in.ctl);
-		if (opt.faults)
-			run_faults(&in);
+		run_faults(&in);
 	}
 	now[name] = 0;
 }
@@ -200,8 +202,7 @@ static void run_one(const uint8_t *data, size_t size)
 	for (uint64_t i = 1; i < opt.repeat; i++)
 		run_targets(data, size);
 	run_targets(data, size);
-	if (opt.faults)
-		run_faults(&in);
+	run_faults(&in);
 	run_picks(in);
 }
 
@@ -403,7 +404,8 @@ static int usage(FILE *to)
 	fprintf(to, "usage: q2fuzz TARGET|all [-f] [-S FILE] PATH...\n"
 		    "       q2fuzz TARGET|all [-f] [-S FILE] -n COUNT [-s SEED] [-p PROFILE]\n"
 		    "Runs a fuzz target on files and folders, or on generated images.\n"
-		    "  -f  again with each allocation, read and write failing in turn\n"
+		    "  -f  again with each allocation, read and write failing in turn;\n"
+		    "      -f17: one in 17 of them, with others for each input\n"
 		    "  -m  several images in each generated input\n"
 		    "  -N  tell which inputs run code that no earlier one did, as this\n"
 		    "      file has it (VARIANT=edges)\n"
@@ -431,10 +433,10 @@ int main(int argc, char **argv)
 	if (opt.only == NULL && strcmp(argv[1], "all") != 0)
 		return usage(stderr);
 	argv[1] = argv[0];
-	while ((c = getopt(argc - 1, argv + 1, "fk:mN:O:P:r:S:T:n:s:p:t")) != -1)
+	while ((c = getopt(argc - 1, argv + 1, "f::k:mN:O:P:r:S:T:n:s:p:t")) != -1)
 		switch (c) {
 		case 'f':
-			opt.faults = true;
+			opt.faults = optarg ? (uint32_t)strtoul(optarg, NULL, 0) : 1;
 			break;
 		case 'k':
 			q2f_known = optarg;
