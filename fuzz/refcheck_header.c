@@ -34,7 +34,7 @@ static void judge_l1(struct q2f_refcheck *r)
 	r->l1_n = n;
 	if (n > 4194304)
 		r->l1_n = r->l1_needed;
-	else if (at > end || 8 * n > end - at)
+	else if (n ? at > end || 8 * n > end - at : at > INT64_MAX)
 		rc_bad(r, "L1 table outside");
 	if (at > end)
 		r->l1_n = 0;

@@ -149,9 +149,11 @@ static void judge_l1(const struct q2_header *h, uint64_t file_size,
 		fault(out, Q2_HF_L1_UNALIGNED, h->l1_offset, 0);
 	else if (h->l1_offset == 0 && h->l1_size)
 		fault(out, Q2_HF_L1_ZERO, 0, 0);
-	else if (h->l1_size && h->l1_size <= Q2_L1_MAX &&
-		 !q2_inside(h->l1_offset, UINT64_C(8) * h->l1_size,
-			    q2_add_sat(file_size, mask) & ~mask))
+	/* Where a table without entries would lie is nobody's concern, within reason. */
+	else if (h->l1_size == 0 ? h->l1_offset > INT64_MAX :
+		 h->l1_size <= Q2_L1_MAX &&
+			 !q2_inside(h->l1_offset, UINT64_C(8) * h->l1_size,
+				    q2_add_sat(file_size, mask) & ~mask))
 		fault(out, Q2_HF_L1_OUTSIDE, h->l1_offset,
 		      UINT64_C(8) * h->l1_size);
 }

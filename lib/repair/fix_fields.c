@@ -173,6 +173,20 @@ static enum q2_status realign(struct q2_repair *r)
 	return st == Q2_OK ? q2_recheck(r) : st;
 }
 
+/* Without entries it needs no place. */
+static enum q2_status forget_place(struct q2_repair *r, enum q2_problem_id why)
+{
+	uint8_t zeros[12] = {0};
+	uint32_t action;
+	enum q2_status st = q2_act(r, why, Q2_EFFECT_NONE, NULL, &action,
+				   "a disk of no bytes has no L1 table: its "
+				   "offset is cleared");
+
+	if (st == Q2_OK)
+		st = q2_change(r, Q2_C_PLACE, action, 36, zeros, sizeof(zeros));
+	return st == Q2_OK ? q2_recheck(r) : st;
+}
+
 /* An L1 table that is not where the header says, or only in part: what is there
  * moves to a place where there is room for all.  What it named and is not there is
  * orphaned. */
@@ -196,8 +210,10 @@ static enum q2_status move_l1(struct q2_repair *r)
 	/* A length that nothing else confirms is not to be believed. */
 	if (there == 0)
 		n = g->l1_needed;
-	if (i == 3 || n == 0 || !q2_want(r, about[i]))
+	if (i == 3 || !q2_want(r, about[i]))
 		return Q2_OK;
+	if (n == 0)
+		return forget_place(r, about[i]);
 	st = q2_get(&r->budget, 8 * n, &block, r->err);
 	if (st != Q2_OK)
 		return st;
