@@ -113,7 +113,9 @@ static bool has_orphans(struct q2_repair *r)
 static bool is_evidence(struct q2_repair *r)
 {
 	return r->result.partial ||
-	       (!q2_all(r) && (r->c->trees.n > 1 || has_orphans(r)));
+	       (!q2_all(r) && (r->c->trees.n > 1 || has_orphans(r))) ||
+	       /* A larger device may have room for what they are of. */
+	       (r->room.left[Q2_P_LEAK] && r->c->leaks.n);
 }
 
 static bool is_fresh(const struct q2_repair *r, uint64_t clu)
