@@ -6,31 +6,10 @@
 #
 # usage: found.sh BUILD_DIR             prints "found: N passed, N failed"
 set -u
-export LC_ALL=C
+part=found
+# shellcheck source=tests/repair/damage.sh
+. "$(dirname "$0")/damage.sh"
 
-fsck=$(cd "${1:?usage: found.sh BUILD_DIR}" && pwd)/bin/qcow2-fsck
-passed=0 failed=0
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-cd "$tmp" || exit 1
-
-check() { # name command...
-	local name=$1
-	shift
-	if "$@" >out 2>&1; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "found: $name: $(tail -n 3 out | head -c 300)" >&2
-	fi
-}
-
-u64() { # file offset
-	echo $((16#$(xxd -p -s "$2" -l 8 "$1")))
-}
-put64() { # file offset value
-	printf '%016x' "$3" | xxd -r -p | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
-}
 repair() { # options; of d.qcow2 into r.qcow2; exits as qcow2-fsck does
 	cp d.qcow2 r.qcow2
 	# shellcheck disable=SC2086
@@ -203,5 +182,4 @@ cp r.qcow2 again.qcow2
 check 'L1 and L2 table swapped, snapshots overwritten: again' "$fsck" -y --no-journal r.qcow2
 check 'L1 and L2 table swapped, snapshots overwritten: nothing more' cmp r.qcow2 again.qcow2
 
-echo "found: $passed passed, $failed failed"
-[ $failed = 0 ] && [ $passed -gt 0 ]
+sum_up
