@@ -20,7 +20,8 @@ failed=0
 count=200
 every=6
 repaired=1
-case $build in *asan | *tsan) count=40 every=16 repaired=4 ;; esac
+patience=20
+case $build in *asan | *tsan) count=40 every=16 repaired=4 patience=100 ;; esac
 
 verdict() { # what status [errors]
 	local errors=${3:-err}
@@ -61,7 +62,7 @@ all_jobs() {
 run() { # what arguments...
 	local what=$1
 	shift
-	job "$what (q2fuzz $*)" 0 "$fuzz" "$@"
+	job "$what (q2fuzz $*)" 0 "$fuzz" "$1" -T $patience "${@:2}"
 }
 
 every() { # number file... ; the files, one of so many
