@@ -32,10 +32,10 @@ targets() {
 	build/release/fuzz/q2fuzz --help | sed -n '/^targets:/,$s/^  \([a-z-]*\) .*/\1/p'
 }
 
-seeds() { # small ones are what fuzzers like; packs are for the target chain
+seeds() { # small ones, and quick ones, are what fuzzers like; packs are for chain
 	rm -rf "$out/seeds" "$out/seeds-chain"
 	mkdir -p "$out/seeds" "$out/seeds-chain"
-	find "$corpus" -name '*.qcow2' -size -17 -exec cp {} "$out/seeds" \;
+	find "$corpus" -name '*.qcow2' -size -17 ! -name 'bomb-*' -exec cp {} "$out/seeds" \;
 	build/release/fuzz/q2fuzz chain -m -n 40 -O "$out/seeds-chain" >/dev/null
 }
 
