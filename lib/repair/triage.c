@@ -55,12 +55,14 @@ static bool counts_right(const struct triage *t, const uint8_t *bytes,
 	const struct q2_geom *g = &c->img.geom;
 	uint64_t lo = f->index << g->block_bits;
 	uint64_t hi = lo + (UINT64_C(1) << g->block_bits);
+	uint64_t end = q2_div_up(t->r->base->size, g->cluster_size);
 	uint64_t agree = 0, differ = 0;
 
-	hi = q2_min(hi, q2_div_up(t->r->base->size, g->cluster_size));
 	for (uint64_t clu = lo; clu < hi; clu++) {
 		uint64_t v = q2_refcount(bytes, g->ref_order, clu - lo);
-		uint64_t refs = q2_refmap_get(&c->map, clu).count;
+		/* What this repair put behind the end it cannot know. */
+		uint64_t refs = clu < end ? q2_refmap_get(&c->map, clu).count :
+					    0;
 
 		if (f->table && (clu == f->table || clu == f->block))
 			refs = 1;

@@ -128,4 +128,18 @@ cluster_size=512,refcount_bits=64 112
 cluster_size=64k,extended_l2=on 0
 END
 
+# A guest's data that counts one for everything is no former refcount block: it would
+# count what is not there.
+qemu-img create -q -f qcow2 o.qcow2 2M
+python3 -c 'import sys; sys.stdout.buffer.write(b"\0\1" * 32768)' >ones
+qemu-io -f qcow2 -c 'write -P 1 0 64k' -c 'write -s ones 64k 64k' o.qcow2 >io
+cp o.qcow2 d.qcow2
+wipe "$(entry 1)" 8
+cp d.qcow2 r.qcow2
+"$fsck" -p --no-journal r.qcow2 >said 2>&1
+check 'data that looks like counts, -p: it is left' grep -q '^  LEAK (leak): 1' said
+check 'data that looks like counts, -y' repair
+check 'data that looks like counts, -y: it is kept' sh -c \
+	'qemu-img convert -l lost+found-1 -O raw r.qcow2 r.raw && cmp -n 65536 r.raw ones'
+
 sum_up
