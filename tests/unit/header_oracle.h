@@ -149,9 +149,11 @@ RULE(l1_unaligned) { return v[L1_OFFSET] % im->cluster; }
 RULE(l1_zero) { (void)im; return v[L1_OFFSET] == 0 && v[L1_SIZE]; }
 RULE(l1_outside)
 {
-	if (l1_limit(im, v) || l1_unaligned(im, v) || l1_zero(im, v) ||
-	    v[L1_SIZE] == 0)
+	if (l1_limit(im, v) || l1_unaligned(im, v) || l1_zero(im, v))
 		return false;
+	/* A table of no entries needs an offset that a file can have. */
+	if (v[L1_SIZE] == 0)
+		return v[L1_OFFSET] > UINT64_MAX / 2;
 	return v[L1_OFFSET] > im->file_end ||
 	       v[L1_SIZE] > (im->file_end - v[L1_OFFSET]) / 8;
 }
