@@ -295,7 +295,7 @@ static void read_blocks(struct q2f_refcheck *r)
 		rc_meta(r, off, r->cs);
 		for (uint64_t k = 0; k < per_block; k++)
 			if (i * per_block + k < r->clusters) {
-				r->known[i * per_block + k] = 1;
+				r->is[i * per_block + k] |= RC_KNOWN;
 				r->stored[i * per_block + k] =
 					read_refcount(r, off, k);
 			}
@@ -343,7 +343,7 @@ static void judge_cluster(struct q2f_refcheck *r, const struct rc_ref *refs,
 		copied |= refs[i].active && refs[i].copied;
 		clear |= refs[i].active && !refs[i].copied;
 	}
-	if (!r->known[clu]) {
+	if (!(r->is[clu] & RC_KNOWN)) {
 		if (want && r->rt_bytes)
 			rc_bad(r, "no refcount block for a cluster in use");
 		return;
@@ -363,11 +363,21 @@ static int by_cluster(const void *a, const void *b)
 	return (x->clu > y->clu) - (x->clu < y->clu);
 }
 
+/* What nobody reads is in use where it has a refcount and no other use. */
+static void adopt_stale(struct q2f_refcheck *r)
+{
+	for (uint32_t c = 0; c < r->clusters; c++)
+		if ((r->is[c] & RC_STALE) && r->stored[c] && !r->counted[c])
+			rc_add(r, (struct rc_ref){
+					  .clu = c, .weight = 1, .kind = RC_META});
+}
+
 void rc_counts(struct q2f_refcheck *r)
 {
 	unsigned at = 0;
 
 	read_blocks(r);
+	adopt_stale(r);
 	if (r->n_refs)
 		qsort(r->refs, r->n_refs, sizeof(*r->refs), by_cluster);
 	for (uint32_t c = 0; c < r->clusters; c++) {
@@ -417,11 +427,9 @@ struct q2f_refcheck *q2f_refcheck_new(const struct q2f_input *in)
 	if (r->refused)
 		return r;
 	r->stored = calloc((size_t)r->clusters, sizeof(*r->stored));
-	r->known = calloc((size_t)r->clusters, 1);
 	r->counted = calloc((size_t)r->clusters, sizeof(*r->counted));
-	r->told = calloc((size_t)r->clusters, 1);
-	if (!r->stored || !r->counted || !r->told ||
-	    !r->known)
+	r->is = calloc((size_t)r->clusters, 1);
+	if (!r->stored || !r->counted || !r->is)
 		abort();
 	run(r);
 	return r;
@@ -434,7 +442,6 @@ void q2f_refcheck_free(struct q2f_refcheck *r)
 	free(r->refs);
 	free(r->stored);
 	free(r->counted);
-	free(r->told);
-	free(r->known);
+	free(r->is);
 	free(r);
 }

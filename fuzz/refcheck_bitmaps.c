@@ -20,6 +20,17 @@ static void bad(struct q2f_refcheck *r, const char *why)
 		rc_bad(r, why);
 }
 
+/* ... and what they claim may be others'. */
+static void claim(struct q2f_refcheck *r, uint64_t at, uint64_t len)
+{
+	if (r->bitmaps_promised) {
+		rc_meta(r, at, len);
+		return;
+	}
+	for (uint64_t c = at / r->cs; c < r->clusters && c * r->cs < at + len; c++)
+		r->is[c] |= RC_STALE;
+}
+
 static void judge_name(struct q2f_refcheck *r, const struct bitmap *b,
 		       uint64_t end)
 {
@@ -107,7 +118,7 @@ static void judge_tail(struct q2f_refcheck *r, const struct bitmap *b,
 
 static void walk_table(struct q2f_refcheck *r, const struct bitmap *b)
 {
-	rc_meta(r, b->table, 8 * b->entries);
+	claim(r, b->table, 8 * b->entries);
 	for (uint64_t i = 0; i < b->entries; i++) {
 		uint64_t raw = rc_get(r, b->table + 8 * i, 8);
 		uint64_t off = raw & UINT64_C(0x00fffffffffffe00);
@@ -123,7 +134,7 @@ static void walk_table(struct q2f_refcheck *r, const struct bitmap *b)
 		} else if (off >= r->size) {
 			bad(r, "a bitmap table entry outside");
 		} else {
-			rc_meta(r, off, r->cs);
+			claim(r, off, r->cs);
 			if (b->content && i + 1 == b->needed)
 				judge_tail(r, b, off);
 		}
@@ -150,7 +161,7 @@ static void walk_tables(struct q2f_refcheck *r, const struct bitmap *b,
 			if (i != j && b[i].entries && b[j].entries &&
 			    b[i].table <= b[j].table &&
 			    b[j].table < b[i].table + 8 * b[i].entries) {
-				rc_bad(r, "bitmap tables overlap");
+				bad(r, "bitmap tables overlap");
 				r->guess_counts = true;
 			}
 			if (i < j && same_name(r, &b[i], &b[j]))
@@ -209,6 +220,6 @@ void rc_bitmaps(struct q2f_refcheck *r, uint64_t ext)
 		bad(r, "the bitmap directory is longer than its records");
 		r->guess_counts = true;
 	}
-	rc_meta(r, at, bytes);
+	claim(r, at, bytes);
 	walk_tables(r, b, (unsigned)n);
 }

@@ -19,7 +19,7 @@ static void tell(struct q2f_refcheck *r, const struct q2_finding *f,
 			 (unsigned long long)clu);
 		return;
 	}
-	r->told[clu] = 1;
+	r->is[clu] |= RC_TOLD;
 	if (f->problem->number == 800 || f->problem->number == 835)
 		found = r->stored[clu]; /* not the refcount */
 	if (found != r->stored[clu] || expected != r->counted[clu])
@@ -59,8 +59,8 @@ static void compare_clusters(struct q2f_refcheck *r)
 	if (r->wrong[0])
 		q2f_violation("C-5", "%s", r->wrong);
 	for (uint64_t c = 0; c < r->clusters; c++)
-		if (r->known[c] &&
-		    r->stored[c] != r->counted[c] && !r->told[c])
+		if ((r->is[c] & RC_KNOWN) && !(r->is[c] & RC_TOLD) &&
+		    r->stored[c] != r->counted[c])
 			q2f_violation("C-5", "cluster %llu has refcount %llu and %llu references: not told",
 				      (unsigned long long)c,
 				      (unsigned long long)r->stored[c],

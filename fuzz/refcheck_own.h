@@ -15,6 +15,13 @@
 
 enum rc_kind { RC_META, RC_TABLE, RC_DATA, RC_STREAM };
 
+/* Of a cluster. */
+enum rc_is {
+	RC_KNOWN = 1, /* a block has its refcount */
+	RC_TOLD = 2,  /* the library names it */
+	RC_STALE = 4  /* bitmaps claim it of which nothing is promised */
+};
+
 /* One reference to one host cluster. */
 struct rc_ref {
 	uint32_t clu;
@@ -51,9 +58,8 @@ struct q2f_refcheck {
 	struct rc_ref *refs;
 	unsigned n_refs, room;
 	uint64_t *stored;  /* refcounts by cluster, if known */
-	uint8_t *known;	   /* by cluster: a block has its refcount */
 	uint64_t *counted; /* by cluster */
-	uint8_t *told;	   /* by cluster: the library names it */
+	uint8_t *is;	   /* by cluster: enum rc_is */
 	uint64_t mapped;
 	/* The judgement. */
 	bool refused;	 /* there is no geometry */

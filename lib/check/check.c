@@ -79,8 +79,8 @@ static enum q2_status check_structures(struct q2_checker *c)
 		read_first_cluster, add_active_tree, q2_chk_extensions,
 		q2_chk_snapshots,   q2_chk_bitmaps,  q2_chk_l1_size,
 		q2_chk_l1,	    q2_chk_l2,	     q2_chk_refcounts,
-		q2_chk_roots,	    q2_chk_l1_place, q2_chk_owners,
-		q2_chk_leaks,	    q2_chk_chain,
+		q2_chk_stale,	    q2_chk_roots,    q2_chk_l1_place,
+		q2_chk_owners,	    q2_chk_leaks,    q2_chk_chain,
 	};
 
 	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++) {
@@ -192,6 +192,7 @@ void q2_checker_free(struct q2_checker *c)
 	q2_put(&c->budget, c->first, c->img.geom.cluster_size);
 	q2_trees_free(&c->trees, &c->budget);
 	q2_metas_free(&c->metas, &c->budget);
+	q2_metas_free(&c->bitmaps.claims, &c->budget);
 	q2_l2refs_free(&c->refs, &c->budget);
 	q2_refmap_free(&c->map);
 	q2_snap_places_free(&c->snap_places, &c->budget);

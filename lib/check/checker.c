@@ -32,7 +32,7 @@ void q2_found(struct q2_checker *c, enum q2_problem_id id,
 	/* A wrong root makes the whole walk a guess. */
 	c->result->partial |= id >= Q2_P_ROOT_CLUSTER_BITS &&
 			      id <= Q2_P_ROOT_L1_OFFSET;
-	c->bitmaps_hurt |= own.problem->number / 100 == 6 ||
+	c->bitmaps.hurt |= own.problem->number / 100 == 6 ||
 			   id == Q2_P_EXT_BITMAPS_BAD ||
 			   id == Q2_P_BITMAPS_STALE ||
 			   id == Q2_P_BITMAPS_BIT_NO_EXT;
@@ -77,8 +77,9 @@ enum q2_status q2_unreadable_at(struct q2_checker *c, enum q2_status status,
 	return Q2_OK;
 }
 
-enum q2_status q2_meta_add(struct q2_checker *c, enum q2_kind kind,
-			   uint32_t index, struct q2_range range)
+static enum q2_status add_range(struct q2_checker *c, struct q2_metas *to,
+				enum q2_kind kind, uint32_t index,
+				struct q2_range range)
 {
 	const struct q2_geom *g = &c->img.geom;
 	uint64_t first = range.start >> g->cluster_bits;
@@ -88,7 +89,22 @@ enum q2_status q2_meta_add(struct q2_checker *c, enum q2_kind kind,
 
 	if (range.len == 0 || first >= end)
 		return Q2_OK;
-	return q2_metas_push(&c->metas, &c->budget, m, c->err);
+	return q2_metas_push(to, &c->budget, m, c->err);
+}
+
+enum q2_status q2_meta_add(struct q2_checker *c, enum q2_kind kind,
+			   uint32_t index, struct q2_range range)
+{
+	return add_range(c, &c->metas, kind, index, range);
+}
+
+enum q2_status q2_bitmap_meta_add(struct q2_checker *c, enum q2_kind kind,
+				  uint32_t index, struct q2_range range)
+{
+	bool promised = c->header.autoclear & Q2_AUTOCLEAR_BITMAPS;
+
+	return add_range(c, promised ? &c->metas : &c->bitmaps.claims, kind,
+			 index, range);
 }
 
 enum q2_status q2_tick(struct q2_checker *c, const char *phase, uint64_t done,

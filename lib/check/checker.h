@@ -95,6 +95,13 @@ struct q2_bitmap_spot {
 };
 Q2_VEC(q2_bitmap_spots, struct q2_bitmap_spot)
 
+/* Of bitmaps as a whole. */
+struct q2_bitmaps {
+	bool hurt;	/* some of their tables may not have been found */
+	bool lost_some; /* not all of `claims` hold */
+	struct q2_metas claims; /* what they use, if they are out of date */
+};
+
 /* A run of clusters with a refcount that nothing refers to. */
 struct q2_leak {
 	uint64_t first;
@@ -136,7 +143,7 @@ struct q2_checker {
 	struct q2_losts lost; /* some thousands at the most */
 	struct q2_suspects suspects;
 	struct q2_over over;
-	bool bitmaps_hurt; /* some of their tables may not have been found */
+	struct q2_bitmaps bitmaps;
 	struct q2_leaks leaks;
 	struct q2_leak leaks_over; /* more runs than are kept: first and sum */
 	struct q2_descriptors compressed; /* each distinct one, as stored */
@@ -189,6 +196,11 @@ enum q2_status q2_l2_unreadable(struct q2_checker *c,
 enum q2_status q2_meta_add(struct q2_checker *c, enum q2_kind kind,
 			   uint32_t index, struct q2_range range);
 
+/* The same for what bitmaps use: where nothing is promised of them it is only a
+ * claim (chk_stale.c). */
+enum q2_status q2_bitmap_meta_add(struct q2_checker *c, enum q2_kind kind,
+				  uint32_t index, struct q2_range range);
+
 /* Remembers the cluster for the second walk.  `found` is its refcount on disk, or
  * Q2_NO_REFCOUNT. */
 #define Q2_NO_REFCOUNT UINT64_MAX
@@ -209,6 +221,7 @@ enum q2_status q2_chk_l1_size(struct q2_checker *c);
 enum q2_status q2_chk_l1(struct q2_checker *c);
 enum q2_status q2_chk_l2(struct q2_checker *c);
 enum q2_status q2_chk_refcounts(struct q2_checker *c);
+enum q2_status q2_chk_stale(struct q2_checker *c);
 enum q2_status q2_chk_roots(struct q2_checker *c);
 enum q2_status q2_chk_l1_place(struct q2_checker *c);
 enum q2_status q2_chk_owners(struct q2_checker *c);

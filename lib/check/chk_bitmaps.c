@@ -281,10 +281,11 @@ static enum q2_status read_directory(struct directory *d)
 	}
 	if (st != Q2_OK)
 		return st;
-	return q2_meta_add(c, Q2_K_BITMAP_DIR, 0,
-			   (struct q2_range){
-				   d->start,
-				   q2_max(q2_max(d->size, d->taken), 1)});
+	return q2_bitmap_meta_add(c, Q2_K_BITMAP_DIR, 0,
+				  (struct q2_range){
+					  d->start,
+					  q2_max(q2_max(d->size, d->taken),
+						 1)});
 }
 
 enum q2_status q2_chk_bitmaps(struct q2_checker *c)

@@ -50,7 +50,7 @@ static enum q2_status flush_run(struct walk *w)
 	w->run = (struct q2_range){0, 0};
 	if (run.len == 0)
 		return Q2_OK;
-	return q2_meta_add(w->t->c, Q2_K_BITMAP_DATA, w->ref->index, run);
+	return q2_bitmap_meta_add(w->t->c, Q2_K_BITMAP_DATA, w->ref->index, run);
 }
 
 static enum q2_status add_data(struct walk *w, uint64_t host)
@@ -224,14 +224,14 @@ static enum q2_status register_table(struct tables *t,
 	*from = 0;
 	if (t->covered > start) {
 		t->c->result->partial = true;
-		st = q2_meta_add(t->c, Q2_K_BITMAP_TABLE, ref->index,
-				 (struct q2_range){start, 1});
+		st = q2_bitmap_meta_add(t->c, Q2_K_BITMAP_TABLE, ref->index,
+					(struct q2_range){start, 1});
 		*from = (t->covered - start) / 8;
 		start = q2_min(q2_add_sat(t->covered, mask) & ~mask, end);
 	}
 	if (st == Q2_OK)
-		st = q2_meta_add(t->c, Q2_K_BITMAP_TABLE, ref->index,
-				 (struct q2_range){start, end - start});
+		st = q2_bitmap_meta_add(t->c, Q2_K_BITMAP_TABLE, ref->index,
+					(struct q2_range){start, end - start});
 	t->covered = q2_max(t->covered, end);
 	return st;
 }

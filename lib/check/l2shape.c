@@ -79,7 +79,7 @@ static bool other_table(struct q2_checker *c, uint8_t *table,
 	struct q2_l2_shape below;
 
 	if (shape->marked == 0 &&
-	    (c->bitmaps_hurt || c->header.nb_snapshots == 0))
+	    (c->bitmaps.hurt || c->header.nb_snapshots == 0))
 		return true;
 	return q2_pread_zero(c->img.io, table, PROBE, shape->first, NULL) ==
 		       Q2_OK &&

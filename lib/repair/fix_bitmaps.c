@@ -6,7 +6,6 @@
  * Mends:    records with one wrong bit, found by trying; else the directory is
  *           written anew without the bitmaps that cannot be kept.  One of which a
  *           part is lost is marked as inconsistent: never is it taken for right.
- *           The same marks take the place of an autoclear bit that is clear.
  * Needs:    header extensions that can be read.
  */
 #include <string.h>
@@ -17,7 +16,6 @@
 #include "repair/trial.h"
 
 #define RECORDS_TRIED 8u
-#define AT_AUTOCLEAR 88u
 
 struct dir {
 	struct q2_repair *r;
@@ -62,7 +60,7 @@ static const struct q2_finding *blamed(const struct q2_repair *r,
 	return NULL;
 }
 
-static bool is_bitmap(enum q2_kind kind)
+bool q2_kind_is_bitmap(enum q2_kind kind)
 {
 	return kind == Q2_K_BITMAP_DIR || kind == Q2_K_BITMAP_TABLE ||
 	       kind == Q2_K_BITMAP_DATA;
@@ -78,7 +76,7 @@ static bool overlaps(const struct q2_repair *r, uint32_t index)
 		const struct q2_meta *x = &m->at[i];
 
 		if (x->index != index || x->kind == Q2_K_BITMAP_DIR ||
-		    !is_bitmap(x->kind))
+		    !q2_kind_is_bitmap(x->kind))
 			continue;
 		for (uint64_t k = 0; k < x->n; k++)
 			if (q2_refmap_get(&r->c->map, x->first + k).count > 1)
@@ -96,7 +94,7 @@ static bool damaged(const struct q2_repair *r)
 		const struct q2_finding *f = &r->findings.at[i];
 
 		if (f->problem->number == Q2_P_METADATA_OVERLAP &&
-		    is_bitmap(f->kind))
+		    q2_kind_is_bitmap(f->kind))
 			return true;
 	}
 	return q2_found_any(r, Q2_P_EXT_BITMAPS_BAD);
@@ -226,23 +224,6 @@ static enum q2_status keep(struct dir *d, const struct q2_bitmap_spot *p)
 	return st;
 }
 
-/* Without a bitmap left the extension goes, and so does the promise. */
-static enum q2_status store_none(struct dir *d)
-{
-	struct q2_repair *r = d->r;
-	uint8_t nothing[Q2_EXT_HEAD] = {0};
-	enum q2_status st;
-
-	/* Its type becomes one that nobody knows; it may be ignored. */
-	q2_put_be32(nothing, 0x71327830);
-	st = q2_change(r, Q2_C_PLACE, d->action, d->ext.at, nothing, 4);
-	if (st == Q2_OK)
-		st = q2_change_u64(r, Q2_C_PLACE, d->action, AT_AUTOCLEAR,
-				   r->c->header.autoclear &
-					   ~(uint64_t)Q2_AUTOCLEAR_BITMAPS);
-	return st;
-}
-
 static enum q2_status store(struct dir *d)
 {
 	struct q2_repair *r = d->r;
@@ -262,7 +243,7 @@ static enum q2_status store(struct dir *d)
 			return st;
 	}
 	if (d->n == 0)
-		return store_none(d);
+		return q2_forget_bitmaps(r, d->action, &d->ext);
 	st = q2_fresh(r, d->action, q2_div_up(d->len, g->cluster_size), &off);
 	if (st == Q2_OK)
 		st = q2_change(r, Q2_C_FRESH, d->action, off, d->bytes,
@@ -290,7 +271,7 @@ static void judge(struct dir *d)
 		ask(d, Q2_P_EXT_BITMAPS_BAD, Q2_EFFECT_NONE);
 	for (size_t i = 0; i < r->findings.n; i++)
 		if (r->findings.at[i].problem->number == Q2_P_METADATA_OVERLAP &&
-		    is_bitmap(r->findings.at[i].kind))
+		    q2_kind_is_bitmap(r->findings.at[i].kind))
 			ask(d, Q2_P_METADATA_OVERLAP, Q2_EFFECT_SUSPECT);
 }
 
@@ -370,108 +351,14 @@ static enum q2_status rewrite(struct dir *d)
 	return st;
 }
 
-/* Whether each bitmap has a sound record, and nothing else lies on what it uses. */
-static bool whole(const struct q2_repair *r)
-{
-	const struct q2_checker *c = r->c;
-	const struct q2_bitmap_spots *p = &c->bitmap_spots;
-
-	if (!c->ext.has_bitmaps || p->n != c->ext.bitmaps)
-		return false;
-	for (size_t i = 0; i < p->n; i++)
-		if (!p->at[i].sound)
-			return false;
-	for (size_t i = 0; i < c->metas.n; i++)
-		for (uint64_t k = 0; is_bitmap(c->metas.at[i].kind) &&
-				     k < c->metas.at[i].n; k++)
-			if (q2_refmap_get(&c->map, c->metas.at[i].first + k)
-				    .count != 1)
-				return false;
-	return true;
-}
-
-/* Writes the marks, to `io` or, if it is NULL, as a part of the plan.  At no moment
- * is a bitmap without its mark promised: that is why they are a phase earlier. */
-static enum q2_status put_marks(struct q2_repair *r, struct q2_io *io,
-				uint32_t action)
-{
-	const struct q2_bitmap_spots *p = &r->c->bitmap_spots;
-	uint8_t b[8];
-	enum q2_status st = Q2_OK;
-
-	for (size_t i = 0; i < p->n && st == Q2_OK; i++) {
-		uint64_t at = p->at[i].host + Q2_BITMAP_AT_FLAGS;
-
-		st = q2_pread_zero(r->io, b, 4, at, r->err);
-		q2_put_be32(b, q2_be32(b) | Q2_BITMAP_IN_USE);
-		if (st == Q2_OK)
-			st = io ? q2_pwrite(io, b, 4, at, r->err) :
-				  q2_change(r, Q2_C_REFTABLE, action, at, b, 4);
-	}
-	q2_put_be64(b, r->c->header.autoclear | Q2_AUTOCLEAR_BITMAPS);
-	if (st != Q2_OK)
-		return st;
-	return io ? q2_pwrite(io, b, 8, AT_AUTOCLEAR, r->err) :
-		    q2_change(r, Q2_C_PLACE, action, AT_AUTOCLEAR, b, 8);
-}
-
-/* Whether a check has nothing against bitmaps that are promised, but marked. */
-static enum q2_status try_marks(struct q2_repair *r, bool *good)
-{
-	const struct q2_check_opts opts = {.max_memory = r->opts->max_memory,
-					   .progress = r->check_opts.progress,
-					   .ctx = r};
-	struct q2_check_result res;
-	struct q2_io *io;
-	enum q2_status st = q2_io_overlay(r->io, &r->budget, &io, r->err);
-
-	*good = false;
-	if (st != Q2_OK)
-		return st;
-	st = put_marks(r, io, 0);
-	if (st == Q2_OK)
-		st = q2_check(io, &opts, &res, r->err);
-	if (st == Q2_OK)
-		*good = res.corruptions <= r->result.corruptions &&
-			res.leaks <= r->result.leaks && !res.check_errors;
-	q2_io_close(io);
-	return st;
-}
-
-/* Bitmaps that are only not promised any more are no bitmaps for QEMU: what they use
- * is leaked, and they are dropped by the next guest that starts.  Marked as
- * inconsistent they are owned, and as little believed. */
-enum q2_status q2_mark_bitmaps(struct q2_repair *r, const char *text)
-{
-	uint32_t action;
-	bool good = false;
-	enum q2_status st = Q2_OK;
-
-	if (!whole(r))
-		return Q2_OK;
-	st = try_marks(r, &good);
-	if (st != Q2_OK || !good || !q2_want(r, Q2_P_BITMAPS_STALE))
-		return st;
-	st = q2_act(r, Q2_P_BITMAPS_STALE, Q2_EFFECT_NONE, NULL, &action, "%s",
-		    text);
-	if (st == Q2_OK)
-		st = put_marks(r, NULL, action);
-	return st == Q2_OK ? q2_recheck(r) : st;
-}
-
 enum q2_status q2_fix_bitmaps(struct q2_repair *r)
 {
 	struct dir d = {.r = r};
 	struct q2_range area;
 	enum q2_status st = Q2_OK;
 
-	if (q2_found_any(r, Q2_P_BITMAPS_STALE))
-		st = q2_mark_bitmaps(r, "bitmaps that are out of date are "
-					"marked as inconsistent: their "
-					"clusters are theirs again, and no "
-					"backup uses them");
-	if (st != Q2_OK || !damaged(r))
-		return st;
+	if (!damaged(r))
+		return Q2_OK;
 	if (q2_all(r))
 		st = try_flips(r);
 	if (st == Q2_OK)

@@ -20,11 +20,11 @@ static enum q2_status one_round(struct q2_repair *r)
 		q2_rescue_l1,	  q2_fix_l1_surely,  q2_fix_luks,
 		q2_fix_header,	  q2_rescue_header,  q2_fix_extensions,
 		q2_fix_snapshots, q2_fix_lost,	     q2_fix_size,
-		q2_fix_bitmaps,	  q2_part_snaptable, q2_fix_l1,
-		q2_spare_nonsense, q2_fix_l2,	     q2_move_snaptable,
-		q2_fix_shared,	  q2_rescue_tables,  q2_fix_orphans,
-		q2_fix_raw,	  q2_fix_refcounts,  q2_fix_copied,
-		q2_fix_marks,
+		q2_fix_stale,	  q2_fix_bitmaps,    q2_part_snaptable,
+		q2_fix_l1,	  q2_spare_nonsense, q2_fix_l2,
+		q2_move_snaptable, q2_fix_shared,    q2_rescue_tables,
+		q2_fix_orphans,	  q2_fix_raw,	     q2_fix_refcounts,
+		q2_fix_copied,	  q2_fix_marks,
 	};
 	enum q2_status st = Q2_OK;
 

@@ -13,6 +13,7 @@
 #define Q2_REPAIR_REPAIR_H
 
 #include "check/checker.h"
+#include "format/ext.h"
 #include "repair/plan.h"
 #include "repair/search.h"
 
@@ -192,7 +193,13 @@ enum q2_status q2_fix_extensions(struct q2_repair *r);
 enum q2_status q2_fix_snapshots(struct q2_repair *r);
 enum q2_status q2_fix_lost(struct q2_repair *r);
 enum q2_status q2_fix_size(struct q2_repair *r);
+enum q2_status q2_fix_stale(struct q2_repair *r);
 enum q2_status q2_fix_bitmaps(struct q2_repair *r);
+/* Of the directory, of tables, of their data. */
+bool q2_kind_is_bitmap(enum q2_kind kind);
+/* Without a bitmap left the extension goes, and so does the promise. */
+enum q2_status q2_forget_bitmaps(struct q2_repair *r, uint32_t action,
+				 const struct q2_ext *e);
 /* Marks all bitmaps as inconsistent and has the header promise them again, if that
  * is sound; `text` says why. */
 enum q2_status q2_mark_bitmaps(struct q2_repair *r, const char *text);
