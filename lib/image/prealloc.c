@@ -6,14 +6,20 @@
  * QEMU 5.1 and later: if more clusters have a refcount than a ninth above what
  * the file stores (or two above), most data clusters must be holes.
  */
+#include <string.h>
+
 #include "base/endian.h"
 #include "format/refcount.h"
 #include "image/extents.h"
 
+#define PIECE 512u /* entries of the table that are read at once */
+
 struct counting {
 	const struct q2_image *img;
 	uint8_t *block; /* a cluster */
+	uint8_t piece[8 * PIECE];
 	struct q2_holes holes;
+	struct q2_holes table_holes;
 	uint64_t count;
 	uint64_t enough;
 };
@@ -34,6 +40,23 @@ static enum q2_status count_block(struct counting *c, uint64_t at, uint64_t n,
 	return st;
 }
 
+/* Entry i of the table; they are asked for in order. */
+static enum q2_status entry(struct counting *c, uint64_t i, uint64_t *raw,
+			    struct q2_err *err)
+{
+	struct q2_range at = {c->img->geom.reftable_offset + 8 * i,
+			      sizeof(c->piece)};
+	enum q2_status st = Q2_OK;
+
+	if (i % PIECE == 0 && q2_holes_covers(&c->table_holes, at))
+		memset(c->piece, 0, sizeof(c->piece));
+	else if (i % PIECE == 0)
+		st = q2_pread_zero(c->img->io, c->piece, sizeof(c->piece),
+				   at.start, err);
+	*raw = q2_be64(c->piece + 8 * (i % PIECE));
+	return st;
+}
+
 static enum q2_status count_all(struct counting *c, struct q2_err *err)
 {
 	const struct q2_geom *g = &c->img->geom;
@@ -43,12 +66,10 @@ static enum q2_status count_all(struct counting *c, struct q2_err *err)
 	for (uint64_t i = 0; st == Q2_OK && left && c->count < c->enough &&
 			     i < g->reftable_bytes / 8; i++) {
 		uint64_t n = q2_min(left, UINT64_C(1) << g->block_bits);
-		uint8_t entry[8];
 		uint64_t at;
 
-		st = q2_pread_zero(c->img->io, entry, sizeof(entry),
-				   g->reftable_offset + 8 * i, err);
-		at = q2_be64(entry) & ~UINT64_C(511);
+		st = entry(c, i, &at, err);
+		at &= ~UINT64_C(511);
 		if (st == Q2_OK && at && at < g->file_size)
 			st = count_block(c, at, n, err);
 		left -= n;
@@ -75,6 +96,7 @@ enum q2_status q2_map_preallocated(const struct q2_image *img, bool *yes,
 		return st;
 	c.block = block;
 	q2_holes_init(&c.holes, img->io, g->file_clusters);
+	q2_holes_init(&c.table_holes, img->io, g->reftable_bytes);
 	st = count_all(&c, err);
 	q2_put(img->budget, block, g->cluster_size);
 	*yes = st == Q2_OK && c.count >= c.enough;
