@@ -131,6 +131,21 @@ static uint64_t one(const struct reader *d, uint64_t l2, uint64_t i,
 	return digest(d, off, bitmap);
 }
 
+/* What most entries of lead nowhere may be no table at all: what one of them leads
+ * to is in doubt. */
+static bool doubtful(const struct reader *d, uint64_t l2)
+{
+	uint64_t good = 0, bad = 0;
+
+	for (uint64_t i = 0; d->strict && i < UINT64_C(1) << d->r->l2_bits; i++) {
+		uint64_t h = one(d, l2, i, 0);
+
+		good += h != 0 && h != d->empty;
+		bad += h == 0;
+	}
+	return bad >= 4 && bad > good;
+}
+
 static void read_table(struct q2f_guest *g, const struct reader *d,
 		       uint64_t slot)
 {
@@ -140,7 +155,7 @@ static void read_table(struct q2f_guest *g, const struct reader *d,
 	bool sound = l2 % r->cs == 0 && l2 < d->size &&
 		     !(raw & UINT64_C(0x7f000000000001ff));
 
-	if (l2 && (!sound || !alone(d, l2)))
+	if (l2 && (!sound || !alone(d, l2) || doubtful(d, l2)))
 		return;
 	for (uint64_t i = 0; i < per && slot * per + i < g->n; i++)
 		g->digest[slot * per + i] = l2 ? one(d, l2, i,
