@@ -60,7 +60,8 @@ static void note_named(struct q2_repair *r, const struct q2_finding *f)
 	if ((f->fields & Q2_F_HOST) && (f->fields & Q2_F_LENGTH) &&
 	    f->problem->number < Q2_P_LEAK) {
 		off = f->host;
-		len = f->length;
+		/* The length is that of the guest's range, if there is one. */
+		len = f->fields & Q2_F_GUEST ? NAMED_LEN : f->length;
 	}
 	if (off == UINT64_MAX || q2_add_sat(off, len) <= size ||
 	    off >= q2_add_sat(size, NAMED_FAR) || r->named.n >= FINDINGS_MAX)
