@@ -13,11 +13,17 @@
 
 #include "base/budget.h"
 
-/* qsort() that takes the NULL of an empty vector. */
+/* qsort() that takes the NULL of an empty vector, and leaves alone what is in order,
+ * as most is that is gathered from tables. */
 static inline void q2_sort(void *at, size_t n, size_t size,
 			   int (*compare)(const void *, const void *))
 {
-	if (n > 1)
+	const char *item = at;
+	size_t i = 1;
+
+	while (i < n && compare(item + (i - 1) * size, item + i * size) <= 0)
+		i++;
+	if (i < n)
 		qsort(at, n, size, compare);
 }
 

@@ -30,8 +30,9 @@ struct compare {
 	size_t next_bad;
 	uint64_t last_used; /* 1 + the last cluster with refcount or reference */
 	struct q2_finding past; /* refcounts past the end of the file */
-	uint32_t expect[256];	/* by cell: 16-bit refcount as stored, or > */
-	uint16_t used[Q2_PAGE_CELLS];
+	bool expecting;		/* expect[] is filled */
+	uint32_t *expect;	/* by cell: 16-bit refcount as stored, or > */
+	uint16_t *used;		/* Q2_PAGE_CELLS of them, for q2_refmap_used() */
 };
 
 /* Adds metadata to the map.  What is counted there already is an overlap. */
@@ -144,6 +145,28 @@ static enum q2_status compare_slowly(struct compare *k, uint64_t lo,
 	return st;
 }
 
+/* How many refcounts are zeros, from number i on and before n; those that stand in
+ * eight bytes at once. */
+static uint64_t zeros_from(const struct compare *k, uint64_t i, uint64_t n)
+{
+	unsigned order = k->c->img.geom.ref_order;
+	uint64_t at = i, many = UINT64_C(64) >> order, eight;
+
+	while (at < n) {
+		if ((at & (many - 1)) == 0 && n - at >= many) {
+			memcpy(&eight, k->block + (at << order >> 3), 8);
+			if (eight == 0) {
+				at += many;
+				continue;
+			}
+		}
+		if (q2_refcount(k->block, order, at))
+			break;
+		at++;
+	}
+	return at - i;
+}
+
 /* The same where few of the page's clusters are referenced. */
 static enum q2_status compare_few(struct compare *k, uint64_t lo, uint64_t n,
 				  uint64_t at)
@@ -151,19 +174,23 @@ static enum q2_status compare_few(struct compare *k, uint64_t lo, uint64_t n,
 	unsigned order = k->c->img.geom.ref_order, next = 0;
 	unsigned used = q2_refmap_used(&k->c->map, lo >> Q2_PAGE_BITS,
 				       k->used);
+	uint64_t first = lo % Q2_PAGE_CELLS;
 	enum q2_status st = Q2_OK;
 
 	for (uint64_t i = 0; i < n && st == Q2_OK; i++) {
-		uint64_t found = q2_refcount(k->block, order, at + i);
-		unsigned cell = (unsigned)((lo + i) % Q2_PAGE_CELLS);
 		struct q2_ref ref = {0, Q2_MARK_NONE};
+		uint64_t named = n;
 
-		while (next < used && k->used[next] < cell)
+		while (next < used && k->used[next] < first + i)
 			next++;
-		if (next < used && k->used[next] == cell)
+		if (next < used)
+			named = q2_min(n, k->used[next] - first);
+		i += zeros_from(k, at + i, at + named);
+		if (i == n)
+			break;
+		if (i == named)
 			ref = q2_refmap_get(&k->c->map, lo + i);
-		if (found || ref.count)
-			st = judge(k, lo + i, ref, found);
+		st = judge(k, lo + i, ref, q2_refcount(k->block, order, at + i));
 	}
 	return st;
 }
@@ -229,6 +256,7 @@ static enum q2_status compare_quickly(struct compare *k, uint64_t lo,
 
 static void make_expectations(struct compare *k)
 {
+	k->expecting = true;
 	for (unsigned cell = 0; cell < 256; cell++) {
 		unsigned count = cell >> 2;
 		unsigned mark = cell & 3;
@@ -258,6 +286,8 @@ static enum q2_status compare_part(struct compare *k, uint64_t lo, uint64_t n,
 	if (first_bit % 8 == 0 && bits % 8 == 0 &&
 	    all_zero(k->block + first_bit / 8, bits / 8))
 		return absent ? Q2_OK : compare_used(k, lo, n);
+	if (v.bytes && !k->expecting)
+		make_expectations(k);
 	if (v.bytes && g->ref_order == 4 && lo + n <= g->file_clusters)
 		return compare_quickly(k, lo, n, at,
 				       v.bytes + lo % Q2_PAGE_CELLS);
@@ -269,8 +299,20 @@ static void note_used(struct compare *k, uint64_t lo, uint64_t n)
 {
 	const struct q2_geom *g = &k->c->img.geom;
 	uint64_t end = q2_min(lo + n, g->file_clusters);
+	uint64_t many = UINT64_C(64) >> g->ref_order;
 
 	while (end > lo && end > k->last_used) {
+		uint64_t at = end - lo, eight;
+
+		/* Of a block that is long and empty. */
+		if ((at & (many - 1)) == 0) {
+			memcpy(&eight, k->block + (at << g->ref_order >> 3) - 8,
+			       8);
+			if (eight == 0) {
+				end -= many;
+				continue;
+			}
+		}
 		if (q2_refcount(k->block, g->ref_order, end - 1 - lo)) {
 			k->last_used = end;
 			return;
@@ -466,7 +508,6 @@ static enum q2_status compare(struct compare *k)
 	st = q2_refmap_pages(&c->map, &k->pages, &k->n_pages, c->err);
 	if (st != Q2_OK)
 		return st;
-	make_expectations(k);
 	/* Without a table one finding has said it all. */
 	if (c->img.geom.reftable_bytes)
 		st = compare_all(k);
@@ -484,7 +525,10 @@ static enum q2_status compare(struct compare *k)
 
 enum q2_status q2_chk_refcounts(struct q2_checker *c)
 {
-	struct compare k = {.c = c};
+	/* To clear these would be much of what a small image costs. */
+	uint16_t used[Q2_PAGE_CELLS];
+	uint32_t expect[256];
+	struct compare k = {.c = c, .expect = expect, .used = used};
 	enum q2_status st = compare(&k);
 
 	q2_reftable_free(&k.table, &c->budget);
