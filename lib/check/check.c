@@ -84,8 +84,11 @@ static enum q2_status check_structures(struct q2_checker *c)
 	};
 
 	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++) {
-		enum q2_status st = phases[i](c);
+		enum q2_status st;
 
+		if (c->enough && c->enough(c->opts->ctx))
+			return Q2_E_INTERRUPTED;
+		st = phases[i](c);
 		if (st != Q2_OK)
 			return st;
 	}
@@ -155,10 +158,20 @@ enum q2_status q2_checker_run(struct q2_io *io,
 			      struct q2_check_result *result,
 			      struct q2_checker **out, struct q2_err *err)
 {
+	return q2_checker_try(io, opts, NULL, result, out, err);
+}
+
+enum q2_status q2_checker_try(struct q2_io *io,
+			      const struct q2_check_opts *opts,
+			      bool (*enough)(void *ctx),
+			      struct q2_check_result *result,
+			      struct q2_checker **out, struct q2_err *err)
+{
 	enum q2_status st = make(io, opts, result, out, err);
 
 	if (st != Q2_OK)
 		return st;
+	(*out)->enough = enough;
 	st = run(*out);
 	result->peak_memory = (*out)->budget.peak;
 	return st;

@@ -148,12 +148,21 @@ struct q2_checker {
 	struct q2_leak leaks_over; /* more runs than are kept: first and sum */
 	struct q2_descriptors compressed; /* each distinct one, as stored */
 	struct q2_notes notes;
+	bool (*enough)(void *ctx); /* see q2_checker_try(); may be NULL */
 };
 
 /* Runs a check and keeps what it learnt: *out is to be freed even after failure
  * (it may be NULL then), and until that `opts`, `result` and `err` stay. */
 enum q2_status q2_checker_run(struct q2_io *io,
 			      const struct q2_check_opts *opts,
+			      struct q2_check_result *result,
+			      struct q2_checker **out,
+			      struct q2_err *err) Q2_MUST_CHECK;
+/* The same, but once `enough` says so, which is called between two phases with
+ * opts->ctx, it ends with Q2_E_INTERRUPTED, and no cause. */
+enum q2_status q2_checker_try(struct q2_io *io,
+			      const struct q2_check_opts *opts,
+			      bool (*enough)(void *ctx),
 			      struct q2_check_result *result,
 			      struct q2_checker **out,
 			      struct q2_err *err) Q2_MUST_CHECK;

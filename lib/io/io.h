@@ -75,6 +75,19 @@ enum q2_status q2_io_overlay(struct q2_io *base, struct q2_budget *budget,
 			     struct q2_io **io,
 			     struct q2_err *err) Q2_MUST_CHECK;
 
+/* Makes *p an image that only is read, and is `base` with `n` bytes, from `off` on, in
+ * the place of its own; it may become longer by that, up to INT64_MAX.  All is borrowed,
+ * and there is nothing to close. */
+struct q2_patched {
+	struct q2_io io;
+	struct q2_io *base;
+	uint64_t off;
+	const uint8_t *bytes;
+	size_t n;
+};
+void q2_io_patched(struct q2_patched *p, struct q2_io *base, uint64_t off,
+		   const uint8_t *bytes, size_t n);
+
 /* A writable image in memory that starts as a copy of `size` bytes and grows up
  * to `limit` bytes (0: no limit), past which writing fails with Q2_E_IO. */
 enum q2_status q2_io_memory_rw(const void *data, size_t size, uint64_t limit,

@@ -141,6 +141,8 @@ static enum q2_status overlay_pread(struct q2_io *io, void *buf, size_t len,
 	struct overlay *o = (struct overlay *)io;
 	uint8_t *to = buf;
 
+	if (o->n_pages == 0)
+		return read_base(o, buf, len, off, err);
 	while (len) {
 		const struct page *p = find(o, off >> PAGE_BITS);
 		size_t n = in_page(off, len);

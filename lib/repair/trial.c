@@ -83,6 +83,19 @@ static bool on_progress(void *ctx, const struct q2_progress *p)
 				  &(struct q2_progress){"trials", 0, 0}));
 }
 
+/* Worse than the best, whatever follows.  As long as that is nothing but unreadable,
+ * all that is readable is better. */
+static bool is_worse(void *ctx)
+{
+	const struct run *run = ctx;
+	const struct q2_score *best = &run->t->best_score;
+
+	return !best->unreadable &&
+	       (run->roots > best->roots ||
+		(run->roots == best->roots &&
+		 run->corruptions > best->corruptions));
+}
+
 /* A disk that is made smaller must hold all that is mapped. */
 static bool cuts_disk(const struct run *run, const struct q2_patch *p,
 		      const struct q2_check_result *res)
@@ -125,11 +138,7 @@ static bool hides(const struct run *run, const struct q2_checker *c,
 /* A refcount table that lacks blocks says nothing of many clusters at once. */
 static bool forgets_counts(const struct run *run, const struct q2_patch *p)
 {
-	uint64_t before = 0;
-
-	for (unsigned i = 0; i < Q2_NUMBERS; i++)
-		before += lacks_blocks(i) ? run->t->r->counts[i] : 0;
-	return p->off >= 48 && p->off < 60 && run->missing > before;
+	return p->off >= 48 && p->off < 60 && run->missing > run->t->missing;
 }
 
 static int compare(const struct q2_score *a, const struct q2_score *b)
@@ -194,17 +203,19 @@ static uint64_t cost_of(const struct q2_repair *r)
 
 void q2_trial_start(struct q2_trial *t, struct q2_repair *r)
 {
-	uint64_t oddities = 0, roots = 0;
+	uint64_t oddities = 0, roots = 0, missing = 0;
 
 	for (unsigned i = 0; i < Q2_NUMBERS; i++) {
 		if (r->counts[i] == 0)
 			continue;
+		missing += lacks_blocks(i) ? r->counts[i] : 0;
 		if (q2_problem_by_number(i)->severity == Q2_ADVICE)
 			oddities += r->counts[i];
 		else if (is_root(i))
 			roots += r->counts[i];
 	}
 	*t = (struct q2_trial){.r = r, .fuel = FUEL, .cost = cost_of(r)};
+	t->missing = missing;
 	t->uncounted = r->counts[Q2_P_REFCOUNT_ZERO];
 	for (size_t i = 0; i < r->findings.n; i++)
 		t->uncounted -= r->findings.at[i].problem->number ==
@@ -229,20 +240,16 @@ enum q2_status q2_trial_patch(struct q2_trial *t, const struct q2_patch *p)
 	struct q2_check_result res;
 	struct q2_checker *c = NULL;
 	struct q2_err own = {0};
-	struct q2_io *io;
+	struct q2_patched io;
 	struct q2_score score;
 	int order;
 	enum q2_status st;
 
-	if (t->fuel < t->cost)
+	if (t->fuel < t->cost || !q2_inside(p->off, p->n, INT64_MAX))
 		return Q2_OK;
 	t->fuel -= t->cost;
-	st = q2_io_overlay(r->io, &r->budget, &io, r->err);
-	if (st != Q2_OK)
-		return st;
-	st = q2_pwrite(io, p->bytes, p->n, p->off, r->err);
-	if (st == Q2_OK)
-		st = q2_checker_run(io, &opts, &res, &c, &own);
+	q2_io_patched(&io, r->io, p->off, p->bytes, p->n);
+	st = q2_checker_try(&io.io, &opts, is_worse, &res, &c, &own);
 	if (st == Q2_OK) {
 		score = score_of(c, &res, run.oddities, run.roots);
 		if ((score.leaks > t->now.leaks && !t->now.unreadable) ||
@@ -258,12 +265,12 @@ enum q2_status q2_trial_patch(struct q2_trial *t, const struct q2_patch *p)
 			t->tie = order == 0;
 	}
 	q2_checker_free(c);
-	q2_io_close(io);
 	/* A claim that is too much for us makes the patch a bad one. */
-	if (st == Q2_E_BUDGET || (st == Q2_E_INTERRUPTED &&
-				  run.corruptions >
-					  t->best_score.corruptions &&
-				  run.roots >= t->best_score.roots))
+	if (st == Q2_E_BUDGET ||
+	    (st == Q2_E_INTERRUPTED &&
+	     (is_worse(&run) ||
+	      (run.corruptions > t->best_score.corruptions &&
+	       run.roots >= t->best_score.roots))))
 		return Q2_OK;
 	if (st != Q2_OK && r->err->code == Q2_OK)
 		*r->err = own;

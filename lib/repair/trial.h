@@ -34,6 +34,7 @@ struct q2_trial {
 	struct q2_score now;
 	struct q2_score best_score;
 	uint64_t uncounted; /* tables and data whose refcount is zero */
+	uint64_t missing; /* findings of refcount blocks, or their table */
 	struct q2_patch best;
 	bool tie; /* two are as good */
 	unsigned flags; /* of the checks */
