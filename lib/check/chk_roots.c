@@ -19,11 +19,6 @@
 #define TABLES 16u /* L1 tables, and L2 tables of each, searched */
 #define WINDOW 4096u
 
-static bool most(struct q2_tally t)
-{
-	return t.good > 0 && t.bad * 16 <= t.good;
-}
-
 static bool few(struct q2_tally t)
 {
 	return t.bad > 0 && t.bad >= t.good;
@@ -31,13 +26,14 @@ static bool few(struct q2_tally t)
 
 static bool counts_fit(const struct q2_evidence *e)
 {
-	return e->sure.good >= 3 && most(e->sure) && !few(e->past) &&
-	       (e->used.bad == 0 || most(e->used));
+	return e->sure.good >= 3 && q2_mostly_good(e->sure) && !few(e->past) &&
+	       (e->used.bad == 0 || q2_mostly_good(e->used));
 }
 
 static bool fits(const struct q2_evidence *e)
 {
-	return e->roots_fit && most(e->l1) && most(e->tables) && counts_fit(e);
+	return e->roots_fit && q2_mostly_good(e->l1) &&
+	       q2_mostly_good(e->tables) && counts_fit(e);
 }
 
 static bool doubtful(struct q2_tally t)
@@ -70,7 +66,7 @@ static enum q2_status guess_cluster_bits(struct q2_checker *c,
 
 		if (h.cluster_bits == c->header.cluster_bits)
 			continue;
-		st = q2_evidence_gather(c, &h, &e);
+		st = q2_evidence_gather(c, &h, false, &e);
 		if (st != Q2_OK)
 			return st;
 		if (fits(&e))
@@ -93,7 +89,7 @@ static enum q2_status guess_refcount_order(struct q2_checker *c,
 
 		if (h.refcount_order == c->header.refcount_order)
 			continue;
-		st = q2_evidence_gather(c, &h, &e);
+		st = q2_evidence_gather(c, &h, true, &e);
 		if (st != Q2_OK)
 			return st;
 		if (counts_fit(&e))
@@ -170,7 +166,7 @@ static enum q2_status judge_extended(struct q2_checker *c)
 				   odd_are_bitmaps(&odd)))
 		return st;
 	h.incompatible ^= Q2_INCOMPAT_EXTL2;
-	st = q2_evidence_gather(c, &h, &e);
+	st = q2_evidence_gather(c, &h, false, &e);
 	if (st == Q2_OK && fits(&e))
 		q2_found(c, Q2_P_ROOT_EXTENDED_L2, &f);
 	return st;
@@ -337,7 +333,7 @@ enum q2_status q2_chk_roots(struct q2_checker *c)
 	if (c->result->corruptions == 0 && c->suspects.n == 0 &&
 	    c->leaks.n == 0)
 		return Q2_OK;
-	st = q2_evidence_gather(c, &c->header, &e);
+	st = q2_evidence_gather(c, &c->header, true, &e);
 	if (st == Q2_OK && contradicts(&e))
 		st = judge_units(c, &e, &found);
 	if (st == Q2_OK && !found)

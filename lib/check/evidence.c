@@ -272,9 +272,10 @@ static bool has_any(const struct q2_header_faults *f,
 	return false;
 }
 
-/* *out is NULL if the header leaves no geometry. */
+/* *out is NULL if the header leaves no geometry; unless `all`, also if its roots do not
+ * fit. */
 static enum q2_status sample_new(struct q2_checker *c,
-				 const struct q2_header *h,
+				 const struct q2_header *h, bool all,
 				 struct q2_evidence *e, struct sample **out)
 {
 	static const enum q2_header_fault_id unaligned[] = {
@@ -299,6 +300,13 @@ static enum q2_status sample_new(struct q2_checker *c,
 	q2_header_judge(h, c->img.io->size, &faults);
 	if (!q2_geom_make(h, &faults, c->img.io->size, &g))
 		return Q2_OK;
+	e->aligned = !has_any(&faults, unaligned,
+			      sizeof(unaligned) / sizeof(unaligned[0]));
+	e->roots_fit = e->aligned &&
+		       !has_any(&faults, unfit,
+				sizeof(unfit) / sizeof(unfit[0]));
+	if (!all && !e->roots_fit)
+		return Q2_OK;
 	/* Nothing of it is looked at before it is filled, and header after header
 	 * may be tried. */
 	room = (size_t)q2_min(WINDOW, q2_max(UINT64_C(8) * g.l1_entries,
@@ -316,11 +324,6 @@ static enum q2_status sample_new(struct q2_checker *c,
 	s->n_refs = 0;
 	s->stride = 1;
 	s->n_seen = 0;
-	e->aligned = !has_any(&faults, unaligned,
-			      sizeof(unaligned) / sizeof(unaligned[0]));
-	e->roots_fit = e->aligned &&
-		       !has_any(&faults, unfit,
-				sizeof(unfit) / sizeof(unfit[0]));
 	sample_l1(s, &e->l1);
 	*out = s;
 	return Q2_OK;
@@ -332,18 +335,21 @@ static void sample_free(struct q2_checker *c, struct sample *s)
 }
 
 enum q2_status q2_evidence_gather(struct q2_checker *c,
-				  const struct q2_header *h,
+				  const struct q2_header *h, bool all,
 				  struct q2_evidence *e)
 {
 	struct sample *s;
-	enum q2_status st = sample_new(c, h, e, &s);
+	enum q2_status st = sample_new(c, h, all, e, &s);
 
 	if (st != Q2_OK || s == NULL)
 		return st;
-	sample_l2(s, judge_window, e);
-	look_up_sure(s, e);
-	look_up_used(s, e);
-	look_up_past(s, e);
+	if (all || q2_mostly_good(e->l1))
+		sample_l2(s, judge_window, e);
+	if (all || q2_mostly_good(e->tables)) {
+		look_up_sure(s, e);
+		look_up_used(s, e);
+		look_up_past(s, e);
+	}
 	sample_free(c, s);
 	return Q2_OK;
 }
@@ -394,7 +400,7 @@ enum q2_status q2_evidence_odd_words(struct q2_checker *c,
 	struct q2_evidence e;
 	struct readings r = {.odd = odd};
 	struct sample *s;
-	enum q2_status st = sample_new(c, h, &e, &s);
+	enum q2_status st = sample_new(c, h, true, &e, &s);
 
 	*odd = (struct q2_odd_words){0};
 	if (st != Q2_OK || s == NULL)

@@ -25,10 +25,17 @@ struct q2_evidence {
 	struct q2_tally past;	/* past the end of the file: should be 0 */
 };
 
+/* Whether nearly all is good, and some is. */
+static inline bool q2_mostly_good(struct q2_tally t)
+{
+	return t.good > 0 && t.bad * 16 <= t.good;
+}
+
 /* Gathers what the image's tables say if its header were `h`.  Tables that
- * cannot be read say nothing. */
+ * cannot be read say nothing.  `all`: else it ends as soon as the roots do not fit, or
+ * entries or tables are not mostly good, and what comes after these stays zero. */
 enum q2_status q2_evidence_gather(struct q2_checker *c,
-				  const struct q2_header *h,
+				  const struct q2_header *h, bool all,
 				  struct q2_evidence *e);
 
 /* The second words of 16-byte pairs in L2 tables, zeros left out: extended L2

@@ -9,10 +9,7 @@
 
 static bool fatal(const struct q2_header_faults *f)
 {
-	for (size_t i = 0; i < f->n; i++)
-		if (f->at[i].id <= Q2_HF_SIZE_TOO_BIG)
-			return true;
-	return false;
+	return f->present & ((UINT64_C(2) << Q2_HF_SIZE_TOO_BIG) - 1);
 }
 
 static void make_l1(const struct q2_header *h,

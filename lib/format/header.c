@@ -5,6 +5,7 @@
  */
 #include "format/header.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/endian.h"
@@ -79,16 +80,9 @@ void q2_header_parse(const uint8_t *bytes, size_t n, struct q2_header *h)
 static void fault(struct q2_header_faults *out, enum q2_header_fault_id id,
 		  uint64_t found, uint64_t expected)
 {
+	static_assert(Q2_HF_COUNT <= 64, "a bit for each");
 	out->at[out->n++] = (struct q2_header_fault){id, found, expected};
-}
-
-bool q2_header_has(const struct q2_header_faults *f,
-		   enum q2_header_fault_id id)
-{
-	for (size_t i = 0; i < f->n; i++)
-		if (f->at[i].id == id)
-			return true;
-	return false;
+	out->present |= UINT64_C(1) << id;
 }
 
 uint64_t q2_l1_needed(uint64_t size, unsigned cluster_bits,
@@ -245,6 +239,7 @@ void q2_header_judge(const struct q2_header *h, uint64_t file_size,
 		     struct q2_header_faults *out)
 {
 	out->n = 0;
+	out->present = 0;
 	if (!judge_roots(h, file_size, out))
 		return;
 	judge_l1(h, file_size, out);

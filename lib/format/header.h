@@ -117,6 +117,7 @@ struct q2_header_fault {
 
 struct q2_header_faults {
 	size_t n;
+	uint64_t present; /* a bit for each id */
 	struct q2_header_fault at[Q2_HF_COUNT];
 };
 
@@ -127,8 +128,11 @@ struct q2_header_faults {
 void q2_header_judge(const struct q2_header *h, uint64_t file_size,
 		     struct q2_header_faults *out);
 
-bool q2_header_has(const struct q2_header_faults *f,
-		   enum q2_header_fault_id id);
+static inline bool q2_header_has(const struct q2_header_faults *f,
+				 enum q2_header_fault_id id)
+{
+	return f->present >> id & 1;
+}
 
 /* Entries of an L1 table that a disk of `size` bytes needs; UINT64_MAX is never
  * reached.  entry_bytes is 8, or 16 with extended L2 entries. */
