@@ -66,7 +66,7 @@ static enum q2_status guess_cluster_bits(struct q2_checker *c,
 
 		if (h.cluster_bits == c->header.cluster_bits)
 			continue;
-		st = q2_evidence_gather(c, &h, false, &e);
+		st = q2_evidence_try(c, &h, &e);
 		if (st != Q2_OK)
 			return st;
 		if (fits(&e))
@@ -84,12 +84,14 @@ static enum q2_status guess_refcount_order(struct q2_checker *c,
 	if (h.version != 3) /* the field does not exist */
 		return Q2_OK;
 	for (h.refcount_order = 0; h.refcount_order <= 6; h.refcount_order++) {
+		struct q2_sample *sample;
 		struct q2_evidence e;
 		enum q2_status st;
 
 		if (h.refcount_order == c->header.refcount_order)
 			continue;
-		st = q2_evidence_gather(c, &h, true, &e);
+		st = q2_evidence_gather(c, &h, &e, &sample);
+		q2_sample_free(c, sample);
 		if (st != Q2_OK)
 			return st;
 		if (counts_fit(&e))
@@ -150,7 +152,8 @@ static bool odd_are_bitmaps(const struct q2_odd_words *odd)
 	       (odd->strange || odd->as_bitmap.good >= 4);
 }
 
-static enum q2_status judge_extended(struct q2_checker *c)
+static enum q2_status judge_extended(struct q2_checker *c,
+				     struct q2_sample *sample)
 {
 	struct q2_header h = c->header;
 	bool ext = h.incompatible & Q2_INCOMPAT_EXTL2;
@@ -161,12 +164,11 @@ static enum q2_status judge_extended(struct q2_checker *c)
 
 	if (h.version != 3)
 		return Q2_OK;
-	st = q2_evidence_odd_words(c, &h, &odd);
-	if (st != Q2_OK || !(ext ? odd_are_entries(&odd) :
-				   odd_are_bitmaps(&odd)))
-		return st;
+	q2_evidence_odd_words(sample, &odd);
+	if (!(ext ? odd_are_entries(&odd) : odd_are_bitmaps(&odd)))
+		return Q2_OK;
 	h.incompatible ^= Q2_INCOMPAT_EXTL2;
-	st = q2_evidence_gather(c, &h, false, &e);
+	st = q2_evidence_try(c, &h, &e);
 	if (st == Q2_OK && fits(&e))
 		q2_found(c, Q2_P_ROOT_EXTENDED_L2, &f);
 	return st;
@@ -325,6 +327,7 @@ enum q2_status q2_chk_l1_size(struct q2_checker *c)
 
 enum q2_status q2_chk_roots(struct q2_checker *c)
 {
+	struct q2_sample *sample;
 	struct q2_evidence e;
 	bool found = false;
 	enum q2_status st;
@@ -333,10 +336,11 @@ enum q2_status q2_chk_roots(struct q2_checker *c)
 	if (c->result->corruptions == 0 && c->suspects.n == 0 &&
 	    c->leaks.n == 0)
 		return Q2_OK;
-	st = q2_evidence_gather(c, &c->header, true, &e);
+	st = q2_evidence_gather(c, &c->header, &e, &sample);
 	if (st == Q2_OK && contradicts(&e))
 		st = judge_units(c, &e, &found);
 	if (st == Q2_OK && !found)
-		st = judge_extended(c);
+		st = judge_extended(c, sample);
+	q2_sample_free(c, sample);
 	return st;
 }

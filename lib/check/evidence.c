@@ -18,12 +18,13 @@
 #define TABLES 16u
 #define REFS 4096u
 #define LOOKUPS 64u
+#define HELD 4096u /* bytes of a refcount block that is read at once */
 
-struct sample {
+struct q2_sample {
 	struct q2_io *io;
 	struct q2_geom g;
 	uint8_t *window;
-	size_t room; /* of it */
+	size_t size; /* of all this */
 	uint64_t left; /* of L2_BYTES */
 	/* L2 tables: the first ones that the L1 table names, and the last. */
 	struct {
@@ -32,14 +33,21 @@ struct sample {
 	} tables[TABLES];
 	uint64_t n_tables;
 	/* Host offsets that L2 entries name: each stride-th. */
-	uint64_t refs[REFS];
+	uint64_t *refs; /* room for max_refs */
 	size_t n_refs;
+	size_t max_refs;
 	uint64_t stride;
 	uint64_t n_seen;
+	/* The refcount block at hand: its number, where it is, and whether the window
+	 * holds it. */
+	uint64_t index;
+	uint64_t block;
+	bool may_hold;
+	bool held;
 };
 
 /* What is done with each window of a table that holds entries. */
-typedef void window_fn(struct sample *s, void *ctx, uint64_t slot,
+typedef void window_fn(struct q2_sample *s, void *ctx, uint64_t slot,
 		       uint64_t first, size_t n);
 
 static bool all_zero(const uint8_t *p, size_t n)
@@ -47,7 +55,7 @@ static bool all_zero(const uint8_t *p, size_t n)
 	return p[0] == 0 && memcmp(p, p + 1, n - 1) == 0;
 }
 
-static void note_table(struct sample *s, uint64_t offset, uint64_t slot)
+static void note_table(struct q2_sample *s, uint64_t offset, uint64_t slot)
 {
 	uint64_t at = s->n_tables < TABLES / 2 ?
 			      s->n_tables :
@@ -58,20 +66,20 @@ static void note_table(struct sample *s, uint64_t offset, uint64_t slot)
 	s->n_tables++;
 }
 
-static void note_ref(struct sample *s, uint64_t offset)
+static void note_ref(struct q2_sample *s, uint64_t offset)
 {
 	if (s->n_seen++ % s->stride)
 		return;
-	if (s->n_refs == REFS) {
-		for (size_t i = 0; i < REFS / 2; i++)
+	if (s->n_refs == s->max_refs) {
+		for (size_t i = 0; i < s->max_refs / 2; i++)
 			s->refs[i] = s->refs[2 * i];
-		s->n_refs = REFS / 2;
+		s->n_refs = s->max_refs / 2;
 		s->stride *= 2;
 	}
 	s->refs[s->n_refs++] = offset;
 }
 
-static void sample_l1(struct sample *s, struct q2_tally *tally)
+static void sample_l1(struct q2_sample *s, struct q2_tally *tally)
 {
 	uint64_t bytes = q2_min(UINT64_C(8) * s->g.l1_entries, L1_BYTES);
 
@@ -83,10 +91,11 @@ static void sample_l1(struct sample *s, struct q2_tally *tally)
 			return;
 		for (size_t i = 0; i < n; i += 8) {
 			uint64_t raw = q2_be64(s->window + i);
-			struct q2_l1_entry e = q2_l1_decode(&s->g, raw);
+			struct q2_l1_entry e;
 
 			if (raw == 0)
 				continue;
+			e = q2_l1_decode(&s->g, raw);
 			tally->good += !e.faults;
 			tally->bad += e.faults != 0;
 			if (e.used)
@@ -97,7 +106,7 @@ static void sample_l1(struct sample *s, struct q2_tally *tally)
 }
 
 /* Hands each sampled table's first window that is not all zeros to `fn`. */
-static void sample_l2(struct sample *s, window_fn *fn, void *ctx)
+static void sample_l2(struct q2_sample *s, window_fn *fn, void *ctx)
 {
 	uint64_t cs = s->g.cluster_size;
 
@@ -128,12 +137,17 @@ static void sample_l2(struct sample *s, window_fn *fn, void *ctx)
 }
 
 /* The refcount block of this number; 0 if there is no sound one. */
-static uint64_t block_at(const struct sample *s, uint64_t index)
+static uint64_t block_at(struct q2_sample *s, uint64_t index)
 {
 	const struct q2_geom *g = &s->g;
 	uint64_t block;
 	uint8_t raw[8];
 
+	if (index == s->index)
+		return s->block;
+	s->index = index;
+	s->block = 0;
+	s->held = false;
 	if (index >= g->reftable_bytes / 8 ||
 	    q2_pread_zero(s->io, raw, 8, g->reftable_offset + 8 * index,
 			  NULL) != Q2_OK)
@@ -141,18 +155,25 @@ static uint64_t block_at(const struct sample *s, uint64_t index)
 	block = q2_be64(raw);
 	if (block & (g->cluster_size - 1) || block >= g->file_size)
 		return 0;
+	s->block = block;
+	s->held = s->may_hold && block &&
+		  q2_pread_zero(s->io, s->window, (size_t)g->cluster_size, block,
+				NULL) == Q2_OK;
 	return block;
 }
 
-/* The cluster's refcount, in its block. */
-static uint64_t count_in(const struct sample *s, uint64_t block, uint64_t clu)
+/* The cluster's refcount; 0 if no sound block holds it. */
+static uint64_t count_of(struct q2_sample *s, uint64_t clu)
 {
 	const struct q2_geom *g = &s->g;
 	uint64_t in_byte = g->ref_order < 3 ? 8u >> g->ref_order : 1;
+	uint64_t block = block_at(s, clu >> g->block_bits);
 	uint64_t byte;
 	uint8_t raw[8];
 
 	clu &= (UINT64_C(1) << g->block_bits) - 1;
+	if (s->held)
+		return q2_refcount(s->window, g->ref_order, clu);
 	byte = clu << g->ref_order >> 3;
 	if (block == 0 ||
 	    q2_pread_zero(s->io, raw, 8, block + byte, NULL) != Q2_OK)
@@ -160,12 +181,9 @@ static uint64_t count_in(const struct sample *s, uint64_t block, uint64_t clu)
 	return q2_refcount(raw, g->ref_order, clu % in_byte);
 }
 
-/* The refcount of the cluster at `offset`; 0 if no sound block holds it. */
-static uint64_t lookup(const struct sample *s, uint64_t offset)
+static uint64_t lookup(struct q2_sample *s, uint64_t offset)
 {
-	uint64_t clu = offset >> s->g.cluster_bits;
-
-	return count_in(s, block_at(s, clu >> s->g.block_bits), clu);
+	return count_of(s, offset >> s->g.cluster_bits);
 }
 
 static void tell(struct q2_tally *t, bool good)
@@ -175,7 +193,7 @@ static void tell(struct q2_tally *t, bool good)
 }
 
 /* Structures that are there once, and never shared. */
-static void look_up_sure(const struct sample *s, struct q2_evidence *e)
+static void look_up_sure(struct q2_sample *s, struct q2_evidence *e)
 {
 	const struct q2_geom *g = &s->g;
 	uint64_t l1_end = g->l1_offset + UINT64_C(8) * g->l1_entries;
@@ -196,21 +214,19 @@ static void look_up_sure(const struct sample *s, struct q2_evidence *e)
 
 /* What lies behind the last cluster, in the same refcount block: at once, where a
  * width that is too small puts the refcounts of other clusters, and further on. */
-static void look_up_past(const struct sample *s, struct q2_evidence *e)
+static void look_up_past(struct q2_sample *s, struct q2_evidence *e)
 {
 	const struct q2_geom *g = &s->g;
 	uint64_t per_block = UINT64_C(1) << g->block_bits;
 	uint64_t rest = per_block - g->file_clusters % per_block;
-	uint64_t n = q2_min(rest, LOOKUPS), block;
+	uint64_t n = q2_min(rest, LOOKUPS);
 
 	if (g->reftable_bytes == 0)
 		return;
-	block = block_at(s, g->file_clusters >> g->block_bits);
 	for (uint64_t i = 0; i < n; i++) {
 		uint64_t behind = i % 2 ? rest * i / n : i / 2;
 
-		tell(&e->past,
-		     count_in(s, block, g->file_clusters + behind) == 0);
+		tell(&e->past, count_of(s, g->file_clusters + behind) == 0);
 	}
 }
 
@@ -224,24 +240,24 @@ static int by_value(const void *a, const void *b)
 
 /* Spread over the file: under a wrong cluster size it is often only the later
  * part that contradicts. */
-static void look_up_used(struct sample *s, struct q2_evidence *e)
+static void look_up_used(struct q2_sample *s, struct q2_evidence *e)
 {
 	size_t n = s->n_refs < LOOKUPS ? s->n_refs : LOOKUPS;
 
 	for (size_t i = 0; i < q2_min(s->n_tables, TABLES); i++)
 		tell(&e->used, lookup(s, s->tables[i].offset) != 0);
-	qsort(s->refs, s->n_refs, sizeof(s->refs[0]), by_value);
+	q2_sort(s->refs, s->n_refs, sizeof(s->refs[0]), by_value);
 	for (size_t i = 0; i < n; i++)
 		tell(&e->used,
 		     lookup(s, s->refs[s->n_refs - 1 - s->n_refs * i / n]));
 }
 
-static uint64_t word_at(const struct sample *s, size_t i)
+static uint64_t word_at(const struct q2_sample *s, size_t i)
 {
 	return q2_be64(s->window + 8 * i);
 }
 
-static void judge_window(struct sample *s, void *ctx, uint64_t slot,
+static void judge_window(struct q2_sample *s, void *ctx, uint64_t slot,
 			 uint64_t first, size_t n)
 {
 	struct q2_evidence *e = ctx;
@@ -276,7 +292,7 @@ static bool has_any(const struct q2_header_faults *f,
  * fit. */
 static enum q2_status sample_new(struct q2_checker *c,
 				 const struct q2_header *h, bool all,
-				 struct q2_evidence *e, struct sample **out)
+				 struct q2_evidence *e, struct q2_sample **out)
 {
 	static const enum q2_header_fault_id unaligned[] = {
 		Q2_HF_L1_UNALIGNED, Q2_HF_REFTABLE_UNALIGNED,
@@ -290,9 +306,9 @@ static enum q2_status sample_new(struct q2_checker *c,
 	};
 	struct q2_header_faults faults;
 	struct q2_geom g;
-	struct sample *s;
+	struct q2_sample *s;
 	enum q2_status st;
-	size_t room;
+	size_t room, refs, size;
 	void *block;
 
 	*out = NULL;
@@ -311,47 +327,74 @@ static enum q2_status sample_new(struct q2_checker *c,
 	 * may be tried. */
 	room = (size_t)q2_min(WINDOW, q2_max(UINT64_C(8) * g.l1_entries,
 					     g.cluster_size));
-	st = q2_get_raw(&c->budget, sizeof(*s) + room, &block, c->err);
+	refs = (size_t)q2_min(REFS, q2_min(TABLES, g.l1_entries) *
+				(q2_min(WINDOW, g.cluster_size) >> g.entry_bits));
+	size = sizeof(*s) + refs * sizeof(*s->refs) + room;
+	st = q2_get_raw(&c->budget, size, &block, c->err);
 	if (st != Q2_OK)
 		return st;
 	s = block;
 	s->io = c->img.io;
 	s->g = g;
-	s->window = (uint8_t *)(s + 1);
-	s->room = room;
+	s->refs = (uint64_t *)(s + 1);
+	s->max_refs = refs;
+	s->window = (uint8_t *)(s->refs + refs);
+	s->size = size;
 	s->left = L2_BYTES;
 	s->n_tables = 0;
 	s->n_refs = 0;
 	s->stride = 1;
 	s->n_seen = 0;
+	s->index = UINT64_MAX;
+	s->block = 0;
+	s->may_hold = s->held = false;
 	sample_l1(s, &e->l1);
 	*out = s;
 	return Q2_OK;
 }
 
-static void sample_free(struct q2_checker *c, struct sample *s)
+void q2_sample_free(struct q2_checker *c, struct q2_sample *s)
 {
-	q2_put(&c->budget, s, sizeof(*s) + s->room);
+	if (s)
+		q2_put(&c->budget, s, s->size);
+}
+
+static void gather(struct q2_sample *s, bool all, struct q2_evidence *e)
+{
+	if (all || q2_mostly_good(e->l1))
+		sample_l2(s, judge_window, e);
+	if (!all && !q2_mostly_good(e->tables))
+		return;
+	s->may_hold = s->g.cluster_size <= HELD;
+	look_up_sure(s, e);
+	look_up_used(s, e);
+	look_up_past(s, e);
+	/* The window is for others again. */
+	s->may_hold = s->held = false;
 }
 
 enum q2_status q2_evidence_gather(struct q2_checker *c,
-				  const struct q2_header *h, bool all,
-				  struct q2_evidence *e)
+				  const struct q2_header *h,
+				  struct q2_evidence *e,
+				  struct q2_sample **sample)
 {
-	struct sample *s;
-	enum q2_status st = sample_new(c, h, all, e, &s);
+	enum q2_status st = sample_new(c, h, true, e, sample);
 
-	if (st != Q2_OK || s == NULL)
-		return st;
-	if (all || q2_mostly_good(e->l1))
-		sample_l2(s, judge_window, e);
-	if (all || q2_mostly_good(e->tables)) {
-		look_up_sure(s, e);
-		look_up_used(s, e);
-		look_up_past(s, e);
-	}
-	sample_free(c, s);
-	return Q2_OK;
+	if (*sample)
+		gather(*sample, true, e);
+	return st;
+}
+
+enum q2_status q2_evidence_try(struct q2_checker *c, const struct q2_header *h,
+			       struct q2_evidence *e)
+{
+	struct q2_sample *s;
+	enum q2_status st = sample_new(c, h, false, e, &s);
+
+	if (s)
+		gather(s, false, e);
+	q2_sample_free(c, s);
+	return st;
 }
 
 /* Both readings of a table. */
@@ -361,7 +404,7 @@ struct readings {
 	struct q2_odd_words *odd;
 };
 
-static void read_odd(struct sample *s, void *ctx, uint64_t slot,
+static void read_odd(struct q2_sample *s, void *ctx, uint64_t slot,
 		     uint64_t first, size_t n)
 {
 	const struct readings *r = ctx;
@@ -393,23 +436,16 @@ static void read_odd(struct sample *s, void *ctx, uint64_t slot,
 	}
 }
 
-enum q2_status q2_evidence_odd_words(struct q2_checker *c,
-				     const struct q2_header *h,
-				     struct q2_odd_words *odd)
+void q2_evidence_odd_words(struct q2_sample *s, struct q2_odd_words *odd)
 {
-	struct q2_evidence e;
 	struct readings r = {.odd = odd};
-	struct sample *s;
-	enum q2_status st = sample_new(c, h, true, &e, &s);
 
 	*odd = (struct q2_odd_words){0};
-	if (st != Q2_OK || s == NULL)
-		return st;
+	if (s == NULL)
+		return;
 	r.plain = r.ext = s->g;
 	r.plain.ext_l2 = false;
 	r.ext.ext_l2 = true;
-	s->left /= 4; /* a refcount is looked up for each word */
+	s->left = L2_BYTES / 4; /* a refcount is looked up for each word */
 	sample_l2(s, read_odd, &r);
-	sample_free(c, s);
-	return Q2_OK;
 }

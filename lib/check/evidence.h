@@ -31,12 +31,22 @@ static inline bool q2_mostly_good(struct q2_tally t)
 	return t.good > 0 && t.bad * 16 <= t.good;
 }
 
+/* Where a header leads to, as far as it was looked at. */
+struct q2_sample;
+void q2_sample_free(struct q2_checker *c, struct q2_sample *s);
+
 /* Gathers what the image's tables say if its header were `h`.  Tables that
- * cannot be read say nothing.  `all`: else it ends as soon as the roots do not fit, or
- * entries or tables are not mostly good, and what comes after these stays zero. */
+ * cannot be read say nothing.  *sample is to be freed, after failure too; NULL if the
+ * header leaves no geometry. */
 enum q2_status q2_evidence_gather(struct q2_checker *c,
-				  const struct q2_header *h, bool all,
-				  struct q2_evidence *e);
+				  const struct q2_header *h,
+				  struct q2_evidence *e,
+				  struct q2_sample **sample);
+
+/* The same, but it ends as soon as the roots do not fit, or entries or tables are not
+ * mostly good, and what comes after these stays zero. */
+enum q2_status q2_evidence_try(struct q2_checker *c, const struct q2_header *h,
+			       struct q2_evidence *e);
 
 /* The second words of 16-byte pairs in L2 tables, zeros left out: extended L2
  * entries have a bitmap there, others an entry. */
@@ -49,9 +59,7 @@ struct q2_odd_words {
 	uint64_t strange;  /* as entries: more wrong bits than chance flips */
 };
 
-/* `h` has the extended L2 bit clear or set; both ways are tried. */
-enum q2_status q2_evidence_odd_words(struct q2_checker *c,
-				     const struct q2_header *h,
-				     struct q2_odd_words *odd);
+/* Both ways of reading them are tried.  `s` may be NULL: there are none. */
+void q2_evidence_odd_words(struct q2_sample *s, struct q2_odd_words *odd);
 
 #endif
