@@ -122,19 +122,20 @@ enum q2_status q2_reftable_get(struct q2_repair *r, uint64_t **table,
 			       uint64_t *entries)
 {
 	const struct q2_geom *g = &r->c->img.geom;
+	uint64_t n = g->reftable_bytes / 8, *at;
 	enum q2_status st;
 	void *block;
 
 	*table = NULL;
-	*entries = g->reftable_bytes / 8;
+	*entries = n;
 	st = q2_get(&r->budget, g->reftable_bytes, &block, r->err);
 	if (st != Q2_OK)
 		return st;
 	st = q2_pread_zero(r->io, block, (size_t)g->reftable_bytes,
 			   g->reftable_offset, r->err);
-	*table = block;
-	for (uint64_t i = 0; i < *entries; i++)
-		(*table)[i] = q2_be64((uint8_t *)block + 8 * i);
+	*table = at = block;
+	for (uint64_t i = 0; i < n; i++)
+		at[i] = q2_be64((uint8_t *)block + 8 * i);
 	return st;
 }
 
@@ -374,6 +375,7 @@ static enum q2_status add_missing(struct q2_repair *r, bool *done)
 	*done = true;
 	if (st == Q2_OK)
 		st = find_missing(&b);
+	r->blocks_fit = st == Q2_OK && b.missing.n == 0;
 	if (st == Q2_OK && b.missing.n && !q2_want(r, Q2_P_REFBLOCK_MISSING))
 		leave_out(&b);
 	if (st == Q2_OK && b.missing.n) {
@@ -448,7 +450,7 @@ enum q2_status q2_fix_blocks(struct q2_repair *r)
 		unsigned order;
 
 		st = q2_recheck(r);
-		if (st != Q2_OK)
+		if (st != Q2_OK || r->blocks_fit)
 			break;
 		st = q2_judge_table(r, &foreign);
 		if (st != Q2_OK)

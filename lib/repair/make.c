@@ -51,9 +51,9 @@ static uint64_t badness(const struct q2_check_result *x)
 /* Whether something that was to be mended is still there. */
 static bool unfinished(const struct q2_repair *r)
 {
-	for (unsigned i = 0; i < Q2_NUMBERS; i++)
-		if (r->counts[i] && r->wishes[i] == Q2_WISH_YES &&
-		    q2_problem_by_number(i)->severity == Q2_CORRUPT)
+	for (size_t i = 0; i < r->kinds.n; i++)
+		if (r->wishes[r->kinds.at[i]] == Q2_WISH_YES &&
+		    q2_problem_by_number(r->kinds.at[i])->severity == Q2_CORRUPT)
 			return true;
 	return false;
 }
@@ -64,8 +64,9 @@ static enum q2_status rounds(struct q2_repair *r, struct q2_plan_result *res)
 	enum q2_status st = q2_recheck(r);
 
 	res->before = r->result;
-	for (unsigned i = 0; i < Q2_NUMBERS; i++)
-		r->first.had[i] = r->counts[i] != 0;
+	memset(r->first.had, 0, sizeof(r->first.had));
+	for (size_t i = 0; i < r->kinds.n; i++)
+		r->first.had[r->kinds.at[i]] = true;
 	if (st != Q2_OK)
 		return st;
 	r->first.trees = (uint32_t)r->c->trees.n;
@@ -133,7 +134,7 @@ static bool leave(struct q2_repair *r, unsigned number)
 	bool already = r->room.left[number];
 
 	r->wishes[number] = Q2_WISH_NO;
-	r->room.left[number] = true;
+	r->room.left[number] = r->room.cramped = true;
 	return !already;
 }
 
@@ -144,6 +145,8 @@ static bool make_room(struct q2_repair *r)
 	unsigned lacking = r->room.lacking;
 	bool counts = lacking && q2_is_refcounts(lacking), any = false;
 
+	if (lacking == 0 && !r->room.cramped)
+		return false;
 	for (unsigned i = 0; i < Q2_NUMBERS; i++)
 		counts |= r->room.left[i] && q2_is_refcounts(i);
 	for (unsigned i = 0; i < Q2_NUMBERS && counts; i++)
@@ -175,7 +178,8 @@ static enum q2_status tell_cramped(struct q2_repair *r)
 {
 	enum q2_status st = Q2_OK;
 
-	for (unsigned i = 0; i < Q2_NUMBERS && st == Q2_OK; i++)
+	for (unsigned i = 0;
+	     i < Q2_NUMBERS && r->room.cramped && st == Q2_OK; i++)
 		if (r->room.left[i] &&
 		    (r->counts[i] ||
 		     (q2_is_refcounts(i) && r->result.corruptions)))
@@ -249,8 +253,8 @@ static enum q2_status all_but_one(struct q2_repair *r,
 /* Whether there is damage that is not to be mended. */
 static bool partial(const struct q2_repair *r)
 {
-	for (unsigned i = 0; i < Q2_NUMBERS; i++)
-		if (r->counts[i] && r->wishes[i] == Q2_WISH_NO)
+	for (size_t i = 0; i < r->kinds.n; i++)
+		if (r->wishes[r->kinds.at[i]] == Q2_WISH_NO)
 			return true;
 	return false;
 }

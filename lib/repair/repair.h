@@ -66,9 +66,16 @@ struct q2_first {
 	uint32_t trees; /* the active disk and the snapshots */
 };
 
+/* Numbers of the problems that a check found, each once. */
+struct q2_kinds {
+	size_t n;
+	uint16_t at[Q2_NUMBERS];
+};
+
 /* On a device: what found no room behind the image. */
 struct q2_room {
 	unsigned lacking; /* number of the problem; 0: none */
+	bool cramped;	  /* some are left */
 	bool took[Q2_NUMBERS]; /* whose repair has fresh clusters */
 	bool left[Q2_NUMBERS]; /* what is left for want of room */
 };
@@ -92,6 +99,8 @@ struct q2_repair {
 	struct q2_check_opts check_opts;
 	struct q2_check_result result; /* of that check */
 	uint64_t counts[Q2_NUMBERS];   /* of its findings, by number */
+	struct q2_kinds kinds;	       /* of which there are any */
+	bool blocks_fit; /* q2_fix_blocks() has nothing to do after that check */
 	struct q2_findings findings;   /* those of structures that are few */
 	uint8_t wishes[Q2_NUMBERS];    /* enum q2_wish */
 	uint32_t bulk[Q2_NUMBERS];     /* 1 + the action for many places */

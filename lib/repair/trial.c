@@ -205,14 +205,15 @@ void q2_trial_start(struct q2_trial *t, struct q2_repair *r)
 {
 	uint64_t oddities = 0, roots = 0, missing = 0;
 
-	for (unsigned i = 0; i < Q2_NUMBERS; i++) {
-		if (r->counts[i] == 0)
-			continue;
-		missing += lacks_blocks(i) ? r->counts[i] : 0;
-		if (q2_problem_by_number(i)->severity == Q2_ADVICE)
-			oddities += r->counts[i];
-		else if (is_root(i))
-			roots += r->counts[i];
+	for (size_t i = 0; i < r->kinds.n; i++) {
+		unsigned number = r->kinds.at[i];
+		uint64_t n = r->counts[number];
+
+		missing += lacks_blocks(number) ? n : 0;
+		if (q2_problem_by_number(number)->severity == Q2_ADVICE)
+			oddities += n;
+		else if (is_root(number))
+			roots += n;
 	}
 	*t = (struct q2_trial){.r = r, .fuel = FUEL, .cost = cost_of(r)};
 	t->missing = missing;
