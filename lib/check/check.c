@@ -31,7 +31,7 @@ static enum q2_status read_first_cluster(struct q2_checker *c)
 	uint64_t cs = c->img.geom.cluster_size;
 	struct q2_err why = {0};
 	void *block;
-	enum q2_status st = q2_get(&c->budget, cs, &block, c->err);
+	enum q2_status st = q2_get_raw(&c->budget, cs, &block, c->err);
 
 	if (st != Q2_OK)
 		return st;

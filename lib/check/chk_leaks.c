@@ -37,7 +37,7 @@ static enum q2_status learn_slots(struct triage *t)
 	const struct q2_geom *g = &c->img.geom;
 	uint64_t bytes = UINT64_C(8) * q2_min(g->l1_entries, g->l1_needed);
 	void *chunk;
-	enum q2_status st = q2_get(&c->budget, L1_CHUNK, &chunk, c->err);
+	enum q2_status st = q2_get_raw(&c->budget, L1_CHUNK, &chunk, c->err);
 
 	if (st != Q2_OK)
 		return st;

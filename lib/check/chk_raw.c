@@ -430,7 +430,7 @@ enum q2_status q2_chk_raw(struct q2_checker *c)
 	void *chunk;
 
 	f.count = header_tables(c);
-	st = q2_get(&c->budget, CHUNK, &chunk, c->err);
+	st = q2_get_raw(&c->budget, CHUNK, &chunk, c->err);
 	if (st != Q2_OK)
 		return st;
 	p.chunk = chunk;

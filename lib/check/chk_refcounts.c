@@ -500,8 +500,8 @@ static enum q2_status compare(struct compare *k)
 	if (st == Q2_OK)
 		st = count_metadata(c);
 	if (st == Q2_OK)
-		st = q2_get(&c->budget, c->img.geom.cluster_size, &block,
-			    c->err);
+		st = q2_get_raw(&c->budget, c->img.geom.cluster_size, &block,
+				c->err);
 	if (st != Q2_OK)
 		return st;
 	k->block = block;

@@ -181,7 +181,7 @@ enum q2_status q2_reftable_read(struct q2_checker *c, struct q2_reftable *t)
 {
 	uint64_t room = q2_min(CHUNK, c->img.geom.reftable_bytes);
 	void *chunk;
-	enum q2_status st = q2_get(&c->budget, room, &chunk, c->err);
+	enum q2_status st = q2_get_raw(&c->budget, room, &chunk, c->err);
 
 	if (st != Q2_OK)
 		return st;

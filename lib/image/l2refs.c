@@ -43,7 +43,7 @@ static size_t index_slot(const struct collector *c, uint64_t clu)
 
 static enum q2_status grow_index(struct collector *c)
 {
-	size_t n = c->n_index ? 2 * c->n_index : 256;
+	size_t n = c->n_index ? 2 * c->n_index : 64;
 	void *block;
 	enum q2_status st = q2_get(c->img->budget, n * sizeof(uint32_t),
 				   &block, c->err);

@@ -22,8 +22,8 @@
 
 /* Cells that are listed one by one, in no order. */
 struct list {
+	uint64_t *cell; /* one block with the next */
 	uint16_t *at;
-	uint64_t *cell;
 	unsigned n;
 	unsigned room;
 };
@@ -43,10 +43,14 @@ void q2_refmap_init(struct q2_refmap *m, struct q2_budget *budget)
 	m->budget = budget;
 }
 
+static uint64_t list_size(unsigned room)
+{
+	return room * (sizeof(uint64_t) + sizeof(uint16_t));
+}
+
 static void list_free(struct q2_refmap *m, struct list *l)
 {
-	q2_put(m->budget, l->at, l->room * sizeof(*l->at));
-	q2_put(m->budget, l->cell, l->room * sizeof(*l->cell));
+	q2_put(m->budget, l->cell, list_size(l->room));
 	*l = (struct list){0};
 }
 
@@ -65,20 +69,14 @@ static enum q2_status list_add(struct q2_refmap *m, struct list *l,
 	if (l->n == l->room) {
 		struct list new = {.n = l->n,
 				   .room = l->room ? 2 * l->room : 4};
-		enum q2_status st;
-		void *at, *cells;
+		void *block;
+		enum q2_status st = q2_get_raw(m->budget, list_size(new.room),
+					       &block, err);
 
-		st = q2_get(m->budget, new.room * sizeof(*l->at), &at, err);
 		if (st != Q2_OK)
 			return st;
-		new.at = at;
-		st = q2_get(m->budget, new.room * sizeof(*l->cell), &cells,
-			    err);
-		if (st != Q2_OK) {
-			q2_put(m->budget, at, new.room * sizeof(*l->at));
-			return st;
-		}
-		new.cell = cells;
+		new.cell = block;
+		new.at = (uint16_t *)(new.cell + new.room);
 		if (l->n) {
 			memcpy(new.at, l->at, l->n * sizeof(*l->at));
 			memcpy(new.cell, l->cell, l->n * sizeof(*l->cell));
@@ -151,7 +149,7 @@ static enum q2_status grow_slots(struct q2_refmap *m, struct q2_err *err)
 {
 	struct q2_page **old = m->slots;
 	size_t n_old = m->n_slots;
-	size_t n_new = n_old ? 2 * n_old : 64;
+	size_t n_new = n_old ? 2 * n_old : 16;
 	void *block;
 	enum q2_status st =
 		q2_get(m->budget, n_new * sizeof(*m->slots), &block, err);
@@ -391,7 +389,7 @@ enum q2_status q2_refmap_pages(struct q2_refmap *m, uint64_t **numbers,
 
 	*numbers = NULL;
 	*n = 0;
-	st = q2_get(m->budget, m->n_pages * sizeof(uint64_t), &block, err);
+	st = q2_get_raw(m->budget, m->n_pages * sizeof(uint64_t), &block, err);
 	if (st != Q2_OK)
 		return st;
 	*numbers = block;

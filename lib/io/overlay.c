@@ -110,7 +110,7 @@ static enum q2_status need_page(struct overlay *o, uint64_t number,
 		if (st != Q2_OK)
 			return st;
 	}
-	st = q2_get(o->budget, sizeof(*p), &block, err);
+	st = q2_get_raw(o->budget, sizeof(*p), &block, err);
 	if (st != Q2_OK)
 		return st;
 	p = block;

@@ -63,6 +63,10 @@ static enum q2_status differences(struct finish *f, enum q2_phase phase,
 	while (i < n && st == Q2_OK) {
 		size_t start, end;
 
+		if (i + 8 <= n && memcmp(from + i, to + i, 8) == 0) {
+			i += 8;
+			continue;
+		}
 		if (from[i] == to[i]) {
 			i++;
 			continue;

@@ -128,13 +128,13 @@ enum q2_status q2_reftable_get(struct q2_repair *r, uint64_t **table,
 
 	*table = NULL;
 	*entries = n;
-	st = q2_get(&r->budget, g->reftable_bytes, &block, r->err);
+	st = q2_get_raw(&r->budget, g->reftable_bytes, &block, r->err);
 	if (st != Q2_OK)
 		return st;
 	st = q2_pread_zero(r->io, block, (size_t)g->reftable_bytes,
 			   g->reftable_offset, r->err);
 	*table = at = block;
-	for (uint64_t i = 0; i < n; i++)
+	for (uint64_t i = 0; i < n && st == Q2_OK; i++)
 		at[i] = q2_be64((uint8_t *)block + 8 * i);
 	return st;
 }
@@ -305,7 +305,7 @@ static enum q2_status write_blocks(struct blocks *b)
 	enum q2_status st;
 	void *bytes;
 
-	st = q2_get(&r->budget, g->cluster_size, &bytes, r->err);
+	st = q2_get_raw(&r->budget, g->cluster_size, &bytes, r->err);
 	if (st != Q2_OK)
 		return st;
 	for (size_t i = 0; i < b->missing.n && st == Q2_OK; i++) {

@@ -243,8 +243,8 @@ static enum q2_status adjust(struct counts *k)
 {
 	struct q2_repair *r = k->r;
 	void *block;
-	enum q2_status st = q2_get(&r->budget, r->c->img.geom.cluster_size,
-				   &block, r->err);
+	enum q2_status st = q2_get_raw(&r->budget, r->c->img.geom.cluster_size,
+				       &block, r->err);
 
 	if (st != Q2_OK)
 		return st;

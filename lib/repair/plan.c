@@ -60,10 +60,11 @@ uint8_t *q2_plan_keep(struct q2_plan *plan, const void *bytes, size_t n,
 			      (size_t)q2_max(p ? PIECE : FIRST_PIECE, n);
 		void *block;
 
-		if (q2_get(&plan->budget, size, &block, err) != Q2_OK)
+		if (q2_get_raw(&plan->budget, size, &block, err) != Q2_OK)
 			return NULL;
 		p = block;
 		p->size = size;
+		p->used = 0;
 		p->next = plan->store;
 		plan->store = p;
 	}
@@ -71,6 +72,8 @@ uint8_t *q2_plan_keep(struct q2_plan *plan, const void *bytes, size_t n,
 	p->used += n;
 	if (bytes && n)
 		memcpy(at, bytes, n);
+	else if (n)
+		memset(at, 0, n);
 	return at;
 }
 

@@ -88,7 +88,7 @@ struct q2_plan {
 enum q2_status q2_plan_new(uint64_t max_memory, struct q2_plan **plan,
 			   struct q2_err *err) Q2_MUST_CHECK;
 
-/* `n` bytes that live as long as the plan, copied from `bytes` unless that is
+/* `n` bytes that live as long as the plan, copied from `bytes`, or zeros if that is
  * NULL; NULL if there is no memory. */
 uint8_t *q2_plan_keep(struct q2_plan *plan, const void *bytes, size_t n,
 		      struct q2_err *err);

@@ -47,7 +47,7 @@ static enum q2_status list_touches(struct q2_sectors *s, struct q2_err *err)
 	if (total > UINT32_MAX || edits->n >= UINT32_MAX)
 		return q2_fail(err, Q2_E_BUDGET, 0, Q2_NO_OFFSET,
 			       "the plan is too large");
-	st = q2_get(&s->budget, total * sizeof(*s->touches), &block, err);
+	st = q2_get_raw(&s->budget, total * sizeof(*s->touches), &block, err);
 	if (st != Q2_OK)
 		return st;
 	s->touches = block;
@@ -70,7 +70,7 @@ static enum q2_status list_numbers(struct q2_sectors *s, struct q2_err *err)
 	for (size_t i = 0; i < s->n_touches; i++)
 		s->n += i == 0 ||
 			s->touches[i].sector != s->touches[i - 1].sector;
-	st = q2_get(&s->budget, s->n * sizeof(*s->number), &block, err);
+	st = q2_get_raw(&s->budget, s->n * sizeof(*s->number), &block, err);
 	if (st != Q2_OK)
 		return st;
 	s->number = block;
@@ -167,11 +167,15 @@ static enum q2_status rewind(const struct q2_sectors *s, struct sector *c,
 {
 	uint8_t then[Q2_SECTOR] = {0}; /* after the edits so far */
 
+	size_t first = Q2_SECTOR, end = 0;
+
 	memset(c->touched, 0, sizeof(c->touched));
 	for (size_t k = 0; k < n; k++) {
 		const struct q2_edit *e = &s->plan->edits.at[t[k].edit];
 		struct part p = part_of(c, e);
 
+		first = q2_min(first, p.at);
+		end = q2_max(end, p.at + p.len);
 		for (size_t i = 0; i < p.len; i++) {
 			uint8_t before = byte_before(e, p.from + i);
 
@@ -184,7 +188,7 @@ static enum q2_status rewind(const struct q2_sectors *s, struct sector *c,
 		}
 	}
 	c->differ = 0;
-	for (size_t i = 0; i < Q2_SECTOR; i++)
+	for (size_t i = first; i < end; i++)
 		c->differ += c->touched[i] && c->bytes[i] != c->now[i];
 	return Q2_OK;
 }
@@ -281,7 +285,7 @@ enum q2_status q2_sectors_judge(struct q2_sectors *s, struct q2_io *io,
 		return st;
 	w.bytes = block;
 	for (size_t i = 0; i < s->n && st == Q2_OK; i++) {
-		struct sector c = {.start = s->number[i] << Q2_SECTOR_BITS};
+		struct sector c;
 		size_t n = 0;
 
 		if (s->number[i] - w.start >= w.n)
@@ -291,6 +295,7 @@ enum q2_status q2_sectors_judge(struct q2_sectors *s, struct q2_io *io,
 		while (t + n < s->n_touches &&
 		       s->touches[t + n].sector == s->number[i])
 			n++;
+		c.start = s->number[i] << Q2_SECTOR_BITS;
 		c.now = w.bytes + ((s->number[i] - w.start) << Q2_SECTOR_BITS);
 		st = judge(s, &c, &s->touches[t], n, &s->done[i], which, err);
 		t += n;
