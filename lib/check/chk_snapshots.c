@@ -60,12 +60,18 @@ static enum q2_status search(struct table *t, uint64_t from, uint64_t *at)
 {
 	const struct q2_geom *g = &t->c->img.geom;
 	uint64_t to = q2_min(t->pos + SEARCH, g->file_size);
+	const uint8_t *head;
 	struct seen r;
 
 	*at = 0;
 	for (; q2_inside(from, Q2_SNAPSHOT_HEAD, to); from += 8) {
-		enum q2_status st = look(t, from, &r);
+		enum q2_status st = q2_window_see(&t->w, from, Q2_SNAPSHOT_HEAD,
+						  &head);
 
+		if (st == Q2_OK && !q2_snapshot_may_start(g, head))
+			continue;
+		if (st == Q2_OK)
+			st = look(t, from, &r);
 		if (st != Q2_OK)
 			return st;
 		if (q2_snapshot_plausible(g, r.bytes, r.n, &r.s)) {

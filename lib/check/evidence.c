@@ -212,15 +212,17 @@ static void look_up_sure(struct q2_sample *s, struct q2_evidence *e)
 		tell(&e->sure, lookup(s, l1_end - 1) == 1);
 }
 
-/* Whether a block that is held says so of all clusters behind the file. */
+/* Whether all clusters behind the file are free by the block that counts them, as far
+ * as that is seen at once. */
 static bool all_free(struct q2_sample *s)
 {
 	const struct q2_geom *g = &s->g;
 	uint64_t bit = (g->file_clusters & ((UINT64_C(1) << g->block_bits) - 1))
 		       << g->ref_order;
 
-	return block_at(s, g->file_clusters >> g->block_bits) && s->held &&
-	       bit % 8 == 0 &&
+	if (block_at(s, g->file_clusters >> g->block_bits) == 0)
+		return true;
+	return s->held && bit % 8 == 0 &&
 	       all_zero(s->window + bit / 8,
 			(size_t)(g->cluster_size - bit / 8));
 }

@@ -82,6 +82,10 @@ enum q2_snapshot_state q2_snapshot_judge(const uint8_t *bytes, size_t n,
 bool q2_snapshot_has_table(const struct q2_geom *g,
 			   const struct q2_snapshot *s);
 
+/* Whether a record that is plausible may start with these 8 bytes: most places are
+ * ruled out by them. */
+bool q2_snapshot_may_start(const struct q2_geom *g, const uint8_t *bytes);
+
 /* Whether a record stands here where none has to be.  Strict: its L1 table lies
  * in the file and is long enough for its disk, and all texts are printable.
  * Implies Q2_SNAPSHOT_SOUND. */

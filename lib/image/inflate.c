@@ -18,7 +18,8 @@ struct q2_inflate {
 	uint8_t *in; /* two clusters: the longest range that can be named */
 	uint8_t *out;
 	size_t cluster_size;
-	struct q2_decoder *decoder;
+	bool zstd;
+	struct q2_decoder *decoder; /* NULL before the first stream: it is large */
 };
 
 static enum q2_status no_memory(struct q2_err *err)
@@ -45,14 +46,13 @@ enum q2_status q2_inflate_new(const struct q2_image *img,
 	w->io = img->io;
 	w->budget = img->budget;
 	w->cluster_size = (size_t)cs;
-	st = q2_get(w->budget, 2 * cs, &block, err);
+	w->zstd = img->geom.zstd;
+	st = q2_get_raw(w->budget, 2 * cs, &block, err);
 	w->in = block;
 	if (st == Q2_OK) {
-		st = q2_get(w->budget, cs, &block, err);
+		st = q2_get_raw(w->budget, cs, &block, err);
 		w->out = block;
 	}
-	if (st == Q2_OK)
-		st = q2_decoder_new(img->geom.zstd, &w->decoder, err);
 	if (st != Q2_OK) {
 		q2_inflate_free(w);
 		return st;
@@ -97,6 +97,8 @@ enum q2_status q2_inflate(struct q2_inflate *w, struct q2_range host,
 	}
 	st = q2_pread(w->io, w->in, (size_t)there,
 		      q2_min(host.start, w->io->size), err);
+	if (st == Q2_OK && w->decoder == NULL)
+		st = q2_decoder_new(w->zstd, &w->decoder, err);
 	if (st != Q2_OK)
 		return st;
 	st = q2_decode(w->decoder, w->in, (size_t)there, w->out,
