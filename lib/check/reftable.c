@@ -66,18 +66,27 @@ static enum q2_status entry(struct q2_checker *c, struct q2_reftable *t,
 	return note_bad(c, t, bad);
 }
 
+uint64_t q2_reftable_there(const struct q2_geom *g, const struct q2_io *io)
+{
+	uint64_t bytes = io->size > g->reftable_offset ?
+				 io->size - g->reftable_offset : 0;
+
+	return q2_min(g->reftable_bytes / 8, q2_div_up(bytes, 8));
+}
+
 static enum q2_status read_table(struct q2_checker *c, struct q2_reftable *t,
 				 uint8_t *chunk)
 {
 	const struct q2_geom *g = &c->img.geom;
+	/* Past the end of the file there are zeros: no entries. */
+	uint64_t bytes = q2_reftable_there(g, c->img.io) * 8;
 	struct q2_holes holes;
 	enum q2_status st = Q2_OK;
 
-	q2_holes_init(&holes, c->img.io, g->reftable_bytes);
-	for (uint64_t at = 0; at < g->reftable_bytes && st == Q2_OK;
-	     at += CHUNK) {
+	q2_holes_init(&holes, c->img.io, bytes);
+	for (uint64_t at = 0; at < bytes && st == Q2_OK; at += CHUNK) {
 		struct q2_range r = {g->reftable_offset + at,
-				     q2_min(CHUNK, g->reftable_bytes - at)};
+				     q2_min(CHUNK, bytes - at)};
 		struct q2_err why = {0};
 
 		if (q2_holes_covers(&holes, r))

@@ -34,6 +34,9 @@ struct q2_reftable {
 void q2_bad_block_report(struct q2_checker *c, const struct q2_bad_block *bad,
 			 uint64_t count);
 
+/* How many entries of the table lie in the file; those behind are zeros. */
+uint64_t q2_reftable_there(const struct q2_geom *g, const struct q2_io *io);
+
 /* Reads the table; emits findings for entries that stay usable, collects the
  * others.  *t is empty before, and to be freed after failure too. */
 enum q2_status q2_reftable_read(struct q2_checker *c, struct q2_reftable *t);

@@ -12,6 +12,7 @@
 
 #include "base/endian.h"
 #include "base/err.h"
+#include "check/reftable.h"
 #include "format/refcount.h"
 #include "repair/judge_blocks.h"
 #include "repair/refcounts.h"
@@ -122,17 +123,18 @@ enum q2_status q2_reftable_get(struct q2_repair *r, uint64_t **table,
 			       uint64_t *entries)
 {
 	const struct q2_geom *g = &r->c->img.geom;
-	uint64_t n = g->reftable_bytes / 8, *at;
+	uint64_t n = q2_reftable_there(g, r->io), *at;
 	enum q2_status st;
 	void *block;
 
 	*table = NULL;
-	*entries = n;
-	st = q2_get_raw(&r->budget, g->reftable_bytes, &block, r->err);
+	*entries = g->reftable_bytes / 8;
+	/* What is claimed past the end of the file is not even touched. */
+	st = q2_get(&r->budget, g->reftable_bytes, &block, r->err);
 	if (st != Q2_OK)
 		return st;
-	st = q2_pread_zero(r->io, block, (size_t)g->reftable_bytes,
-			   g->reftable_offset, r->err);
+	st = q2_pread_zero(r->io, block, (size_t)n * 8, g->reftable_offset,
+			   r->err);
 	*table = at = block;
 	for (uint64_t i = 0; i < n && st == Q2_OK; i++)
 		at[i] = q2_be64((uint8_t *)block + 8 * i);
