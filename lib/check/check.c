@@ -72,7 +72,8 @@ static void describe(struct q2_checker *c)
 }
 
 /* Everything that needs a geometry. */
-static enum q2_status check_structures(struct q2_checker *c)
+static enum q2_status check_structures(struct q2_checker *c,
+				       bool (*enough)(void *ctx))
 {
 	typedef enum q2_status phase(struct q2_checker *);
 	phase *const phases[] = {
@@ -86,7 +87,7 @@ static enum q2_status check_structures(struct q2_checker *c)
 	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++) {
 		enum q2_status st;
 
-		if (c->enough && c->enough(c->opts->ctx))
+		if (enough && enough(c->opts->ctx))
 			return Q2_E_INTERRUPTED;
 		st = phases[i](c);
 		if (st != Q2_OK)
@@ -95,7 +96,7 @@ static enum q2_status check_structures(struct q2_checker *c)
 	return Q2_OK;
 }
 
-static enum q2_status run(struct q2_checker *c)
+static enum q2_status run(struct q2_checker *c, bool (*enough)(void *ctx))
 {
 	enum q2_status st;
 
@@ -119,7 +120,7 @@ static enum q2_status run(struct q2_checker *c)
 	if (st != Q2_OK || c->img.geom.cluster_size == 0)
 		return st;
 	describe(c);
-	st = check_structures(c);
+	st = check_structures(c, enough);
 	if (st != Q2_OK && c->result->corruptions == 0)
 		return st; /* too early to call it anything */
 	c->result->verdict = c->result->corruptions ? Q2_CORRUPTED :
@@ -171,8 +172,7 @@ enum q2_status q2_checker_try(struct q2_io *io,
 
 	if (st != Q2_OK)
 		return st;
-	(*out)->enough = enough;
-	st = run(*out);
+	st = run(*out, enough);
 	result->peak_memory = (*out)->budget.peak;
 	return st;
 }

@@ -148,7 +148,6 @@ struct q2_checker {
 	struct q2_leak leaks_over; /* more runs than are kept: first and sum */
 	struct q2_descriptors compressed; /* each distinct one, as stored */
 	struct q2_notes notes;
-	bool (*enough)(void *ctx); /* see q2_checker_try(); may be NULL */
 };
 
 /* Runs a check and keeps what it learnt: *out is to be freed even after failure

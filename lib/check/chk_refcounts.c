@@ -7,7 +7,6 @@
  * Gathers:  suspect clusters, leaks, the end of the image.
  * Disables: nothing; without a refcount table there is nothing to compare.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/endian.h"
@@ -145,28 +144,6 @@ static enum q2_status compare_slowly(struct compare *k, uint64_t lo,
 	return st;
 }
 
-/* How many refcounts are zeros, from number i on and before n; those that stand in
- * eight bytes at once. */
-static uint64_t zeros_from(const struct compare *k, uint64_t i, uint64_t n)
-{
-	unsigned order = k->c->img.geom.ref_order;
-	uint64_t at = i, many = UINT64_C(64) >> order, eight;
-
-	while (at < n) {
-		if ((at & (many - 1)) == 0 && n - at >= many) {
-			memcpy(&eight, k->block + (at << order >> 3), 8);
-			if (eight == 0) {
-				at += many;
-				continue;
-			}
-		}
-		if (q2_refcount(k->block, order, at))
-			break;
-		at++;
-	}
-	return at - i;
-}
-
 /* The same where few of the page's clusters are referenced. */
 static enum q2_status compare_few(struct compare *k, uint64_t lo, uint64_t n,
 				  uint64_t at)
@@ -185,7 +162,7 @@ static enum q2_status compare_few(struct compare *k, uint64_t lo, uint64_t n,
 			next++;
 		if (next < used)
 			named = q2_min(n, k->used[next] - first);
-		i += zeros_from(k, at + i, at + named);
+		i = q2_refcounts_next(k->block, order, at + i, at + named) - at;
 		if (i == n)
 			break;
 		if (i == named)
@@ -299,26 +276,11 @@ static void note_used(struct compare *k, uint64_t lo, uint64_t n)
 {
 	const struct q2_geom *g = &k->c->img.geom;
 	uint64_t end = q2_min(lo + n, g->file_clusters);
-	uint64_t many = UINT64_C(64) >> g->ref_order;
 
-	while (end > lo && end > k->last_used) {
-		uint64_t at = end - lo, eight;
-
-		/* Of a block that is long and empty. */
-		if ((at & (many - 1)) == 0) {
-			memcpy(&eight, k->block + (at << g->ref_order >> 3) - 8,
-			       8);
-			if (eight == 0) {
-				end -= many;
-				continue;
-			}
-		}
-		if (q2_refcount(k->block, g->ref_order, end - 1 - lo)) {
-			k->last_used = end;
-			return;
-		}
-		end--;
-	}
+	if (end > lo && end > k->last_used)
+		end = lo + q2_refcounts_end(k->block, g->ref_order, end - lo);
+	if (end > lo)
+		k->last_used = q2_max(k->last_used, end);
 }
 
 static enum q2_status compare_block(struct compare *k, uint64_t lo)

@@ -36,6 +36,43 @@ static inline uint64_t q2_refcount(const uint8_t *block, unsigned order,
 	}
 }
 
+/* The number of the first refcount from number i on, and before n, that is not 0, or
+ * n.  Zeros are passed over eight bytes at a time. */
+static inline uint64_t q2_refcounts_next(const uint8_t *block, unsigned order,
+					 uint64_t i, uint64_t n)
+{
+	uint64_t many = UINT64_C(64) >> order;
+
+	while (i < n) {
+		if ((i & (many - 1)) == 0 && n - i >= many &&
+		    q2_be64(block + (i << order >> 3)) == 0)
+			i += many;
+		else if (q2_refcount(block, order, i) == 0)
+			i++;
+		else
+			break;
+	}
+	return i;
+}
+
+/* 1 + the number of the last refcount before number n that is not 0, or 0. */
+static inline uint64_t q2_refcounts_end(const uint8_t *block, unsigned order,
+					uint64_t n)
+{
+	uint64_t many = UINT64_C(64) >> order;
+
+	while (n) {
+		if ((n & (many - 1)) == 0 &&
+		    q2_be64(block + (n << order >> 3) - 8) == 0)
+			n -= many;
+		else if (q2_refcount(block, order, n - 1) == 0)
+			n--;
+		else
+			break;
+	}
+	return n;
+}
+
 /* Sets refcount number i of the block; `value` fits the width. */
 static inline void q2_refcount_set(uint8_t *block, unsigned order, uint64_t i,
 				   uint64_t value)

@@ -82,7 +82,7 @@ static void on_found(void *ctx, const struct q2_finding *f)
 	unsigned number = f->problem->number;
 
 	if (r->counts[number]++ == 0)
-		r->kinds.at[r->kinds.n++] = (uint16_t)number;
+		r->judged.kinds.at[r->judged.kinds.n++] = (uint16_t)number;
 	note_named(r, f);
 	if (!r->first.over && r->opts->found)
 		r->opts->found(r->opts->ctx, f);
@@ -114,9 +114,9 @@ enum q2_status q2_recheck(struct q2_repair *r)
 	if (r->c && !r->changed)
 		return Q2_OK;
 	q2_checker_free(r->c);
-	while (r->kinds.n)
-		r->counts[r->kinds.at[--r->kinds.n]] = 0;
-	r->blocks_fit = false;
+	while (r->judged.kinds.n)
+		r->counts[r->judged.kinds.at[--r->judged.kinds.n]] = 0;
+	r->judged.blocks_fit = false;
 	r->findings.n = 0;
 	r->check_opts.found = on_found;
 	r->check_opts.progress = on_progress;

@@ -377,7 +377,7 @@ static enum q2_status add_missing(struct q2_repair *r, bool *done)
 	*done = true;
 	if (st == Q2_OK)
 		st = find_missing(&b);
-	r->blocks_fit = st == Q2_OK && b.missing.n == 0;
+	r->judged.blocks_fit = st == Q2_OK && b.missing.n == 0;
 	if (st == Q2_OK && b.missing.n && !q2_want(r, Q2_P_REFBLOCK_MISSING))
 		leave_out(&b);
 	if (st == Q2_OK && b.missing.n) {
@@ -452,7 +452,7 @@ enum q2_status q2_fix_blocks(struct q2_repair *r)
 		unsigned order;
 
 		st = q2_recheck(r);
-		if (st != Q2_OK || r->blocks_fit)
+		if (st != Q2_OK || r->judged.blocks_fit)
 			break;
 		st = q2_judge_table(r, &foreign);
 		if (st != Q2_OK)

@@ -29,8 +29,8 @@ static bool is_snapshots(unsigned number)
 
 static bool damaged(const struct q2_repair *r)
 {
-	for (size_t i = 0; i < r->kinds.n; i++)
-		if (is_snapshots(r->kinds.at[i]))
+	for (size_t i = 0; i < r->judged.kinds.n; i++)
+		if (is_snapshots(r->judged.kinds.at[i]))
 			return true;
 	return false;
 }

@@ -51,10 +51,13 @@ static uint64_t badness(const struct q2_check_result *x)
 /* Whether something that was to be mended is still there. */
 static bool unfinished(const struct q2_repair *r)
 {
-	for (size_t i = 0; i < r->kinds.n; i++)
-		if (r->wishes[r->kinds.at[i]] == Q2_WISH_YES &&
-		    q2_problem_by_number(r->kinds.at[i])->severity == Q2_CORRUPT)
+	for (size_t i = 0; i < r->judged.kinds.n; i++) {
+		unsigned number = r->judged.kinds.at[i];
+
+		if (r->wishes[number] == Q2_WISH_YES &&
+		    q2_problem_by_number(number)->severity == Q2_CORRUPT)
 			return true;
+	}
 	return false;
 }
 
@@ -65,8 +68,8 @@ static enum q2_status rounds(struct q2_repair *r, struct q2_plan_result *res)
 
 	res->before = r->result;
 	memset(r->first.had, 0, sizeof(r->first.had));
-	for (size_t i = 0; i < r->kinds.n; i++)
-		r->first.had[r->kinds.at[i]] = true;
+	for (size_t i = 0; i < r->judged.kinds.n; i++)
+		r->first.had[r->judged.kinds.at[i]] = true;
 	if (st != Q2_OK)
 		return st;
 	r->first.trees = (uint32_t)r->c->trees.n;
@@ -253,8 +256,8 @@ static enum q2_status all_but_one(struct q2_repair *r,
 /* Whether there is damage that is not to be mended. */
 static bool partial(const struct q2_repair *r)
 {
-	for (size_t i = 0; i < r->kinds.n; i++)
-		if (r->wishes[r->kinds.at[i]] == Q2_WISH_NO)
+	for (size_t i = 0; i < r->judged.kinds.n; i++)
+		if (r->wishes[r->judged.kinds.at[i]] == Q2_WISH_NO)
 			return true;
 	return false;
 }

@@ -48,9 +48,18 @@ Q2_VEC(q2_runs, struct q2_run)
 /* What is wanted of a kind of problem; asked for at most once. */
 enum q2_wish { Q2_WISH_UNKNOWN, Q2_WISH_YES, Q2_WISH_NO };
 
+/* Numbers of the problems that a check found, each once. */
+struct q2_kinds {
+	size_t n;
+	uint16_t at[Q2_NUMBERS];
+};
+
+/* What was learnt after the last check. */
 struct q2_judged {
-	uint64_t cluster; /* 0: none */
+	uint64_t cluster; /* the last that was asked about; 0: none */
 	bool table;	  /* whether it reads as a table of entries */
+	bool blocks_fit;  /* q2_fix_blocks() has nothing to do */
+	struct q2_kinds kinds;
 };
 
 /* What need not be said again. */
@@ -64,12 +73,6 @@ struct q2_first {
 	bool over; /* that check is */
 	bool had[Q2_NUMBERS]; /* whether there were any, by number */
 	uint32_t trees; /* the active disk and the snapshots */
-};
-
-/* Numbers of the problems that a check found, each once. */
-struct q2_kinds {
-	size_t n;
-	uint16_t at[Q2_NUMBERS];
 };
 
 /* On a device: what found no room behind the image. */
@@ -99,13 +102,11 @@ struct q2_repair {
 	struct q2_check_opts check_opts;
 	struct q2_check_result result; /* of that check */
 	uint64_t counts[Q2_NUMBERS];   /* of its findings, by number */
-	struct q2_kinds kinds;	       /* of which there are any */
-	bool blocks_fit; /* q2_fix_blocks() has nothing to do after that check */
 	struct q2_findings findings;   /* those of structures that are few */
 	uint8_t wishes[Q2_NUMBERS];    /* enum q2_wish */
 	uint32_t bulk[Q2_NUMBERS];     /* 1 + the action for many places */
 	uint64_t append;	       /* where the next fresh cluster lies */
-	struct q2_judged judged; /* what core.c was last asked about */
+	struct q2_judged judged;
 	struct q2_told told;
 	struct q2_room room;
 	bool aliased;	/* an L1 slot names another's table: places are not certain */

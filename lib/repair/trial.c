@@ -205,8 +205,8 @@ void q2_trial_start(struct q2_trial *t, struct q2_repair *r)
 {
 	uint64_t oddities = 0, roots = 0, missing = 0;
 
-	for (size_t i = 0; i < r->kinds.n; i++) {
-		unsigned number = r->kinds.at[i];
+	for (size_t i = 0; i < r->judged.kinds.n; i++) {
+		unsigned number = r->judged.kinds.at[i];
 		uint64_t n = r->counts[number];
 
 		missing += lacks_blocks(number) ? n : 0;
