@@ -29,6 +29,12 @@ struct user {
 };
 #define ATTACHED 24u
 
+/* How long a fuzzer's execution waits for a plan, in calls of progress; 0: until it is
+ * made.  Of a few images the search for one wrong bit would take as long as a hundred
+ * others: those are for replaying, and for one input of many. */
+#define PATIENCE 500u
+static uint32_t patience;
+
 static bool on_progress(void *ctx, const struct q2_progress *p)
 {
 	struct user *u = ctx;
@@ -55,7 +61,8 @@ enum q2_status q2f_repair_plan(const struct q2f_input *in, struct q2_io *io,
 				struct q2_plan **plan,
 				struct q2_plan_result *result)
 {
-	struct user user = {in->ctl.stop, in->ctl.pick};
+	uint32_t stop = in->ctl.stop ? in->ctl.stop : patience;
+	struct user user = {stop, in->ctl.pick};
 	bool ask = in->ctl.flags & Q2F_ASK;
 	unsigned bits = in->size > 23 ? in->image[23] % 22 : 9;
 	struct q2_attach attach[ATTACHED];
@@ -63,7 +70,7 @@ enum q2_status q2f_repair_plan(const struct q2f_input *in, struct q2_io *io,
 		.flags = (in->ctl.flags & Q2F_ALL ? Q2_PLAN_ALL : 0) |
 			 (in->ctl.flags & Q2F_RESCUE ? Q2_PLAN_RESCUE : 0) |
 			 (in->ctl.flags & Q2F_FREE ? Q2_PLAN_FREE_ORPHANS : 0),
-		.progress = in->ctl.stop ? on_progress : NULL,
+		.progress = stop ? on_progress : NULL,
 		.wanted = ask ? wanted : NULL,
 		.attach = attach,
 		.n_attach = ask && in->ctl.pick & 256 ? ATTACHED : 0,
@@ -305,9 +312,10 @@ int q2f_repair(const uint8_t *data, size_t size)
 {
 	struct q2f_input in = q2f_split(data, size);
 	struct repair r;
+	bool begun;
 
 	/* To find the one wrong bit, hundreds of checks are made. */
-	unsigned n = in.ctl.flags & Q2F_ALL || q2f_sampled(&in, 32) ? 2 : 1;
+	unsigned n = in.ctl.flags & Q2F_ALL || q2f_sampled(&in, 64) ? 2 : 1;
 
 	if (q2f_faulty(&in.ctl)) {
 		q2f_repair_faults(&in);
@@ -319,7 +327,10 @@ int q2f_repair(const uint8_t *data, size_t size)
 	for (unsigned all = 0; all < n; all++) {
 		in.ctl.flags = (in.ctl.flags & Q2F_ASK) | (all ? Q2F_ALL : 0);
 		in.ctl.flags |= all > 1 ? Q2F_FREE : 0;
-		if (!q2f_repair_start(&r, &in))
+		patience = q2f_sampled(&in, 512) ? 0 : PATIENCE;
+		begun = q2f_repair_start(&r, &in);
+		patience = 0;
+		if (!begun)
 			continue;
 		/* In memory all that lies between is written, too. */
 		if (r.plan->new_size > r.in->size + FAR && !q2f_thorough) {
