@@ -283,7 +283,7 @@ enum q2_status q2_fix_orphans(struct q2_repair *r)
 			if (st == Q2_OK && why)
 				st = q2_save_orphans(r, &o, why);
 			/* Past a check's limit there may be more. */
-			again = !why && r->c->leaks_over.n;
+			again = st == Q2_OK && !why && r->c->leaks_over.n;
 		}
 		q2_orphans_free(r, &o);
 	}
