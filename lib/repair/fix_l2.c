@@ -295,7 +295,8 @@ static enum q2_status compressed(struct l2 *l, struct q2_case *k)
 			       "gets back the data that it lost by a wrong bit");
 	if (!q2_want(l->r, Q2_P_COMPRESSED_BAD_STREAM))
 		return Q2_OK;
-	st = q2_inflate(l->inflate, k->e.host, &bytes, &n, &whole, NULL);
+	st = q2_inflate(l->inflate, k->e.host, &bytes, &n, &whole,
+		       l->r->err);
 	return st == Q2_OK ? salvage(l, k, bytes, n) : st;
 }
 
