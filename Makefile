@@ -314,7 +314,7 @@ $(B)/tests/timeit: $(call obj,tests/bench/timeit.c)
 # The allocations of a fuzz target are counted, and made to fail, by the linker; it
 # has one thread.
 WRAP_ALLOC := $(foreach f,malloc calloc realloc strdup posix_memalign free pthread_create,-Wl,--wrap=$(f))
-$(B)/fuzz/q2fuzz: $(call obj,fuzz/drv_main.c fuzz/drv_novelty.c fuzz/drv_trim.c $(FUZZ_SRC) $(MUT_SRC) $(FUZZ_IO)) $(B)/libq2.a
+$(B)/fuzz/q2fuzz: $(call obj,fuzz/drv_main.c fuzz/drv_faults.c fuzz/drv_novelty.c fuzz/drv_trim.c $(FUZZ_SRC) $(MUT_SRC) $(FUZZ_IO)) $(B)/libq2.a
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) $(WRAP_ALLOC) -o $@ $^ $(LIB_LIBS)

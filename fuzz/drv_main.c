@@ -15,6 +15,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "drv_faults.h"
 #include "drv_novelty.h"
 #include "drv_trim.h"
 #include "mutator/q2mut.h"
@@ -22,12 +23,13 @@
 
 #define ROOM (4 * Q2MUT_MAX)
 #define TRIES 200u /* images that are made to get one with a backing file */
+#define DEPTH 16u   /* calls that tell places apart */
 #define LARGEST (64 << 20)
-#define FAULTS 4096u /* of each kind that are tried with one input */
 
 static struct {
 	const struct q2f_target *only; /* NULL: all of them */
 	uint32_t faults;  /* one of so many; 0: none */
+	unsigned depth;	  /* faults in each place, told apart so; 0: none */
 	const char *save; /* where a failing input goes; NULL: nowhere */
 	bool trim;
 	uint64_t repeat;  /* so often, as a fuzzer's execution; 0: once */
@@ -122,24 +124,6 @@ static void run_targets(const uint8_t *data, size_t size)
 	limit(0);
 }
 
-enum fault { FAIL_ALLOC, FAIL_READ, FAIL_WRITE, STOP, BAD_SECTOR, FAULT_KINDS };
-
-/* As corpus/inputs.list has it. */
-static const char *const fault_names[FAULT_KINDS] = {"alloc", "read", "write",
-						     "stop", "sector"};
-
-static struct q2f_control fault(struct q2f_control ctl, unsigned kind,
-				uint32_t k)
-{
-	ctl.fail_alloc = kind == FAIL_ALLOC ? k : 0;
-	ctl.fail_read = kind == FAIL_READ || kind == BAD_SECTOR ? k : 0;
-	ctl.fail_write = kind == FAIL_WRITE ? k : 0;
-	ctl.stop = kind == STOP ? k : 0;
-	if (kind == BAD_SECTOR)
-		ctl.flags |= Q2F_SECTOR;
-	return ctl;
-}
-
 /* The image with that trailer, in the place of its own. */
 static void run_with(const struct q2f_input *in, const struct q2f_control *ctl)
 {
@@ -153,32 +137,26 @@ static void run_with(const struct q2f_input *in, const struct q2f_control *ctl)
 	free(buf);
 }
 
-/* The input with each fault in turn, until one is not reached any more; of sectors
- * there are as many as there are.  If only some are, they are others for each input. */
-static void run_faults(const struct q2f_input *in)
+static void run_fault(const struct q2f_input *in, const struct q2f_control *ctl,
+		      const char *what, uint32_t k)
 {
-	static uint32_t first;
 	size_t name = strlen(now);
 
-	if (opt.faults == 0)
-		return;
-	first = first % opt.faults + 1;
-	for (unsigned kind = 0; kind < FAULT_KINDS; kind++) {
-		size_t most = kind == BAD_SECTOR ? (in->size + 511) / 512 : FAULTS;
-
-		for (uint32_t k = first; k <= most; k += opt.faults) {
-			struct q2f_control ctl = fault(in->ctl, kind, k);
-
-			snprintf(now + name, sizeof(now) - name, "%s%s:%u",
-				 in->ctl.pick ? "+" : " ", fault_names[kind],
-				 k);
-			q2f_fault_reached = false;
-			run_with(in, &ctl);
-			if (!q2f_fault_reached && kind != BAD_SECTOR)
-				break;
-		}
-	}
+	snprintf(now + name, sizeof(now) - name, "%s%s%s%s%s:%u",
+		 in->ctl.pick ? "+" : " ",
+		 ctl->flags & Q2F_DATA ? "data+full+" : "",
+		 ctl->flags & Q2F_ALL ? "all+" : "",
+		 ctl->flags & Q2F_FREE ? "free+" : "", what, k);
+	run_with(in, ctl);
 	now[name] = 0;
+}
+
+static void run_faults(const struct q2f_input *in)
+{
+	if (opt.faults)
+		q2f_each_fault(in, opt.faults, run_fault);
+	if (opt.depth)
+		q2f_each_place(in, opt.depth, run_fault);
 }
 
 /* With each choice that a target has. */
@@ -406,6 +384,8 @@ static int usage(FILE *to)
 		    "Runs a fuzz target on files and folders, or on generated images.\n"
 		    "  -f  again with each allocation, read and write failing in turn;\n"
 		    "      -f17: one in 17 of them, with others for each input\n"
+		    "  -F  again with a failure in each place of the code where none\n"
+		    "      was before, in any input; -F8: told apart by 8 calls\n"
 		    "  -m  several images in each generated input\n"
 		    "  -N  tell which inputs run code that no earlier one did, as this\n"
 		    "      file has it (VARIANT=edges)\n"
@@ -433,10 +413,13 @@ int main(int argc, char **argv)
 	if (opt.only == NULL && strcmp(argv[1], "all") != 0)
 		return usage(stderr);
 	argv[1] = argv[0];
-	while ((c = getopt(argc - 1, argv + 1, "f::k:mN:O:P:r:S:T:n:s:p:t")) != -1)
+	while ((c = getopt(argc - 1, argv + 1, "f::F::k:mN:O:P:r:S:T:n:s:p:t")) != -1)
 		switch (c) {
 		case 'f':
 			opt.faults = optarg ? (uint32_t)strtoul(optarg, NULL, 0) : 1;
+			break;
+		case 'F':
+			opt.depth = optarg ? (unsigned)strtoul(optarg, NULL, 0) : DEPTH;
 			break;
 		case 'k':
 			q2f_known = optarg;

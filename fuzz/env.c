@@ -121,6 +121,7 @@ bool q2f_open_violation(const char *oracle, const char *format, ...)
 struct q2f_heap q2f_heap;
 bool q2f_fault_reached;
 static uint64_t fail_at;
+static uint64_t watched_from; /* calls that were before */
 static bool only_zeroed;
 static bool failed;
 
@@ -142,12 +143,14 @@ void q2f_heap_watch(uint32_t fail)
 {
 	q2f_heap = (struct q2f_heap){0};
 	fail_at = fail;
+	watched_from = 0;
 	only_zeroed = failed = false;
 }
 
 void q2f_heap_watch_zeroed(uint32_t fail)
 {
 	fail_at = fail ? q2f_heap.calls + fail : 0;
+	watched_from = q2f_heap.calls;
 	only_zeroed = true;
 	failed = false;
 }
@@ -177,6 +180,8 @@ static bool refuse(bool zeroed)
 	if (only_zeroed && !zeroed)
 		return false;
 	q2f_heap.calls++;
+	if (fail_at)
+		q2f_place(Q2F_PLACE_ALLOC, q2f_heap.calls - watched_from);
 	if (q2f_heap.calls != fail_at)
 		return false;
 	failed = q2f_fault_reached = true;

@@ -57,6 +57,8 @@ static enum q2_status io_pread(struct q2_io *io, void *buf, size_t len,
 		q2f_violation("I-4", "a read of %zu bytes at %llu", len,
 			      (unsigned long long)off);
 	burn(m, len);
+	if (m->fail_read && !m->sector)
+		q2f_place(Q2F_PLACE_IO, m->reads);
 	if (m->sector ? off / SECTOR < m->fail_read &&
 				(off + len + SECTOR - 1) / SECTOR >=
 					m->fail_read :

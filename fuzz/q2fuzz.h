@@ -48,6 +48,13 @@ enum q2f_flag {
 	Q2F_ASK = 1 << 6 /* repair: not all is wanted, but what `pick` says */
 };
 
+/* Of targets that repair, with Q2F_ASK, in `pick`.  By its low byte: 0, all is wanted; 1,
+ * nothing; else each problem or not, by its number. */
+#define Q2F_BELONGS 256u  /* tables are said to belong somewhere */
+#define Q2F_DEVICE 512u	  /* the image lies on a device, */
+#define Q2F_ROOM_BITS 12u /* which has so many KiB more */
+#define Q2F_ONE_NOT 1024u /* only what is asked for as the low byte says is not wanted */
+
 /* The trailer, big-endian: "Q2CT", version 1, flags, u16 pick, u32 fail_alloc,
  * u32 fail_read, u32 fail_write, u64 hole, u32 stop. */
 struct q2f_control {
@@ -107,6 +114,21 @@ extern void (*q2f_on_violation)(const char *oracle);
 
 /* Set when a fault that the trailer asks for did happen. */
 extern bool q2f_fault_reached;
+
+/* An operation that the trailer could make fail is asked for: the k-th one of its
+ * kind.  See places.h. */
+enum q2f_place {
+	Q2F_PLACE_IO, /* and the next ones: an enum test_op */
+	Q2F_PLACE_ALLOC = 8,
+	Q2F_PLACE_STOP,
+	Q2F_PLACE_STATE,
+	Q2F_PLACE_ASKED
+};
+void q2f_place(unsigned kind, uint64_t k);
+#define Q2F_NEVER 0xffffff00u /* the k of what shall not fail */
+
+/* A progress function that stops at the call that *ctx, an uint32_t, says; 0: never. */
+bool q2f_stops(void *ctx, const struct q2_progress *p);
 
 /* Allocations made by this program's own code: the linker sends them here. */
 struct q2f_heap {

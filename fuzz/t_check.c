@@ -99,6 +99,8 @@ static bool on_progress(void *ctx, const struct q2_progress *p)
 
 	if (p->phase == NULL || p->phase[0] == 0)
 		q2f_violation("C-1", "a phase without a name");
+	if (l->said->stop)
+		q2f_place(Q2F_PLACE_STOP, l->calls + 1);
 	if (++l->calls != l->said->stop)
 		return false;
 	l->said->stopped = q2f_fault_reached = true;

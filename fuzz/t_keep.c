@@ -49,6 +49,8 @@ static int state_write(void *ctx, const char *bytes, size_t n)
 {
 	struct state *s = ctx;
 
+	if (s->fail_write)
+		q2f_place(Q2F_PLACE_STATE, s->writes + 1);
 	if (++s->writes == s->fail_write) {
 		q2f_fault_reached = true;
 		return -1;
@@ -108,6 +110,7 @@ struct kept {
 	one_run *once;
 	unsigned moments; /* at which a state is kept, of one image */
 	unsigned damages; /* of one state */
+	bool weighs; /* what there is no memory for is no evidence */
 };
 
 static void nothing_left(const char *what)
@@ -148,6 +151,8 @@ static bool on_progress(void *ctx, const struct q2_progress *p)
 	struct state *s = ctx;
 
 	(void)p;
+	if (s->stop)
+		q2f_place(Q2F_PLACE_STOP, s->calls + 1);
 	if (++s->calls != s->stop)
 		return false;
 	q2f_fault_reached = true;
@@ -293,7 +298,8 @@ static void faults(const struct kept *of, const struct q2f_input *in)
 		want = of->once(&sound, NULL, &s);
 		keep = keeping(&s, true);
 		/* What could not be read then is not read again. */
-		if (of->once(&sound, &keep, &s) != want && in->ctl.fail_read == 0)
+		if (of->once(&sound, &keep, &s) != want && in->ctl.fail_read == 0 &&
+		    !(of->weighs && in->ctl.fail_alloc))
 			q2f_violation("S-1", "what was kept before a failure says something else");
 		keep = keeping(&s, true);
 		(void)of->once(in, &keep, &s);
@@ -320,8 +326,8 @@ int q2f_keep(const uint8_t *data, size_t size)
 {
 	struct q2f_input in = q2f_split(data, size);
 	/* An odd choice: searches for what is lost. */
-	static const struct kept checks = {check_once, 4, 8},
-				 plans = {plan_once, 2, 2};
+	static const struct kept checks = {check_once, 4, 8, false},
+				 plans = {plan_once, 2, 2, true};
 	struct q2f_world w;
 
 	q2f_world_make(&w, &in);

@@ -307,21 +307,10 @@ static void judge_found(const struct q2_survey *s)
 			      (unsigned long long)r->corruptions);
 }
 
-static bool on_progress(void *ctx, const struct q2_progress *p)
-{
-	uint32_t *left = ctx;
-
-	(void)p;
-	if (*left == 0 || --*left)
-		return false;
-	q2f_fault_reached = true;
-	return true;
-}
-
 static void layout_of(const struct q2f_input *in)
 {
 	uint32_t left = in->ctl.stop;
-	const struct q2_survey_opts opts = {.progress = on_progress,
+	const struct q2_survey_opts opts = {.progress = q2f_stops,
 					    .ctx = &left};
 	struct q2_layout_opts how = {.length = UINT64_MAX, .row = on_use};
 	struct layout l = {0};

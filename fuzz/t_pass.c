@@ -12,24 +12,13 @@
 
 #include "t_fresh.h"
 
-static bool on_progress(void *ctx, const struct q2_progress *p)
-{
-	uint32_t *left = ctx;
-
-	(void)p;
-	if (*left == 0 || --*left)
-		return false;
-	q2f_fault_reached = true;
-	return true;
-}
-
 enum q2_status q2f_pack(struct q2_guest *g, struct q2f_pack *p,
 			struct q2_err *err)
 {
 	const struct q2_newimage_opts *n = p->form;
 	uint32_t stop = p->stop;
 	struct q2_read_opts opts = {.threads = 2, .salvage = true,
-				    .progress = on_progress, .ctx = &stop};
+				    .progress = q2f_stops, .ctx = &stop};
 	struct q2_pass s = {.opts = &opts,
 			    .guest = {g},
 			    .length = n->disk_size,

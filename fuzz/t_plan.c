@@ -205,7 +205,7 @@ static void backups(const struct q2f_input *in)
 static enum q2_status there_and_back(struct q2_io *io, struct q2_io *file,
 				     uint32_t stop, struct q2_err *err)
 {
-	const struct q2_plan_opts opts = {.progress = q2f_repair_stops,
+	const struct q2_plan_opts opts = {.progress = q2f_stops,
 					  .ctx = &stop};
 	struct q2_plan *made = NULL, *backup = NULL, *plan = NULL;
 	struct q2_check_result found;

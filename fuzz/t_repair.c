@@ -23,9 +23,8 @@
 /* A user, who stops it at the call that was asked for, and does not want all. */
 struct user {
 	uint32_t left;
-	/* By its low byte: 0, all is wanted; 1, nothing; else each problem or not, by
-	 * its number.  With 256, tables are said to belong somewhere. */
 	unsigned pick;
+	unsigned asked; /* how often */
 };
 #define ATTACHED 24u
 
@@ -39,22 +38,48 @@ static bool on_progress(void *ctx, const struct q2_progress *p)
 {
 	struct user *u = ctx;
 
-	(void)p;
-	if (--u->left)
-		return false;
-	q2f_fault_reached = true;
-	return true;
+	return q2f_stops(&u->left, p);
 }
 
 static bool wanted(void *ctx, const struct q2_problem *p, uint64_t count)
 {
-	const struct user *u = ctx;
+	struct user *u = ctx;
 
 	if (count == 0)
 		q2f_violation("C-1", "it is asked about no problem %u",
 			      (unsigned)p->number);
+	if (u->pick & Q2F_ONE_NOT) {
+		q2f_place(Q2F_PLACE_ASKED, ++u->asked);
+		return u->asked != u->pick % 256;
+	}
 	return u->pick % 256 == 0 ||
 	       (u->pick % 256 != 1 && (p->number * (u->pick % 256) >> 3) % 2);
+}
+
+struct q2_io *q2f_repair_io(const struct q2f_input *in, bool writable)
+{
+	struct q2_io *io;
+
+	if ((writable ? q2_io_memory_rw(in->image, in->size, 0, &io, NULL) :
+			q2_io_memory(in->image, in->size, &io, NULL)) != Q2_OK)
+		abort();
+	io->is_device = in->ctl.flags & Q2F_ASK && in->ctl.pick & Q2F_DEVICE;
+	return io;
+}
+
+uint8_t *q2f_repair_room(struct q2f_input *in)
+{
+	size_t more = ((size_t)(in->ctl.pick >> Q2F_ROOM_BITS) << 10) +
+		      (0 - in->size) % 512;
+	uint8_t *bytes;
+
+	if (!(in->ctl.flags & Q2F_ASK && in->ctl.pick & Q2F_DEVICE))
+		return NULL;
+	bytes = q2f_own(in->size + more);
+	memcpy(bytes, in->image, in->size);
+	in->image = bytes;
+	in->size += more;
+	return bytes;
 }
 
 enum q2_status q2f_repair_plan(const struct q2f_input *in, struct q2_io *io,
@@ -62,7 +87,7 @@ enum q2_status q2f_repair_plan(const struct q2f_input *in, struct q2_io *io,
 				struct q2_plan_result *result)
 {
 	uint32_t stop = in->ctl.stop ? in->ctl.stop : patience;
-	struct user user = {stop, in->ctl.pick};
+	struct user user = {.left = stop, .pick = in->ctl.pick};
 	bool ask = in->ctl.flags & Q2F_ASK;
 	unsigned bits = in->size > 23 ? in->image[23] % 22 : 9;
 	struct q2_attach attach[ATTACHED];
@@ -73,7 +98,7 @@ enum q2_status q2f_repair_plan(const struct q2f_input *in, struct q2_io *io,
 		.progress = stop ? on_progress : NULL,
 		.wanted = ask ? wanted : NULL,
 		.attach = attach,
-		.n_attach = ask && in->ctl.pick & 256 ? ATTACHED : 0,
+		.n_attach = ask && in->ctl.pick & Q2F_BELONGS ? ATTACHED : 0,
 		.ctx = &user,
 	};
 	struct q2_err err = {0};
@@ -216,14 +241,12 @@ static void doubt_gains(struct repair *r)
 /* False if there is nothing to do. */
 bool q2f_repair_start(struct repair *r, const struct q2f_input *in)
 {
-	struct q2_io *plain;
+	struct q2_io *plain = q2f_repair_io(in, false);
 	uint64_t before = q2_hash(in->image, in->size);
 
 	*r = (struct repair){.in = in};
 	q2f_context = in->ctl.flags & Q2F_FREE ? " (free)" :
 		      in->ctl.flags & Q2F_ALL ? " (all)" : " (safe)";
-	if (q2_io_memory(in->image, in->size, &plain, NULL) != Q2_OK)
-		return false;
 	if (q2f_repair_plan(in, plain, &r->plan, &r->result) != Q2_OK)
 		r->plan = NULL;
 	q2_io_close(plain);
@@ -236,8 +259,7 @@ bool q2f_repair_start(struct repair *r, const struct q2f_input *in)
 		q2_plan_free(r->plan);
 		return false;
 	}
-	if (q2_io_memory_rw(in->image, in->size, 0, &r->image, NULL) != Q2_OK)
-		abort();
+	r->image = q2f_repair_io(in, true);
 	test_io_open(&r->log, r->image);
 	q2f_guest_read(&r->guest, in->image, in->size, true);
 	doubt_gains(r);
@@ -288,9 +310,8 @@ static void judge_others(const struct repair *r)
 
 		/* As it is; longer; with another first byte. */
 		bytes[0] ^= i == 2;
-		if (q2_io_memory_rw(bytes, r->in->size + (i == 1 ? 512 : 0), 0,
-				    &io, NULL) != Q2_OK)
-			abort();
+		io = q2f_repair_io(&(struct q2f_input){
+			bytes, r->in->size + (i == 1 ? 512 : 0), r->in->ctl}, true);
 		st = q2_plan_verify(r->plan, io, 0, &err);
 		if (i == 0 ? st != Q2_OK : st != Q2_E_CHANGED)
 			q2f_violation("R-6", "image %u: verifying gives status %d",
@@ -308,27 +329,24 @@ static void judge_others(const struct repair *r)
 	q2f_own_free(bytes);
 }
 
-int q2f_repair(const uint8_t *data, size_t size)
+static void repair(struct q2f_input *in)
 {
-	struct q2f_input in = q2f_split(data, size);
+	/* To find the one wrong bit, hundreds of checks are made. */
+	unsigned n = in->ctl.flags & Q2F_ALL || q2f_sampled(in, 64) ? 2 : 1;
+	/* What is declined may be what the rest is based on. */
+	bool declined = in->ctl.flags & Q2F_ASK &&
+			in->ctl.pick & (Q2F_BELONGS | Q2F_ONE_NOT | 255);
 	struct repair r;
 	bool begun;
 
-	/* To find the one wrong bit, hundreds of checks are made. */
-	unsigned n = in.ctl.flags & Q2F_ALL || q2f_sampled(&in, 64) ? 2 : 1;
-
-	if (q2f_faulty(&in.ctl)) {
-		q2f_repair_faults(&in);
-		return 0;
-	}
-	if (n > 1 && ((q2f_thorough && in.size <= SMALL) ||
-		      in.ctl.flags & Q2F_FREE))
+	if (n > 1 && ((q2f_thorough && in->size <= SMALL) ||
+		      in->ctl.flags & Q2F_FREE))
 		n = 3;
 	for (unsigned all = 0; all < n; all++) {
-		in.ctl.flags = (in.ctl.flags & Q2F_ASK) | (all ? Q2F_ALL : 0);
-		in.ctl.flags |= all > 1 ? Q2F_FREE : 0;
-		patience = q2f_sampled(&in, 512) ? 0 : PATIENCE;
-		begun = q2f_repair_start(&r, &in);
+		in->ctl.flags = (in->ctl.flags & Q2F_ASK) | (all ? Q2F_ALL : 0);
+		in->ctl.flags |= all > 1 ? Q2F_FREE : 0;
+		patience = q2f_sampled(in, 512) ? 0 : PATIENCE;
+		begun = q2f_repair_start(&r, in);
 		patience = 0;
 		if (!begun)
 			continue;
@@ -339,16 +357,28 @@ int q2f_repair(const uint8_t *data, size_t size)
 		}
 		q2f_repair_apply(&r);
 		q2f_repair_result(&r);
-		/* What is declined may be what the rest is based on. */
-		if (!(in.ctl.flags & Q2F_ASK))
+		if (!declined)
 			q2f_repair_guest(&r, r.image, "R-4");
 		if (q2f_thorough)
 			judge_others(&r);
-		if (q2f_sampled(&in, 4))
+		/* That would be asked for something else then. */
+		if (q2f_sampled(in, 4) && !(declined && in->ctl.pick & Q2F_ONE_NOT))
 			judge_second(&r);
 		q2f_repair_undo(&r, r.image, "R-6");
 		q2f_repair_finish(&r);
 	}
+}
+
+int q2f_repair(const uint8_t *data, size_t size)
+{
+	struct q2f_input in = q2f_split(data, size);
+	uint8_t *room = q2f_repair_room(&in);
+
+	if (q2f_faulty(&in.ctl))
+		q2f_repair_faults(&in);
+	else
+		repair(&in);
+	q2f_own_free(room);
 	return 0;
 }
 
@@ -357,18 +387,18 @@ int q2f_repair(const uint8_t *data, size_t size)
 int q2f_rescue(const uint8_t *data, size_t size)
 {
 	struct q2f_input in = q2f_split(data, size);
+	uint8_t *room = q2f_repair_room(&in);
 	struct repair r;
 
-	in.ctl.flags = Q2F_ALL | Q2F_RESCUE;
+	in.ctl.flags = (in.ctl.flags & Q2F_ASK) | Q2F_ALL | Q2F_RESCUE;
 	if (q2f_faulty(&in.ctl)) {
 		q2f_repair_faults(&in);
-		return 0;
+	} else if (q2f_repair_start(&r, &in)) {
+		q2f_repair_apply(&r);
+		q2f_repair_result(&r);
+		q2f_repair_undo(&r, r.image, "R-6");
+		q2f_repair_finish(&r);
 	}
-	if (!q2f_repair_start(&r, &in))
-		return 0;
-	q2f_repair_apply(&r);
-	q2f_repair_result(&r);
-	q2f_repair_undo(&r, r.image, "R-6");
-	q2f_repair_finish(&r);
+	q2f_own_free(room);
 	return 0;
 }

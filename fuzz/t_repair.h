@@ -43,14 +43,16 @@ bool q2f_repair_holds(struct q2_io *io, const uint8_t *bytes, uint64_t size);
 /* Whether a check of the file says what the plan's rehearsal said. */
 void q2f_repair_result(const struct repair *r);
 
+/* The image in memory, perhaps as a device; to be closed. */
+struct q2_io *q2f_repair_io(const struct q2f_input *in, bool writable);
+
+/* If it lies on a device: with what that has behind it, to be freed. */
+uint8_t *q2f_repair_room(struct q2f_input *in);
+
 /* A plan with the input's flags; on failure there is none, and a cause. */
 enum q2_status q2f_repair_plan(const struct q2f_input *in, struct q2_io *io,
 			       struct q2_plan **plan,
 			       struct q2_plan_result *result);
-
-/* A progress function; ctx is how many calls are left until it stops (0: it does
- * not). */
-bool q2f_repair_stops(void *ctx, const struct q2_progress *p);
 
 /* The same where the trailer's fault happens, and what came of it. */
 void q2f_repair_faults(const struct q2f_input *in);

@@ -26,13 +26,11 @@ static void interrupted(const struct repair *r, struct q2_io *io)
 static void crash(struct repair *r, size_t n, size_t sectors,
 		  const uint8_t *end)
 {
-	struct q2_io *io;
+	struct q2_io *io = q2f_repair_io(r->in, true);
 	struct q2_err err = {0};
 	size_t torn = sectors && n < r->log.n_log ?
 		      sectors * 512 - r->log.log[n].off % 512 : 0;
 
-	if (q2_io_memory_rw(r->in->image, r->in->size, 0, &io, NULL) != Q2_OK)
-		abort();
 	test_io_replay(&r->log, n, torn, io);
 	interrupted(r, io);
 	if (n % 2) {
@@ -53,10 +51,13 @@ int q2f_crash_repair(const uint8_t *data, size_t size)
 	struct repair r;
 	uint8_t *end;
 	size_t n, step;
+	uint8_t *room = q2f_repair_room(&in);
 
-	in.ctl.flags |= in.size % 2 ? 0 : Q2F_ALL;
-	if (!q2f_repair_start(&r, &in))
+	in.ctl.flags |= size % 2 ? 0 : Q2F_ALL;
+	if (!q2f_repair_start(&r, &in)) {
+		q2f_own_free(room);
 		return 0;
+	}
 	q2f_repair_apply(&r);
 	end = q2f_repair_promised(&r);
 	n = r.log.n_log;
@@ -65,6 +66,7 @@ int q2f_crash_repair(const uint8_t *data, size_t size)
 		crash(&r, i, i % 3 == 0, end);
 	free(end);
 	q2f_repair_finish(&r);
+	q2f_own_free(room);
 	return 0;
 }
 
@@ -78,8 +80,7 @@ static void judge_odd_plan(const struct q2f_input *in, struct q2_plan *plan,
 
 	if (q2_plan_edits(plan) == 0)
 		return;
-	if (q2_io_memory_rw(in->image, in->size, 0, &r.image, NULL) != Q2_OK)
-		abort();
+	r.image = q2f_repair_io(in, true);
 	test_io_open(&r.log, r.image);
 	q2f_repair_apply(&r);
 	/* Evidence that is weighed may have been what could not be read. */
@@ -95,11 +96,9 @@ static void plan_faults(const struct q2f_input *in)
 	struct q2_plan_result result;
 	struct q2_plan *plan = NULL;
 	struct test_io t;
-	struct q2_io *io;
+	struct q2_io *io = q2f_repair_io(in, false);
 	enum q2_status st;
 
-	if (q2_io_memory(in->image, in->size, &io, NULL) != Q2_OK)
-		return;
 	test_io_open(&t, io);
 	t.faults.fail_at[TEST_READ] = in->ctl.fail_read;
 	q2f_heap_watch(in->ctl.fail_alloc);
@@ -125,12 +124,10 @@ static void apply_faults(struct repair *r, enum test_op op, unsigned k)
 	uint8_t *end = q2f_repair_promised(r);
 	struct q2_err err = {0};
 	struct test_io t;
-	struct q2_io *io;
+	struct q2_io *io = q2f_repair_io(r->in, true);
 	enum q2_status st;
 	bool reached;
 
-	if (q2_io_memory_rw(r->in->image, r->in->size, 0, &io, NULL) != Q2_OK)
-		abort();
 	test_io_open(&t, io);
 	t.faults.fail_at[op] = k;
 	t.faults.torn = k % 3;
@@ -158,30 +155,17 @@ static void apply_faults(struct repair *r, enum test_op op, unsigned k)
 	free(end);
 }
 
-bool q2f_repair_stops(void *ctx, const struct q2_progress *p)
-{
-	uint32_t *left = ctx;
-
-	(void)p;
-	if (*left == 0 || --*left)
-		return false;
-	q2f_fault_reached = true;
-	return true;
-}
-
 /* The user stops it before a write; then both ways out. */
 static void apply_stopped(struct repair *r, uint32_t k)
 {
 	uint8_t *end = q2f_repair_promised(r);
 	uint32_t left = k;
-	struct q2_apply_opts opts = {.progress = q2f_repair_stops,
+	struct q2_apply_opts opts = {.progress = q2f_stops,
 				     .ctx = &left};
 	struct q2_err err = {0};
-	struct q2_io *io;
+	struct q2_io *io = q2f_repair_io(r->in, true);
 	enum q2_status st;
 
-	if (q2_io_memory_rw(r->in->image, r->in->size, 0, &io, NULL) != Q2_OK)
-		abort();
 	st = q2_plan_apply(r->plan, io, &opts, &err);
 	if ((st == Q2_E_INTERRUPTED) != (left == 0))
 		q2f_violation("R-7", "stopped at %u: status %d", k, (int)st);

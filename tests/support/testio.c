@@ -11,9 +11,13 @@
 
 #include "base/err.h"
 
+void (*test_io_asked)(enum test_op op, unsigned k);
+
 static bool fails(struct test_io *t, enum test_op op)
 {
 	t->done[op]++;
+	if (test_io_asked && t->faults.fail_at[op])
+		test_io_asked(op, t->done[op]);
 	if (t->broken && op != TEST_READ)
 		return true;
 	if (t->done[op] != t->faults.fail_at[op])

@@ -42,6 +42,10 @@ struct test_io {
 /* `base` must outlive it; q2_io_close(&t->io) frees the log, too. */
 void test_io_open(struct test_io *t, struct q2_io *base);
 
+/* Called, if not NULL, for each operation of a kind of which one is to fail: it is the
+ * k-th. */
+extern void (*test_io_asked)(enum test_op op, unsigned k);
+
 /* Does to `io` the first n events of the log, of the one after that only the
  * first `torn` bytes. */
 void test_io_replay(const struct test_io *t, size_t n, size_t torn,
