@@ -306,6 +306,9 @@ static enum q2_status faulty(struct q2_l1fix *l)
 			       "the entries that another tree has there");
 	if (l->sure || !q2_want(l->r, why))
 		return Q2_OK;
+	/* What tells of a loss stays while there is no room for a new table. */
+	if (l->r->room.left[Q2_P_RAW_DATA_UNALLOCATED])
+		return Q2_OK;
 	if (l->r->c->img.geom.raw_data && q2_all(l->r))
 		return q2_l1_replace(l, why, Q2_EFFECT_NONE, 0,
 				     "is emptied: the data file tells what its "
