@@ -69,8 +69,10 @@ static void unsound(const struct repair *r)
 	struct q2_edit *e = r->plan->edits.at, was = e[0];
 	size_t n = r->plan->edits.n;
 
-	for (unsigned i = 0; i < 5; i++) {
+	for (unsigned i = 0; i < 11; i++) {
+		struct q2_plan whole = *r->plan;
 		struct q2_edit last = e[n - 1];
+		struct q2_export odd = {0, i == 9 ? 0 : UINT64_MAX, false};
 
 		if (i == 0)
 			e[0].action = (uint32_t)r->plan->actions.n;
@@ -80,12 +82,23 @@ static void unsound(const struct repair *r)
 			e[0].before_len = e[0].len + 1;
 		else if (i == 3)
 			e[0].len = 0;
-		else
+		else if (i == 4)
 			e[n - 1].phase = Q2_PHASES;
+		else if (i == 5)
+			r->plan->new_size = r->plan->old_size - 1;
+		else if (i == 6)
+			r->plan->new_size = UINT64_MAX;
+		else if (i == 7)
+			r->plan->is_device = r->plan->new_size++;
+		else if (i == 8)
+			e[0].before_len = 0;
+		else
+			r->plan->exports = (struct q2_exports){&odd, 1, 1};
 		if (q2_plan_apply(r->plan, r->image, NULL, NULL) == Q2_OK)
 			q2f_violation("R-6", "nonsense %u is carried out", i);
 		if (!q2f_repair_holds(r->image, r->in->image, r->in->size))
 			q2f_violation("R-6", "nonsense %u writes", i);
+		*r->plan = whole;
 		e[n - 1] = last;
 		e[0] = was;
 	}
@@ -289,6 +302,8 @@ int q2f_plan(const uint8_t *data, size_t size)
 		if (q2f_repair_start(&r, &in)) {
 			round_trip(&r);
 			states(&r);
+			if (q2f_sampled(&in, 8))
+				q2f_forged(&r);
 			unsound(&r);
 			q2f_repair_finish(&r);
 		}

@@ -43,6 +43,9 @@ bool q2f_repair_holds(struct q2_io *io, const uint8_t *bytes, uint64_t size);
 /* Whether a check of the file says what the plan's rehearsal said. */
 void q2f_repair_result(const struct repair *r);
 
+/* Stored plans that were tampered with (P-1). */
+void q2f_forged(const struct repair *r);
+
 /* The image in memory, perhaps as a device; to be closed. */
 struct q2_io *q2f_repair_io(const struct q2f_input *in, bool writable);
 
