@@ -149,9 +149,14 @@ run 'each failing in turn, target write' write -f $(every $repaired corpus/seeds
 for target in repair rescue plan; do
 	run "each failing in turn, target $target" $target -f corpus/field/cross-link.qcow2 corpus/field/l1-wiped-snapshots.qcow2 corpus/field/roots-lost.qcow2
 done
-# In all images some, and in each others.
-for target in check repair plan map dump; do
-	run "one in 17 failing, target $target, all cases" $target -f$((17 * repaired)) small
+# In each place of the code once, with the image that gets there first.
+for target in check repair rescue plan keep map dump report; do
+	case $target in
+	repair | rescue | keep) depth=6 ;;
+	*) depth=12 ;;
+	esac
+	# shellcheck disable=SC2046
+	run "a failure in each place, target $target" $target -F$depth $(every $repaired small/*)
 done
 
 # An image is a function of its seed, and of nothing else.

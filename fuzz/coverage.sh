@@ -67,35 +67,17 @@ over corpus dump '' "$out/seeds-chain"
 table corpus
 for target in $all_targets; do over cases "$target" '' "$out/cases"; done
 table cases
-# Each fault is a run of its own: few images, of each kind some, and small ones.
-some() { # one of so many, folder...
-	local of=$1
-	shift
-	find "$@" -name '*.qcow2' -size -17 ! -name 'bomb-*' | sort | awk -v of="$of" 'NR % of == 0'
-}
-faults() { # target image...
-	local target=$1
-	shift
-	mkdir -p "$tmp/few/$target"
-	cp "$@" "$tmp/few/$target"
-	over faults "$target" -f "$tmp/few/$target"
-}
-seeds=("$corpus"/seeds/{bitmap,data-file,extended-l2,snapshot,v3-512-r4}.qcow2)
-# shellcheck disable=SC2046
-for target in check map; do
-	faults $target "${seeds[@]}" $(some 5 "$corpus"/{security,field,regress} "$out/cases")
+# Each place of the code where something can fail does so once, with the image that
+# gets there first.
+mapfile -t small < <(find "$corpus"/{field,regress,seeds,security} "$out/cases" -name '*.qcow2' -size -17 ! -name 'bomb-*' | sort)
+for target in $all_targets; do
+	[ "$(jobs -rp | wc -l)" -lt 2 ] || wait -n
+	mapfile -t inputs < <(find "$corpus/inputs/$target" -type f -size -17 2>/dev/null | sort)
+	step "faults-$target" "$target" -F12 "${small[@]}" "${inputs[@]}" &
 done
-for target in walk compressed dump keep; do
-	# shellcheck disable=SC2046
-	faults $target "${seeds[@]}" $(some 40 "$corpus"/{security,field,regress})
-done
-faults write "$corpus"/seeds/{aes,bitmap,data-file-raw,v3-512-r4}.qcow2
-# Plans are made by many checks.
-# shellcheck disable=SC2046
-faults repair $(some 6 "$corpus"/{field,regress})
-# shellcheck disable=SC2046
-faults plan $(some 30 "$corpus"/{field,regress})
-faults rescue "$corpus"/field/l1-wiped-snapshots.qcow2 "$corpus"/field/header-wiped-fat.qcow2
+wait
+# Of bytes in packs, and what a writer does, in turn.
+over faults write -f "$corpus"/seeds/{aes,bitmap,data-file-raw,v3-512-r4}.qcow2
 over faults chain -f "$corpus/inputs/pack"
 over faults dump -f "$corpus/inputs/pack"
 table faults
