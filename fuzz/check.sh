@@ -150,9 +150,9 @@ for target in repair rescue plan; do
 	run "each failing in turn, target $target" $target -f corpus/field/cross-link.qcow2 corpus/field/l1-wiped-snapshots.qcow2 corpus/field/roots-lost.qcow2
 done
 # In each place of the code once, with the image that gets there first.
-for target in check repair rescue plan keep map dump report; do
+for target in check repair rescue plan map dump; do
 	case $target in
-	repair | rescue | keep) depth=6 ;;
+	repair | rescue) depth=6 ;;
 	*) depth=12 ;;
 	esac
 	# shellcheck disable=SC2046

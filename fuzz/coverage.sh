@@ -73,7 +73,8 @@ mapfile -t small < <(find "$corpus"/{field,regress,seeds,security} "$out/cases" 
 for target in $all_targets; do
 	[ "$(jobs -rp | wc -l)" -lt 2 ] || wait -n
 	mapfile -t inputs < <(find "$corpus/inputs/$target" -type f -size -17 2>/dev/null | sort)
-	step "faults-$target" "$target" -F12 "${small[@]}" "${inputs[@]}" &
+	case $target in keep) depth=4 ;; *) depth=8 ;; esac # that makes many plans each time
+	step "faults-$target" "$target" "-F$depth" "${small[@]}" "${inputs[@]}" &
 done
 wait
 # Of bytes in packs, and what a writer does, in turn.

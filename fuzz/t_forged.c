@@ -71,6 +71,11 @@ static void with_state(const struct forged *f, size_t at, bool sealed)
 	uint8_t *copy = q2f_own(f->n), *slot = copy + f->slots;
 
 	memcpy(copy, f->bytes, f->n);
+	/* Without the last byte of its checksum it would be a torn one. */
+	if (!sealed && slot[USED - 1] == 0) {
+		q2f_own_free(copy);
+		return;
+	}
 	slot[at] ^= 0x40;
 	if (sealed)
 		q2_put_be64(slot + SUM, q2_hash(slot, SUM));
