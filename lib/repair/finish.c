@@ -159,7 +159,7 @@ static enum q2_status fresh(struct finish *f, const struct q2_touch *t,
  * change together. */
 static bool drops(const struct finish *f, uint64_t off, size_t i, size_t n)
 {
-	bool ext = f->r->c && f->r->c->img.geom.ext_l2;
+	bool ext = f->r->c->img.geom.ext_l2;
 	size_t pair = (off + i) & 8 ? i - 8 : i + 8;
 	uint64_t will = q2_be64(f->will + i);
 
@@ -174,7 +174,7 @@ static bool names_tables(const struct q2_repair *r, uint64_t off)
 {
 	const struct q2_checker *c = r->c;
 
-	for (size_t i = 0; c && i < c->trees.n; i++)
+	for (size_t i = 0; i < c->trees.n; i++)
 		if (off - c->trees.at[i].l1_offset <
 		    UINT64_C(8) * c->trees.at[i].l1_entries)
 			return true;
@@ -189,7 +189,7 @@ static enum q2_status entries(struct finish *f, const struct q2_touch *t,
 
 	/* What may be a subcluster bitmap has the same bit for another use, and
 	 * goes with its entry. */
-	bool ext = f->r->c && f->r->c->img.geom.ext_l2;
+	bool ext = f->r->c->img.geom.ext_l2;
 
 	memcpy(f->mid, f->was, n);
 	for (size_t i = 0; i + 8 <= n && !ext; i += 8) {

@@ -356,9 +356,9 @@ enum q2_status q2_plan_make(struct q2_io *io, const struct q2_plan_opts *opts,
 		if (st == Q2_OK && result->not_converged && some)
 			st = nothing(r, result);
 	}
-	if (st == Q2_OK && r->c && !result->not_converged)
+	if (st == Q2_OK && !result->not_converged)
 		st = tell_unattached(r);
-	if (st == Q2_OK && r->c && !result->not_converged)
+	if (st == Q2_OK && !result->not_converged)
 		st = tell_cramped(r);
 	if (st == Q2_OK)
 		st = q2_finish(r);
