@@ -152,11 +152,11 @@ done
 # In each place of the code once, with the image that gets there first.
 for target in check repair rescue plan map dump; do
 	case $target in
-	repair | rescue) depth=6 ;;
-	*) depth=12 ;;
+	repair | rescue) depth=6 of=$((2 * repaired)) ;;
+	*) depth=12 of=$repaired ;;
 	esac
 	# shellcheck disable=SC2046
-	run "a failure in each place, target $target" $target -F$depth $(every $repaired small/*)
+	run "a failure in each place, target $target" $target -F$depth $(every $of small/*)
 done
 
 # An image is a function of its seed, and of nothing else.
