@@ -74,6 +74,9 @@ static void unsound(const struct repair *r)
 		struct q2_edit last = e[n - 1];
 		struct q2_export odd = {0, i == 9 ? 0 : UINT64_MAX, false};
 
+		/* Behind the old end there was nothing. */
+		if (i == 8 && was.offset >= whole.old_size)
+			continue;
 		if (i == 0)
 			e[0].action = (uint32_t)r->plan->actions.n;
 		else if (i == 1)
