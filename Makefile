@@ -161,6 +161,7 @@ MAP_SRC := $(sort $(wildcard map/*.c))
 Q2MK_SRC := $(sort $(wildcard tests/support/q2mk*.c))
 Q2WRITE_SRC := tests/support/failalloc.c $(sort $(wildcard tests/support/q2write*.c))
 Q2INPLACE_SRC := tests/support/failalloc.c $(sort $(wildcard tests/support/q2inplace*.c))
+CALLS_SRC := $(sort $(wildcard tests/calls/*.c))
 MKBIG_SRC := $(sort $(wildcard tests/bench/mkbig*.c))
 MUT_SRC := $(addprefix fuzz/mutator/,view.c base.c fixup.c fields.c ops.c q2mut.c trim.c)
 FUZZ_SRC := $(filter-out fuzz/drv_% fuzz/q2guard.c fuzz/q2canary.c,$(sort $(wildcard fuzz/*.c)))
@@ -178,6 +179,7 @@ TOOLS := $(B)/tests/bitflip $(B)/tests/crash $(B)/tests/fixpoint $(B)/tests/q2mk
 FUZZ := $(B)/fuzz/q2fuzz $(B)/fuzz/q2gen $(B)/fuzz/q2mut.so $(B)/fuzz/q2guard \
 	$(B)/fuzz/q2canary.so
 TOOLS += $(B)/tests/q2keep
+TOOLS += $(B)/tests/q2calls
 TOOLS += $(B)/tests/faultalloc.so $(B)/tests/intruder.so
 # Another reader, to compare with where there is one.
 TOOLS += $(shell $(PKG_CONFIG) --exists libqcow 2>/dev/null && echo $(B)/tests/qcowread)
@@ -287,6 +289,19 @@ $(B)/tests/q2inplace: $(call obj,$(Q2INPLACE_SRC)) $(B)/libq2.a
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--wrap=calloc,--wrap=q2_regrow -o $@ $^ $(LIB_LIBS)
+# What the library calls is called through the test, which lets it fail.
+CALLS := malloc calloc realloc free strdup strndup posix_memalign realpath \
+	libdeflate_alloc_compressor libdeflate_alloc_decompressor \
+	ZSTD_createCCtx ZSTD_createDCtx inflateInit2_ json_tokener_new_ex \
+	EVP_CIPHER_CTX_new EVP_CipherInit_ex EVP_CipherUpdate EVP_Digest \
+	PKCS5_PBKDF2_HMAC pthread_create open64 fcntl64 ioctl syscall mkostemp64 \
+	opendir fdopen fopen64 scandir64 access stat64 lstat64 fstat64 statvfs64 \
+	gethostname ftruncate64 fallocate64 posix_fallocate64 lseek64 futimens \
+	rename link flock fsync fdatasync read write pread64 pwrite64
+$(B)/tests/q2calls: $(call obj,$(CALLS_SRC)) $(B)/libq2.a
+	@mkdir -p $(@D)
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) $(CALLS:%=-Wl,--wrap=%) -o $@ $^ $(LIB_LIBS)
 $(B)/tests/q2problems: $(call obj,tests/lint/problems-man.c)
 	@mkdir -p $(@D)
 	$(call run,LD)

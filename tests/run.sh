@@ -15,7 +15,7 @@ parts=(fuzz bitflip dump unit builder cases conduct faults diff
 	conduct-dump write writer inplace
 	map-conduct map-images map-survey map-fleet
 	map-lint map-faults docs sandbox map-shard map-pictures map-forecast
-	map-readers map-damage state pool surroundings big valgrind)
+	map-readers map-damage calls state pool surroundings big valgrind)
 [ $# -gt 0 ] || set -- "${parts[@]}"
 here=$(cd "$(dirname "$0")" && pwd)
 jobs=${JOBS:-$(nproc)}
@@ -66,6 +66,7 @@ part() { # name; each prints its own "NAME: N passed, N failed"
 	rescue) bash "$here/repair/rescue.sh" "$build" ;;
 	bitflip) bash "$here/repair/bitflip.sh" "$build" ;;
 	faults) bash "$here/conduct/faults.sh" "$build" ;;
+	calls) bash "$here/calls/run.sh" "$build" ;;
 	fuzz) bash "$here/../fuzz/check.sh" "$build" ;;
 	conduct-dump) bash "$here/conduct/dump.sh" "$build" ;;
 	dump) bash "$here/dump/run.sh" "$build" ;;

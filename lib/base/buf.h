@@ -38,6 +38,12 @@ void q2_buf_pipe(struct q2_buf *b, char *store, size_t size, q2_drain *drain,
 void q2_buf_flush(struct q2_buf *b);
 void q2_buf_free(struct q2_buf *b);
 
+/* What failed to be written to `part` is missing in `b`, too. */
+static inline void q2_buf_fail_as(struct q2_buf *b, const struct q2_buf *part)
+{
+	b->failed |= part->failed;
+}
+
 void q2_buf_add(struct q2_buf *b, const void *bytes, size_t n);
 void q2_buf_text(struct q2_buf *b, const char *text);
 void q2_buf_char(struct q2_buf *b, char c);

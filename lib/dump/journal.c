@@ -104,9 +104,46 @@ static void read_text(struct q2_journal *j, size_t n)
 		line = read_line(j, line, end);
 }
 
-static enum q2_status load(struct q2_journal *j, struct q2_err *err)
+/* Up to len bytes, fewer only at the end; -1 after a failure. */
+static ssize_t read_all(int fd, char *out, size_t len)
 {
 	size_t n = 0;
+
+	while (n < len) {
+		ssize_t got = read(fd, out + n, len - n);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -1;
+		if (got == 0)
+			break;
+		n += (size_t)got;
+	}
+	return (ssize_t)n;
+}
+
+static bool write_all(int fd, const void *bytes, size_t len)
+{
+	const char *at = bytes;
+
+	while (len) {
+		ssize_t n = write(fd, at, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			errno = n < 0 ? errno : ENOSPC;
+			return false;
+		}
+		at += n;
+		len -= (size_t)n;
+	}
+	return true;
+}
+
+static enum q2_status load(struct q2_journal *j, struct q2_err *err)
+{
 	struct stat sb;
 	ssize_t got;
 
@@ -117,13 +154,10 @@ static enum q2_status load(struct q2_journal *j, struct q2_err *err)
 	j->text = calloc(1, (size_t)sb.st_size + 1);
 	if (j->text == NULL)
 		return q2_fail(err, Q2_E_NOMEM, 0, Q2_NO_OFFSET, "no memory");
-	do {
-		got = read(j->fd, j->text + n, (size_t)sb.st_size - n);
-		if (got < 0)
-			return cannot(err, "cannot read the journal");
-		n += (size_t)got;
-	} while (got > 0);
-	read_text(j, n);
+	got = read_all(j->fd, j->text, (size_t)sb.st_size);
+	if (got < 0)
+		return cannot(err, "cannot read the journal");
+	read_text(j, (size_t)got);
 	return Q2_OK;
 }
 
@@ -135,7 +169,7 @@ static enum q2_status begin(struct q2_journal *j, struct q2_err *err)
 	bool stays = j->ours && !j->other;
 
 	if (ftruncate(j->fd, stays ? n : 0) < 0 ||
-	    (!stays && write(j->fd, head, (size_t)n) != n))
+	    (!stays && !write_all(j->fd, head, (size_t)n)))
 		return cannot(err, "cannot write the journal");
 	j->ours = true;
 	j->other = false;
@@ -193,7 +227,7 @@ void q2_journal_discard(const char *path)
 	int fd = name ? open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW |
 				   O_NONBLOCK) : -1;
 
-	if (fd >= 0 && read(fd, head, sizeof(head)) == (ssize_t)sizeof(head) &&
+	if (fd >= 0 && read_all(fd, head, sizeof(head)) == (ssize_t)sizeof(head) &&
 	    memcmp(head, HEAD, sizeof(head)) == 0)
 		(void)unlink(name);
 	if (fd >= 0)
@@ -268,27 +302,10 @@ enum q2_status q2_journal_note(struct q2_journal *j, struct q2_target *t,
 	if (st != Q2_OK)
 		return st;
 	n = line_of(j, done, NULL, 0, line, sizeof(line));
-	if (write(j->fd, line, (size_t)n) != n || fdatasync(j->fd) < 0)
+	if (!write_all(j->fd, line, (size_t)n) || fdatasync(j->fd) < 0)
 		return cannot(err, "cannot write the journal");
 	j->noted = done;
 	return Q2_OK;
-}
-
-static bool write_all(int fd, const void *bytes, size_t len)
-{
-	const char *at = bytes;
-
-	while (len) {
-		ssize_t n = write(fd, at, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		at += n;
-		len -= (size_t)n;
-	}
-	return true;
 }
 
 /* Under another name first: at each moment one of them is whole. */

@@ -48,9 +48,8 @@ void q2_chart_part(struct q2_chart *c, unsigned mark, uint64_t bytes,
 		      "<title>", mark, c->at,
 		      (c->row - 1) * ROW_HEIGHT + 4, width, BAR_HEIGHT,
 		      (unsigned long long)bytes);
-	c->out->failed = c->out->failed || text->failed;
-	if (!text->failed && text->n)
-		q2_xml_put(c->out, text->at, text->n);
+	q2_buf_fail_as(c->out, text);
+	q2_xml_put(c->out, text->at, text->n);
 	q2_buf_text(c->out, "</title></rect>\n");
 	c->at += width;
 }

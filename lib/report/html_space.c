@@ -125,9 +125,8 @@ void q2_space_put_html(struct q2_buf *out, const struct q2_survey *survey,
 	q2_page_put_legend(out, s.bytes);
 	put_table(out, space);
 	q2_buf_text(out, "<p class=\"notes\">");
-	out->failed = out->failed || notes->failed;
-	if (!notes->failed && notes->n)
-		q2_xml_put(out, notes->at, notes->n);
+	q2_buf_fail_as(out, notes);
+	q2_xml_put(out, notes->at, notes->n);
 	q2_buf_text(out, "</p>\n");
 	q2_page_end(out);
 }

@@ -137,11 +137,8 @@ void q2_page_begin(struct q2_buf *out, const char *what, const char *filename,
 
 	q2_page_put_colours(&style);
 	q2_buf_text(&style, q2_page_style);
-	if (style.failed || facts->failed) {
-		out->failed = true;
-		q2_buf_free(&style);
-		return;
-	}
+	q2_buf_fail_as(out, &style);
+	q2_buf_fail_as(out, facts);
 	q2_buf_text(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n"
 			 "<meta charset=\"utf-8\">\n");
 	put_policy(out, &style);

@@ -22,6 +22,7 @@ void q2_xml_name(struct q2_buf *out, const char *name);
 /* The same shortened in the middle to `most` characters: a name in an image may
  * have 64 KiB, and stand in a page a thousand times. */
 void q2_xml_short_name(struct q2_buf *out, const char *name, size_t most);
+void q2_xml_short(struct q2_buf *out, const char *bytes, size_t n, size_t most);
 #define Q2_SHOWN_NAME 200u /* characters, where it stands many times */
 
 /* Colours and hatches, for a <style> and a <defs>. */

@@ -177,9 +177,8 @@ static void put_cell(struct q2_buf *out, const struct grid *g, size_t i,
 		      g->size, (unsigned long long)q2_cell_start(g->p, i),
 		      (unsigned long long)q2_cell_length(g->p, i),
 		      q2_cell_mark(&g->p->cell[i]));
-	out->failed = out->failed || text->failed;
-	if (!text->failed)
-		q2_xml_put(out, text->at, text->n);
+	q2_buf_fail_as(out, text);
+	q2_xml_put(out, text->at, text->n);
 	q2_buf_text(out, "</title></rect>\n");
 }
 
@@ -247,19 +246,14 @@ static unsigned put_lines(struct q2_buf *out, const struct q2_picture *p)
 	size_t at = 0;
 
 	q2_picture_put_facts(&facts, p);
-	out->failed = out->failed || facts.failed;
+	q2_buf_fail_as(out, &facts);
 	while (!facts.failed && at < facts.n && y < 46 + 4 * 18) {
 		const char *end = memchr(facts.at + at, '\n', facts.n - at);
 		size_t n = end ? (size_t)(end - facts.at) - at : facts.n - at;
-		struct q2_buf line = {0};
 
-		q2_buf_add(&line, facts.at + at, n);
-		q2_buf_add(&line, "", 1);
 		q2_buf_format(out, "<text class=\"t\" x=\"12\" y=\"%u\">", y);
-		if (!line.failed)
-			q2_xml_short_name(out, line.at, 130);
+		q2_xml_short(out, facts.at + at, n, 130);
 		q2_buf_text(out, "</text>\n");
-		q2_buf_free(&line);
 		at += n + 1;
 		y += 18;
 	}
@@ -322,9 +316,8 @@ void q2_picture_put_svg(struct q2_buf *out, const struct q2_picture *p)
 		      "<text class=\"t b\" x=\"12\" y=\"26\">", width, height);
 	q2_xml_short_name(out, p->filename, 80);
 	q2_buf_text(out, "</text>\n");
-	out->failed = out->failed || head.failed;
-	if (!head.failed)
-		q2_buf_add(out, head.at, head.n);
+	q2_buf_fail_as(out, &head);
+	q2_buf_add(out, head.at, head.n);
 	q2_buf_free(&head);
 	q2_buf_format(out, "<text class=\"t\" x=\"12\" y=\"%u\">one cell is ",
 		      top);

@@ -34,9 +34,8 @@ static void put_owner(struct q2_buf *out, const struct q2_picture *p,
 	    (part->active || part->who != Q2_NO_SNAPSHOT)) {
 		q2_buf_text(out, " (");
 		q2_survey_put_whose(&whose, p->survey, part->active, part->who);
-		out->failed = out->failed || whose.failed;
-		if (!whose.failed)
-			q2_text_short(out, whose.at, whose.n, LONGEST_OWNER);
+		q2_buf_fail_as(out, &whose);
+		q2_text_short(out, whose.at, whose.n, LONGEST_OWNER);
 		q2_buf_free(&whose);
 		q2_buf_char(out, ')');
 	}

@@ -69,10 +69,8 @@ static void put_name(struct q2_json *j, const char *key, const char *bytes_key,
 	if (is_utf8(text))
 		return;
 	put_hex(&b, text);
-	if (b.failed)
-		j->out->failed = true;
-	else
-		q2_json_bytes(j, bytes_key, b.at, b.n);
+	q2_buf_fail_as(j->out, &b);
+	q2_json_bytes(j, bytes_key, b.at, b.n);
 	q2_buf_free(&b);
 }
 

@@ -66,9 +66,8 @@ void q2_xml_name(struct q2_buf *out, const char *name)
 	struct q2_buf b = {0};
 
 	q2_buf_escape(&b, name, strlen(name));
-	out->failed = out->failed || b.failed;
-	if (!b.failed && b.n)
-		q2_xml_put(out, b.at, b.n);
+	q2_buf_fail_as(out, &b);
+	q2_xml_put(out, b.at, b.n);
 	q2_buf_free(&b);
 }
 
@@ -110,24 +109,33 @@ void q2_text_short(struct q2_buf *out, const char *text, size_t n, size_t most)
 	q2_buf_add(out, text + from, n - from);
 }
 
-void q2_name_short(struct q2_buf *out, const char *name, size_t most)
+static void bytes_short(struct q2_buf *out, const char *bytes, size_t n,
+			size_t most)
 {
 	struct q2_buf b = {0};
 
-	q2_buf_escape(&b, name, strlen(name));
-	out->failed = out->failed || b.failed;
-	if (!b.failed && b.n)
-		q2_text_short(out, b.at, b.n, most);
+	q2_buf_escape(&b, bytes, n);
+	q2_buf_fail_as(out, &b);
+	q2_text_short(out, b.at, b.n, most);
+	q2_buf_free(&b);
+}
+
+void q2_name_short(struct q2_buf *out, const char *name, size_t most)
+{
+	bytes_short(out, name, strlen(name), most);
+}
+
+void q2_xml_short(struct q2_buf *out, const char *bytes, size_t n, size_t most)
+{
+	struct q2_buf b = {0};
+
+	bytes_short(&b, bytes, n, most);
+	q2_buf_fail_as(out, &b);
+	q2_xml_put(out, b.at, b.n);
 	q2_buf_free(&b);
 }
 
 void q2_xml_short_name(struct q2_buf *out, const char *name, size_t most)
 {
-	struct q2_buf b = {0};
-
-	q2_name_short(&b, name, most);
-	out->failed = out->failed || b.failed;
-	if (!b.failed && b.n)
-		q2_xml_put(out, b.at, b.n);
-	q2_buf_free(&b);
+	q2_xml_short(out, name, strlen(name), most);
 }

@@ -1,0 +1,163 @@
+#!/usr/bin/env bash
+# run.sh - each call of the library to the system fails in turn; see q2calls.c.
+#
+# SPDX-License-Identifier: MIT
+#
+# usage: run.sh BUILD_DIR [SCENE...]     prints "calls: N passed, N failed"
+set -u
+
+build=$(cd "${1:?usage: run.sh BUILD_DIR}" && pwd)
+shift
+mk=$build/tests/q2mk
+here=$(cd "$(dirname "$0")" && pwd)
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+cd "$tmp" || exit 1
+mkdir -p given/pool given/work work
+
+image() { # name; the recipe is on stdin
+	cat >recipe && "$mk" recipe "given/$1" || exit 1
+}
+image top.qcow2 <<'END'
+version 3
+cluster 4K
+size 128K
+file base.qcow2
+version 3
+cluster 4K
+size 96K
+write 0 24K
+compress 40K 8K
+zero 64K 8K
+bitmap old set=0:8K
+end
+backing base.qcow2 qcow2
+write 16K 12K
+compress 48K 8K
+zero 72K 4K
+write 120K 4K
+bitmap new set=16K:12K
+END
+image above.qcow2 <<'END'
+version 3
+cluster 4K
+size 128K
+file base.qcow2
+version 3
+cluster 4K
+size 96K
+write 0 24K
+compress 40K 8K
+zero 64K 8K
+bitmap old set=0:8K
+end
+file top.qcow2
+version 3
+cluster 4K
+size 128K
+backing base.qcow2 qcow2
+write 16K 12K
+compress 48K 8K
+zero 72K 4K
+write 120K 4K
+bitmap new set=16K:12K
+end
+backing top.qcow2 qcow2
+write 20K 8K
+write 80K 4K
+zero 0 4K
+END
+image over.qcow2 <<'END'
+version 2
+cluster 512
+size 96K
+refcount 16
+rawfile raw.img 64K seed:7
+backing raw.img raw
+write 4K 3K
+write 80K 2K
+END
+image data.qcow2 <<'END'
+version 3
+cluster 4K
+size 64K
+rawfile raw.img 64K seed:7
+backing raw.img raw
+data-file work/data.bin
+write 8K 8K
+zero 32K 8K
+END
+image packed.qcow2 <<'END'
+version 3
+cluster 4K
+size 256K
+compress 0 64K
+write 96K 8K
+END
+image large.qcow2 <<'END'
+version 3
+cluster 64K
+size 200M
+write 0 256K
+write 40M 128K
+compress 100M 128K
+write 180M 128K
+END
+image snap.qcow2 <<'END'
+version 3
+cluster 512
+size 64K
+write 0 16K
+snapshot one vmstate=2K
+write 4K 4K
+compress 20K 4K
+snapshot two
+write 0 2K
+bitmap b set=0:4K
+gap 3
+write 40K 2K
+END
+image broken.qcow2 <<'END'
+version 3
+cluster 512
+size 64K
+write 0 16K
+compress 20K 4K
+set l2[0][1].offset += 8
+set l2[0][2].copied ^= 1
+set refcount[@header/cs] = 3
+set refcount[@free/cs] = 1
+extend end+512
+END
+for where in lost-base/nowhere.qcow2 loop/loop.qcow2; do
+	image "pool/${where%/*}.qcow2" <<END
+version 3
+size 64K
+file ${where#*/}
+size 64K
+end
+backing ${where#*/} qcow2
+END
+done
+rm -f given/pool/nowhere.qcow2 given/nowhere.qcow2
+echo 'nothing of use' >given/pool/bad.qcow2
+truncate -s 1M given/pool/disk.raw
+ln -s ../top.qcow2 given/pool/link.qcow2
+ln given/snap.qcow2 given/pool/again.qcow2
+luks() { # name cipher-mode
+	# It measures for so short a time that it may find nothing.
+	for _ in $(seq 50); do
+		qemu-img create -q -f qcow2 --object secret,id=s,data=secret \
+			-o "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10,$2" "given/$1.qcow2" 1M 2>err && break
+	done
+	qemu-io --object secret,id=s,data=secret --image-opts "driver=qcow2,encrypt.key-secret=s,file.filename=given/$1.qcow2" \
+		-c 'write -P 5 0 64k' -c 'write -P 6 512k 4k' >/dev/null || exit 1
+	qemu-img convert --object secret,id=s,data=secret --image-opts "driver=qcow2,encrypt.key-secret=s,file.filename=given/$1.qcow2" \
+		-O raw "given/$1.raw" || exit 1
+}
+luks luks encrypt.cipher-alg=aes-256
+luks aes-luks encrypt.cipher-alg=aes-128,encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv,encrypt.ivgen-hash-alg=sha256
+for part in one two; do
+	"$build/bin/qcow2-map" graph --output=ndjson given/pool $([ $part = two ] || echo given/top.qcow2) >given/$part.ndjson 2>err
+done
+"$build/tests/q2calls" "$@"
