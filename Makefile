@@ -297,11 +297,13 @@ CALLS := malloc calloc realloc free strdup strndup posix_memalign realpath \
 	PKCS5_PBKDF2_HMAC pthread_create open64 fcntl64 ioctl syscall mkostemp64 \
 	opendir fdopen fopen64 scandir64 access stat64 lstat64 fstat64 statvfs64 \
 	gethostname ftruncate64 fallocate64 posix_fallocate64 lseek64 futimens \
-	rename link flock fsync fdatasync read write pread64 pwrite64
-$(B)/tests/q2calls: $(call obj,$(CALLS_SRC)) $(B)/libq2.a
+	rename link flock fsync fdatasync read write pread64 pwrite64 \
+	clock_gettime fflush fwrite fseeko64 q2_cli_complain _exit prctl \
+	seccomp_init seccomp_rule_add seccomp_rule_add_array seccomp_load
+$(B)/tests/q2calls: $(call obj,$(CALLS_SRC) $(CLI_SRC)) $(B)/libq2.a
 	@mkdir -p $(@D)
 	$(call run,LD)
-	$(Q)$(CC) $(ALL_LDFLAGS) $(CALLS:%=-Wl,--wrap=%) -o $@ $^ $(LIB_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) $(CALLS:%=-Wl,--wrap=%) -o $@ $^ $(LIB_LIBS) $(CLI_LINK)
 $(B)/tests/q2problems: $(call obj,tests/lint/problems-man.c)
 	@mkdir -p $(@D)
 	$(call run,LD)

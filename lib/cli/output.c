@@ -119,6 +119,8 @@ static int copy_spilled(struct q2_cli_output *out)
 	for (;;) {
 		ssize_t n = pread(out->spill, block, sizeof(block), at);
 
+		if (n < 0 && errno == EINTR)
+			continue;
 		if (n < 0)
 			return fail(out, errno);
 		if (n == 0)

@@ -47,6 +47,8 @@ static int read_file(const char *path, char *bytes, size_t room, size_t *len)
 		n = read(fd, bytes + *len, room - *len);
 		if (n > 0)
 			*len += (size_t)n;
+		else if (n < 0 && errno == EINTR)
+			n = 1; /* of a pipe; and again */
 	}
 	error = n < 0 ? errno : *len == room ? EFBIG : 0;
 	if (fd >= 0)

@@ -41,13 +41,32 @@ static void make_line(const struct q2_cli_whole *w, char line[128])
 		 q2_hash(each, sizeof(each)));
 }
 
+/* Up to n bytes, fewer only at the end of the file; -1 after a failure. */
+static ssize_t read_all(int fd, char *out, size_t n, off_t at)
+{
+	size_t done = 0;
+
+	while (done < n) {
+		ssize_t got = pread(fd, out + done, n - done, at + (off_t)done);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -1;
+		if (got == 0)
+			break;
+		done += (size_t)got;
+	}
+	return (ssize_t)done;
+}
+
 /* One of the two lines; false if it is not whole. */
 static bool read_line(int fd, uint64_t which, struct q2_cli_whole *w)
 {
 	char line[128] = "", right[128];
 	uint64_t check;
 
-	if (pread(fd, line, KEPT_LEN, line_at(which)) != KEPT_LEN ||
+	if (read_all(fd, line, KEPT_LEN, line_at(which)) != KEPT_LEN ||
 	    sscanf(line, "kept %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNx64
 			 " %" SCNx64,
 		   &w->number, &w->start, &w->n, &w->sum, &check) != 5)
@@ -65,8 +84,8 @@ static bool is_whole(struct q2_cli_state *s, const struct q2_cli_whole *w)
 	while (at < w->n) {
 		size_t n = (size_t)q2_min(BLOCK, w->n - at);
 
-		if (pread(fileno(s->file), s->block, n,
-			  (off_t)(w->start + at)) != (ssize_t)n)
+		if (read_all(fileno(s->file), s->block, n,
+			     (off_t)(w->start + at)) != (ssize_t)n)
 			return false;
 		sum = q2_hash_on(sum, s->block, n);
 		at += n;
@@ -94,7 +113,7 @@ static bool find_last(struct q2_cli_state *s)
 		told[i] = false;
 	}
 	/* A run that was killed before it kept anything leaves no line. */
-	return pread(fileno(s->file), &byte, 1, line_at(1)) >= 0 && byte == 0;
+	return read_all(fileno(s->file), &byte, 1, line_at(1)) >= 0 && byte == 0;
 }
 
 int q2_cli_whole_load(struct q2_cli_state *s, uint64_t identity)
@@ -127,7 +146,7 @@ size_t q2_cli_whole_read(struct q2_cli_state *s, void *bytes, size_t n)
 	if (s->file == NULL)
 		return 0;
 	n = (size_t)q2_min(n, s->last.n - s->at);
-	got = pread(fileno(s->file), bytes, n, (off_t)(s->last.start + s->at));
+	got = read_all(fileno(s->file), bytes, n, (off_t)(s->last.start + s->at));
 	if (got <= 0)
 		return 0;
 	s->at += (uint64_t)got;

@@ -237,18 +237,21 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 	return __real_ioctl(fd, request, arg);
 }
 
-/* The library asks by it for a renaming only. */
+/* The library asks by it for a renaming, and the tools to be confined. */
 long __wrap_syscall(long number, ...)
 {
+	bool landlock = number >= 444 && number <= 446;
 	long arg[5];
 	va_list ap;
 
-	if (fail_now(FAIL_NAME))
+	if (fail_now(landlock ? FAIL_LOCK : FAIL_NAME))
 		return -1;
 	va_start(ap, number);
 	for (int i = 0; i < 5; i++)
 		arg[i] = va_arg(ap, long);
 	va_end(ap);
+	if (landlock)
+		return fail_landlock(number, arg[0]);
 	return __real_syscall(number, arg[0], arg[1], arg[2], arg[3], arg[4]);
 }
 
@@ -257,6 +260,10 @@ REPLACE(void *, opendir, FAIL_OPEN, NULL, (const char *path), path)
 REPLACE(void *, fdopen, FAIL_ALLOC, NULL, (int fd, const char *how), fd, how)
 REPLACE(void *, fopen64, FAIL_OPEN, NULL, (const char *path, const char *how),
 	path, how)
+REPLACE(int, fflush, FAIL_WRITE, EOF, (FILE *f), f)
+REPLACE(size_t, fwrite, FAIL_WRITE, 0, (const void *p, size_t size, size_t n, FILE *f),
+	p, size, n, f)
+REPLACE(int, fseeko64, FAIL_SIZE, -1, (FILE *f, int64_t at, int how), f, at, how)
 REPLACE(int, access, FAIL_STAT, -1, (const char *path, int how), path, how)
 REPLACE(int, stat64, FAIL_STAT, -1, (const char *path, void *sb), path, sb)
 REPLACE(int, lstat64, FAIL_STAT, -1, (const char *path, void *sb), path, sb)
@@ -285,6 +292,28 @@ int __wrap_statvfs64(const char *path, struct statvfs *sb)
 	if (fail_now(FAIL_STAT) || __real_statvfs64(path, sb) != 0)
 		return -1;
 	sb->f_bfree = sb->f_bavail = 123456;
+	return 0;
+}
+
+static bool fake_clock;
+int __real_clock_gettime(clockid_t clock, struct timespec *ts);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ts);
+
+void fail_fake_clock(bool fake)
+{
+	fake_clock = fake;
+}
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ts)
+{
+	static time_t now = 1000;
+
+	if (fail_now(FAIL_STAT))
+		return -1;
+	if (!fake_clock)
+		return __real_clock_gettime(clock, ts);
+	now += 2;
+	*ts = (struct timespec){.tv_sec = now};
 	return 0;
 }
 

@@ -39,6 +39,13 @@ unsigned long fail_counted(void);
 /* Counts one call of this kind: whether it has to fail; errno is set then. */
 bool fail_now(enum fail_kind kind);
 
+/* From now on the clock goes on by two seconds each time that it is asked; or it is
+ * the system's. */
+void fail_fake_clock(bool fake);
+
+/* Instead of a call of Landlock's, whose first argument is `first`. */
+long fail_landlock(long number, long first);
+
 /* Blocks of memory that were not freed yet. */
 long fail_blocks(void);
 
