@@ -184,8 +184,9 @@ static bool number(struct reader *r, uint64_t *value)
 static bool truth(struct reader *r, uint64_t *value)
 {
 	*value = word(r, "true");
-	return *value || word(r, "false") ||
-	       fail(r, "true or false is missing");
+	if (*value || word(r, "false"))
+		return true;
+	return fail(r, "true or false is missing");
 }
 
 static bool strings(struct reader *r, struct q2_json_value *v)
@@ -202,7 +203,7 @@ static bool strings(struct reader *r, struct q2_json_value *v)
 			return false;
 		v->count++;
 	} while (take(r, ','));
-	return take(r, ']') || fail(r, "a list does not end");
+	return take(r, ']') ? true : fail(r, "a list does not end");
 }
 
 static bool any(struct reader *r, unsigned depth);
@@ -218,13 +219,15 @@ static bool any_container(struct reader *r, unsigned depth, bool object)
 	if (take(r, end))
 		return true;
 	do {
-		if (object && (!string(r, &key) ||
-			       !(take(r, ':') || fail(r, "a colon is missing"))))
+		if (object && !string(r, &key))
 			return false;
+		if (object && !take(r, ':'))
+			return fail(r, "a colon is missing");
 		if (!any(r, depth + 1))
 			return false;
 	} while (take(r, ','));
-	return take(r, end) || fail(r, "an object or a list does not end");
+	return take(r, end) ? true :
+			      fail(r, "an object or a list does not end");
 }
 
 /* A number of any kind: its characters only. */
@@ -234,7 +237,7 @@ static bool any_number(struct reader *r)
 
 	while (r->p < r->end && *r->p && strchr("0123456789.eE+-", *r->p))
 		r->p++;
-	return r->p > start || fail(r, "a value is missing");
+	return r->p > start ? true : fail(r, "a value is missing");
 }
 
 static bool any(struct reader *r, unsigned depth)
@@ -253,8 +256,9 @@ static bool any(struct reader *r, unsigned depth)
 		return any_container(r, depth, true);
 	if (take(r, '['))
 		return any_container(r, depth, false);
-	return word(r, "true") || word(r, "false") || word(r, "null") ||
-	       any_number(r);
+	if (word(r, "true") || word(r, "false") || word(r, "null"))
+		return true;
+	return any_number(r);
 }
 
 static bool known(struct reader *r, enum q2_json_type type,

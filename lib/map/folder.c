@@ -136,8 +136,12 @@ enum q2_status q2_scan_add(struct q2_scan *scan, const char *path,
 	size_t number;
 	bool there = stat(path, &sb) == 0;
 	bool folder = there && S_ISDIR(sb.st_mode);
-	enum q2_status st = add_root(scan, path, folder, err);
+	enum q2_status st;
 
+	if (scan->streams)
+		return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
+			       "a scan that joins others looks at no files itself");
+	st = add_root(scan, path, folder, err);
 	if (st == Q2_OK)
 		st = add_asked(scan, path, err);
 	if (st == Q2_OK)
