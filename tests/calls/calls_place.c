@@ -136,6 +136,44 @@ static bool right_raw_commit(bool done)
 	       same_guest("work/raw.img", &wanted);
 }
 
+/* There is no room for more refcounts. */
+static void growing(void)
+{
+	empty_work();
+	copy_file("given/raw.img", "work/raw.img");
+	copy_file("given/growing.qcow2", "work/growing.qcow2");
+	wanted = guest_of("work/growing.qcow2");
+}
+
+static enum q2_status run_grow_absorb(struct q2_err *err)
+{
+	return flatten("work/growing.qcow2", absorb, err);
+}
+
+static bool right_grow_absorb(bool done)
+{
+	return finishes("work/growing.qcow2", &absorb, done);
+}
+
+static void growing_base(void)
+{
+	empty_work();
+	copy_file("given/lower.qcow2", "work/lower.qcow2");
+	copy_file("given/upper.qcow2", "work/upper.qcow2");
+	wanted = guest_of("work/upper.qcow2");
+}
+
+static enum q2_status run_grow_commit(struct q2_err *err)
+{
+	return flatten("work/upper.qcow2", commit, err);
+}
+
+static bool right_grow_commit(bool done)
+{
+	return finishes("work/upper.qcow2", &commit, done) &&
+	       is_usable("work/lower.qcow2");
+}
+
 /* The data lie in a file of their own. */
 static void with_data(void)
 {
@@ -219,6 +257,10 @@ const struct scene place_scenes[] = {
 	 right_data_absorb, 0},
 	{"commit from a data file", with_data, run_data_commit,
 	 right_data_commit, 0},
+	{"absorb and grow", growing, run_grow_absorb, right_grow_absorb,
+	 SCENE_FEW},
+	{"commit and grow", growing_base, run_grow_commit, right_grow_commit,
+	 SCENE_FEW},
 	{"absorb one of three", tower, run_tower_absorb, right_tower_absorb, 0},
 	{"commit two of three", tower, run_tower_commit, right_tower_commit, 0},
 	{0},

@@ -87,6 +87,34 @@ data-file work/data.bin
 write 8K 8K
 zero 32K 8K
 END
+# Their refcount tables are all but full.
+image growing.qcow2 <<'END'
+version 3
+cluster 512
+size 4M
+refcount 64
+rawfile raw.img 64K seed:7
+backing raw.img raw
+prealloc 64K 1936K
+write 2016K 2K
+END
+image upper.qcow2 <<'END'
+version 3
+cluster 512
+size 4M
+file lower.qcow2
+version 3
+cluster 512
+size 4M
+refcount 64
+prealloc 64K 1936K
+snapshot old
+write 2016K 2K
+end
+backing lower.qcow2 qcow2
+write 3M 40K
+write 64K 1K
+END
 image packed.qcow2 <<'END'
 version 3
 cluster 4K
