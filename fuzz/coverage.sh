@@ -78,7 +78,7 @@ for target in $all_targets; do
 done
 wait
 # Of bytes in packs, and what a writer does, in turn.
-over faults write -f "$corpus"/seeds/{aes,bitmap,data-file-raw,v3-512-r4}.qcow2
+over faults write -f "$corpus"/seeds/{aes,bitmap,data-file-raw,v3-512-r4,v3-512-r64}.qcow2
 over faults chain -f "$corpus/inputs/pack"
 over faults dump -f "$corpus/inputs/pack"
 table faults

@@ -13,7 +13,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 1
-mkdir -p given/pool given/work work
+mkdir -p given/pool/given/pool given/work work
 
 image() { # name; the recipe is on stdin
 	cat >recipe && "$mk" recipe "given/$1" || exit 1
@@ -157,17 +157,26 @@ set refcount[@header/cs] = 3
 set refcount[@free/cs] = 1
 extend end+512
 END
-for where in lost-base/nowhere.qcow2 loop/loop.qcow2; do
-	image "pool/${where%/*}.qcow2" <<END
+image pool/lost.qcow2 <<'END'
 version 3
 size 64K
-file ${where#*/}
+file nowhere.qcow2
 size 64K
 end
-backing ${where#*/} qcow2
+backing nowhere.qcow2 qcow2
 END
-done
-rm -f given/pool/nowhere.qcow2 given/nowhere.qcow2
+rm -f given/pool/nowhere.qcow2
+image pool/data.qcow2 <<'END'
+version 3
+cluster 4K
+size 64K
+data-file given/pool/data.bin
+write 0 8K
+END
+mv given/pool/given/pool/data.bin given/pool/
+rm -r given/pool/given
+qemu-img create -q -f qcow2 given/pool/loop.qcow2 64K
+qemu-img rebase -u -b loop.qcow2 -F qcow2 given/pool/loop.qcow2
 echo 'nothing of use' >given/pool/bad.qcow2
 truncate -s 1M given/pool/disk.raw
 ln -s ../top.qcow2 given/pool/link.qcow2
