@@ -93,7 +93,7 @@ static enum q2_status flatten(struct words *w, const char *prefix,
 	json_object_object_foreach(o, name, value) {
 		int n = snprintf(key, sizeof(key), "%s%s", prefix, name);
 
-		if (n < 0 || (size_t)n + 1 >= sizeof(key))
+		if ((size_t)n + 1 >= sizeof(key))
 			return refuse(w->err, "the option", name);
 		if (!json_object_is_type(value, json_type_object)) {
 			st = take(w, key, value);
@@ -141,7 +141,7 @@ static enum q2_status settle(const struct words *w, struct q2_place *out)
 	if (file == NULL || file[0] == '\0')
 		return q2_fail(w->err, Q2_E_FORMAT, 0, Q2_NO_OFFSET,
 			       "a json: name has no '%s'",
-			       out->format && driver && is_file_driver(driver) ?
+			       driver && is_file_driver(driver) ?
 				       "filename" : "file.filename");
 	if (strlen(file) >= sizeof(out->path))
 		return q2_fail(w->err, Q2_E_UNSUPPORTED, 0, Q2_NO_OFFSET,
