@@ -17,14 +17,13 @@
 #include "base/hash.h"
 #include "image/snaptable.h"
 #include "t_medium.h"
+#include "t_write.h"
 #include "world.h"
-#include "../tests/support/q2write.h"
 
 #define DISK_MAX (UINT64_C(160) << 10)
 #define OPS 8u
 #define CRASH_OPS 3u
 #define LONG 30u
-#define GROWN_MAX (UINT64_C(2) << 20)
 
 void die(const char *format, ...)
 {
@@ -234,17 +233,6 @@ static void fault_run(const struct setup *s, unsigned kind, unsigned k)
 	run_close(&r);
 }
 
-static void judge_clean(struct q2_io *io, const char *what)
-{
-	struct q2_check_opts opts = {.flags = Q2_CHECK_DATA};
-	struct q2_check_result result;
-
-	if (q2_check(io, &opts, &result, NULL) != Q2_OK ||
-	    result.verdict != Q2_CLEAN)
-		die("%s: the image is %s", what,
-		    q2_verdict_text(result.verdict));
-}
-
 /* What the writer says that the image has is a partition of the disk, and true. */
 static void judge_looks(const struct setup *s)
 {
@@ -307,146 +295,6 @@ static void judge_backing(const struct setup *s, const char *name,
 	run_close(&r);
 }
 
-#define PIECE ((size_t)64 << 10)
-
-/* The length of a disk whose data are more than the refcount table counts; 0 if that
- * is too much to write. */
-static uint64_t past_reach(const struct setup *s, const struct run *r)
-{
-	const struct q2_geom *g = q2_writer_geom(r->w);
-	uint64_t reach = g->reftable_bytes / 8
-			 << (g->block_bits + g->cluster_bits);
-
-	return reach > GROWN_MAX || s->no_resize ?
-		       0 : q2_max(s->view.n, reach + PIECE);
-}
-
-static enum q2_status fill(struct run *r, uint64_t from, uint64_t to)
-{
-	uint8_t *bytes = q2f_own(PIECE);
-	enum q2_status st = Q2_OK;
-
-	memset(bytes, 0xa7, PIECE);
-	for (uint64_t at = from; at < to && st == Q2_OK; at += PIECE)
-		st = q2_write(r->w, bytes, (size_t)q2_min(PIECE, to - at), at,
-			      NULL);
-	q2f_own_free(bytes);
-	return st == Q2_OK ? q2_write_commit(r->w, NULL) : st;
-}
-
-/* So much is written that the refcount table has to move: only images of small
- * clusters and wide refcounts get there soon. */
-static void judge_growth(const struct setup *s)
-{
-	uint8_t back[512];
-	struct run r;
-	uint64_t size;
-
-	run_open(&r, s);
-	if (run_start(&r) != Q2_OK)
-		die("it cannot be opened again");
-	size = past_reach(s, &r);
-	if (size && q2_write_resize(r.w, size, false, NULL) == Q2_OK) {
-		if (fill(&r, s->view.n, size) != Q2_OK)
-			die("it cannot grow");
-		if (q2_write_read(r.w, back, 512, size - 512, NULL) != Q2_OK ||
-		    back[0] != 0xa7 || memcmp(back, back + 1, 511) != 0)
-			die("what was written last reads otherwise");
-		judge_clean(r.mem, "a refcount table that moved");
-	}
-	run_close(&r);
-}
-
-/* The k-th operation of a kind fails, or the k-th allocation, from here on. */
-static void arm(struct run *r, unsigned kind, unsigned k)
-{
-	if (kind < TEST_OPS)
-		r->t.faults.fail_at[kind] = r->t.done[kind] + k;
-	else
-		q2f_heap_watch_zeroed(k);
-}
-
-static bool went_off(const struct run *r, unsigned kind)
-{
-	bool reached = q2f_heap_done();
-
-	if (kind < TEST_OPS)
-		reached = r->t.done[kind] >= r->t.faults.fail_at[kind];
-	q2f_fault_reached |= reached;
-	return reached;
-}
-
-static void judge_usable(struct q2_io *io, const char *what)
-{
-	struct q2_check_opts opts = {.flags = Q2_CHECK_DATA};
-	struct q2_check_result result;
-
-	if (q2_check(io, &opts, &result, NULL) != Q2_OK ||
-	    result.verdict > Q2_LEAKS)
-		die("%s: the image is %s", what,
-		    q2_verdict_text(result.verdict));
-}
-
-/* Something fails while that table moves. */
-static void fault_growth(const struct setup *s, unsigned kind, unsigned k)
-{
-	struct run r;
-	uint64_t size, most;
-
-	run_open(&r, s);
-	if (run_start(&r) != Q2_OK)
-		die("it cannot be opened again");
-	size = past_reach(s, &r);
-	/* Tables and refcounts take a part of what is counted. */
-	most = size / 64 * 61 / PIECE * PIECE;
-	if (size && most > s->view.n &&
-	    q2_write_resize(r.w, size, false, NULL) == Q2_OK) {
-		enum q2_status st;
-
-		if (fill(&r, s->view.n, most) != Q2_OK)
-			die("it cannot grow");
-		arm(&r, kind, k);
-		st = fill(&r, most, size);
-		if (went_off(&r, kind) && st == Q2_OK)
-			die("failure %u of kind %u was overlooked", k, kind);
-		judge_usable(r.mem, "growing failed");
-	}
-	run_close(&r);
-}
-
-/* And while another backing file is named, or the disk gets shorter or longer. */
-static void fault_change(const struct setup *s, unsigned kind, unsigned k,
-			 unsigned change)
-{
-	static const struct {
-		const char *name, *format;
-	} names[] = {{"Q2-CANARY-DO-NOT-OPEN", "raw"}, {NULL, NULL}};
-	enum q2_status st;
-	struct run r;
-	bool possible;
-
-	run_open(&r, s);
-	if (run_start(&r) != Q2_OK)
-		die("it cannot be opened again");
-	possible = change >= 2 ? !s->no_resize :
-		   q2_write_backing(r.w, names[change].name,
-				    names[change].format, true, NULL) == Q2_OK;
-	arm(&r, kind, k);
-	if (change < 2)
-		st = q2_write_backing(r.w, names[change].name,
-				      names[change].format, false, NULL);
-	else
-		st = q2_write_resize(r.w, change == 2 ?
-				     s->view.n / 1024 * 512 :
-				     s->view.n + (UINT64_C(3) << 20), false,
-				     NULL);
-	if (went_off(&r, kind) && st == Q2_OK)
-		die("failure %u of kind %u was overlooked", k, kind);
-	if (possible)
-		judge_usable(r.mem, "a change of the image failed");
-	run_close(&r);
-}
-
 /* The same failure at any of these times. */
 static void faults(const struct setup *s, unsigned kind, unsigned k)
 {
@@ -455,9 +303,9 @@ static void faults(const struct setup *s, unsigned kind, unsigned k)
 		return;
 	/* What takes so many is writing, and writing again. */
 	if (k < 300)
-		fault_growth(s, kind, k);
+		q2f_fault_growth(s, kind, k);
 	for (unsigned change = 0; change < 4 && k < 60; change++)
-		fault_change(s, kind, k, change);
+		q2f_fault_change(s, kind, k, change);
 }
 
 static void runs(struct setup *s, const struct q2f_input *in)
@@ -497,7 +345,7 @@ int q2f_write(const uint8_t *data, size_t size)
 		}
 		if (good && q2f_thorough && !q2f_faulty(&in.ctl)) {
 			judge_looks(&s);
-			judge_growth(&s);
+			q2f_judge_growth(&s);
 			judge_backing(&s, "Q2-CANARY-DO-NOT-OPEN", "raw");
 			judge_backing(&s, "Q2-CANARY-DO-NOT-OPEN", NULL);
 			judge_backing(&s, NULL, NULL);

@@ -363,7 +363,7 @@ void q2_journal_close(struct q2_journal *j, bool finished)
 {
 	if (j == NULL)
 		return;
-	if (finished && j->path != NULL)
+	if (finished)
 		(void)unlink(j->path);
 	if (j->fd >= 0)
 		close(j->fd);

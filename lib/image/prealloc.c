@@ -35,9 +35,11 @@ static enum q2_status count_block(struct counting *c, uint64_t at, uint64_t n,
 		return Q2_OK;
 	st = q2_pread_zero(c->img->io, c->block, (size_t)g->cluster_size, at,
 			   err);
-	for (uint64_t i = 0; st == Q2_OK && i < n && c->count < c->enough; i++)
+	if (st != Q2_OK)
+		return st;
+	for (uint64_t i = 0; i < n && c->count < c->enough; i++)
 		c->count += q2_refcount(c->block, g->ref_order, i) != 0;
-	return st;
+	return Q2_OK;
 }
 
 /* Entry i of the table; they are asked for in order. */
@@ -61,20 +63,23 @@ static enum q2_status count_all(struct counting *c, struct q2_err *err)
 {
 	const struct q2_geom *g = &c->img->geom;
 	uint64_t left = g->file_clusters;
-	enum q2_status st = Q2_OK;
 
-	for (uint64_t i = 0; st == Q2_OK && left && c->count < c->enough &&
+	for (uint64_t i = 0; left && c->count < c->enough &&
 			     i < g->reftable_bytes / 8; i++) {
 		uint64_t n = q2_min(left, UINT64_C(1) << g->block_bits);
 		uint64_t at;
+		enum q2_status st = entry(c, i, &at, err);
 
-		st = entry(c, i, &at, err);
+		if (st != Q2_OK)
+			return st;
 		at &= ~UINT64_C(511);
-		if (st == Q2_OK && at && at < g->file_size)
+		if (at && at < g->file_size)
 			st = count_block(c, at, n, err);
+		if (st != Q2_OK)
+			return st;
 		left -= n;
 	}
-	return st;
+	return Q2_OK;
 }
 
 enum q2_status q2_map_preallocated(const struct q2_image *img, bool *yes,
@@ -99,6 +104,7 @@ enum q2_status q2_map_preallocated(const struct q2_image *img, bool *yes,
 	q2_holes_init(&c.table_holes, img->io, g->reftable_bytes);
 	st = count_all(&c, err);
 	q2_put(img->budget, block, g->cluster_size);
-	*yes = st == Q2_OK && c.count >= c.enough;
+	/* So many are never counted before something fails. */
+	*yes = c.count >= c.enough;
 	return st;
 }

@@ -137,7 +137,7 @@ enum q2_status q2_w_data_own(struct q2_writer *w, const struct q2_went *e,
 		return Q2_OK;
 	st = q2_w_refcount(w, q2_cluster(&w->img.geom, e->host).n, &refcount,
 			   err);
-	*own = st == Q2_OK && refcount == 1;
+	*own = refcount == 1; /* 0 after a failure */
 	return st;
 }
 

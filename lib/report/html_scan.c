@@ -162,8 +162,10 @@ static bool sort_files(const struct q2_scan *scan, struct files *files)
 	files->at = calloc(files->n ? files->n : 1, sizeof(*files->at));
 	if (files->at == NULL)
 		return false;
-	for (size_t i = 0; i < files->n && q2_scan_file(scan, i, &f); i++)
+	for (size_t i = 0; i < files->n; i++) {
+		(void)q2_scan_file(scan, i, &f);
 		files->at[i] = (struct entry){f.commitment, i};
+	}
 	qsort(files->at, files->n, sizeof(*files->at), compare);
 	return true;
 }
@@ -177,11 +179,11 @@ static void put_chart(struct q2_buf *out, const struct q2_scan *scan,
 	struct q2_chart c;
 	uint64_t scale = 0;
 
-	for (size_t i = 0; i < n; i++)
-		if (q2_scan_file(scan, files->at[i].number, &f)) {
-			scale = f.commitment > scale ? f.commitment : scale;
-			scale = f.allocation > scale ? f.allocation : scale;
-		}
+	for (size_t i = 0; i < n; i++) {
+		(void)q2_scan_file(scan, files->at[i].number, &f);
+		scale = f.commitment > scale ? f.commitment : scale;
+		scale = f.allocation > scale ? f.allocation : scale;
+	}
 	q2_buf_text(out, "<h2>Files</h2>\n");
 	if (files->n > n)
 		q2_buf_format(out, "<p class=\"scale\">The %u of %llu that may "
@@ -190,8 +192,7 @@ static void put_chart(struct q2_buf *out, const struct q2_scan *scan,
 	q2_chart_begin(&c, out, scale, n,
 		       "chart of the files: arrow keys move");
 	for (size_t i = 0; i < n; i++) {
-		if (!q2_scan_file(scan, files->at[i].number, &f))
-			break;
+		(void)q2_scan_file(scan, files->at[i].number, &f);
 		q2_chart_bar(&c, f.path);
 		put_part(&c, Q2_U_DATA, f.path,
 			 f.is_device ? "size of the device" : "takes now",
@@ -259,9 +260,10 @@ static void put_table(struct q2_buf *out, const struct q2_scan *scan,
 	for (unsigned i = 0; i < sizeof(heads) / sizeof(*heads); i++)
 		q2_page_put_head(out, heads[i], i >= 2 && i < 8);
 	q2_buf_text(out, "</tr></thead>\n<tbody>\n");
-	for (size_t i = 0; i < files->n && i < Q2_TABLE_LINES; i++)
-		if (q2_scan_file(scan, files->at[i].number, &f))
-			put_line(out, scan, &f);
+	for (size_t i = 0; i < files->n && i < Q2_TABLE_LINES; i++) {
+		(void)q2_scan_file(scan, files->at[i].number, &f);
+		put_line(out, scan, &f);
+	}
 	q2_buf_text(out, "</tbody>\n</table></div>\n");
 	if (files->n > Q2_TABLE_LINES)
 		q2_buf_format(out, "<p>Only %u of %llu files are shown; "

@@ -56,8 +56,8 @@ static const struct way {
 	{"the reader is gone", FAIL_SINK, EPIPE, FAIL_ONCE, false},
 };
 
-#define MANY 100 /* calls that fail, of each sweep */
-#define FEW 30
+#define MANY 80 /* calls that fail, of each sweep */
+#define FEW 25
 
 static unsigned long passed, failed;
 

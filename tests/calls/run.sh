@@ -18,11 +18,7 @@ mkdir -p given/pool/given/pool given/work work
 image() { # name; the recipe is on stdin
 	cat >recipe && "$mk" recipe "given/$1" || exit 1
 }
-image top.qcow2 <<'END'
-version 3
-cluster 4K
-size 128K
-file base.qcow2
+base='file base.qcow2
 version 3
 cluster 4K
 size 96K
@@ -30,37 +26,30 @@ write 0 24K
 compress 40K 8K
 zero 64K 8K
 bitmap old set=0:8K
-end
-backing base.qcow2 qcow2
+end'
+top='backing base.qcow2 qcow2
 write 16K 12K
 compress 48K 8K
 zero 72K 4K
 write 120K 4K
-bitmap new set=16K:12K
-END
-image above.qcow2 <<'END'
+bitmap new set=16K:12K'
+image top.qcow2 <<END
 version 3
 cluster 4K
 size 128K
-file base.qcow2
+$base
+$top
+END
+image above.qcow2 <<END
 version 3
 cluster 4K
-size 96K
-write 0 24K
-compress 40K 8K
-zero 64K 8K
-bitmap old set=0:8K
-end
+size 128K
+$base
 file top.qcow2
 version 3
 cluster 4K
 size 128K
-backing base.qcow2 qcow2
-write 16K 12K
-compress 48K 8K
-zero 72K 4K
-write 120K 4K
-bitmap new set=16K:12K
+$top
 end
 backing top.qcow2 qcow2
 write 20K 8K

@@ -227,8 +227,7 @@ START_TEST(layers)
 	uint64_t n = 0;
 
 	ck_assert_int_eq(q2_disk_open("top", &opts, &disk, &err), Q2_OK);
-	ck_assert(q2_disk_layer(disk, 1, &l));
-	ck_assert(!q2_disk_layer(disk, 2, &l));
+	ck_assert(q2_disk_layer(disk, 1, &l) && !q2_disk_layer(disk, 2, &l));
 	ck_assert(!q2_disk_found(disk, 10000));
 	ck_assert_int_eq(q2_disk_delta(disk, 2, 0, count, &n, &err), Q2_E_ARG);
 	ck_assert_int_eq(q2_disk_delta(disk, 0, 2, count, &n, &err), Q2_E_ARG);
@@ -237,7 +236,6 @@ START_TEST(layers)
 	ck_assert_int_eq(q2_disk_delta(disk, 0, 1, count, &n, &err), Q2_OK);
 	ck_assert_uint_eq(n, 8192);
 	q2_disk_close(disk);
-	q2_disk_close(NULL);
 	opts.snapshot = "none";
 	ck_assert_int_eq(q2_disk_open("top", &opts, &disk, &err), Q2_E_ARG);
 }
