@@ -51,8 +51,11 @@ enum q2_status q2_scan_this_host(struct q2_scan *s, struct q2_err *err)
 	if (gethostname(name, sizeof(name) - 1) < 0)
 		name[0] = '\0';
 	if (!slurp("/proc/sys/kernel/random/boot_id", &boot)) {
+		bool memory = !boot.failed;
+
 		q2_buf_free(&boot);
-		return q2_scan_add_host(s, name, "", &number, err);
+		return memory ? q2_scan_add_host(s, name, "", &number, err) :
+				q2_scan_no_memory(err);
 	}
 	boot.at[strcspn(boot.at, "\n")] = '\0';
 	st = q2_scan_add_host(s, name, boot.at, &number, err);
@@ -115,7 +118,9 @@ enum q2_status q2_scan_shared_name(uint64_t device, char **name,
 	*name = NULL;
 	(void)snprintf(number, sizeof(number), "%u:%u ", major(device),
 		       minor(device));
-	if (slurp("/proc/self/mountinfo", &mounts)) {
+	if (!slurp("/proc/self/mountinfo", &mounts)) {
+		q2_buf_fail_as(&out, &mounts);
+	} else {
 		char *line = mounts.at, *end;
 
 		for (; out.n == 0 && (end = strchr(line, '\n')); line = end + 1) {
