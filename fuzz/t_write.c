@@ -304,7 +304,7 @@ static void faults(const struct setup *s, unsigned kind, unsigned k)
 	/* What takes so many is writing, and writing again. */
 	if (k < 300)
 		q2f_fault_growth(s, kind, k);
-	for (unsigned change = 0; change < 4 && k < 60; change++)
+	for (unsigned change = 0; change < 4 && k < 24; change++)
 		q2f_fault_change(s, kind, k, change);
 }
 
