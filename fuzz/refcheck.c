@@ -363,21 +363,12 @@ static int by_cluster(const void *a, const void *b)
 	return (x->clu > y->clu) - (x->clu < y->clu);
 }
 
-/* What nobody reads is in use where it has a refcount and no other use. */
-static void adopt_stale(struct q2f_refcheck *r)
-{
-	for (uint32_t c = 0; c < r->clusters; c++)
-		if ((r->is[c] & RC_STALE) && r->stored[c] && !r->counted[c])
-			rc_add(r, (struct rc_ref){
-					  .clu = c, .weight = 1, .kind = RC_META});
-}
-
 void rc_counts(struct q2f_refcheck *r)
 {
 	unsigned at = 0;
 
 	read_blocks(r);
-	adopt_stale(r);
+	rc_stale(r);
 	if (r->n_refs)
 		qsort(r->refs, r->n_refs, sizeof(*r->refs), by_cluster);
 	for (uint32_t c = 0; c < r->clusters; c++) {

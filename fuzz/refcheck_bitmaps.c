@@ -20,17 +20,6 @@ static void bad(struct q2f_refcheck *r, const char *why)
 		rc_bad(r, why);
 }
 
-/* ... and what they claim may be others'. */
-static void claim(struct q2f_refcheck *r, uint64_t at, uint64_t len)
-{
-	if (r->bitmaps_promised) {
-		rc_meta(r, at, len);
-		return;
-	}
-	for (uint64_t c = at / r->cs; c < r->clusters && c * r->cs < at + len; c++)
-		r->is[c] |= RC_STALE;
-}
-
 static void judge_name(struct q2f_refcheck *r, const struct bitmap *b,
 		       uint64_t end)
 {
@@ -61,7 +50,7 @@ static void judge_table(struct q2f_refcheck *r, struct bitmap *b, bool in_use)
 	}
 	if (b->table >= r->size || n > (r->size - b->table) / 8) {
 		bad(r, "a bitmap table outside");
-		b->entries = b->table >= r->size ?
+		b->entries = b->table >= r->size || !r->bitmaps_promised ?
 				     0 : (r->size - b->table) / 8;
 	}
 }
@@ -116,9 +105,24 @@ static void judge_tail(struct q2f_refcheck *r, const struct bitmap *b,
 		}
 }
 
+/* Of bitmaps out of date what has a refcount, and no other use, is theirs.  False if
+ * not all is. */
+static bool hold(struct q2f_refcheck *r, uint64_t at, uint64_t len)
+{
+	bool all = true;
+
+	for (uint64_t c = at / r->cs; c < r->clusters && c * r->cs < at + len;
+	     c++) {
+		if (r->stored[c] && !r->counted[c])
+			rc_meta(r, c * r->cs, r->cs);
+		else
+			all = false;
+	}
+	return all;
+}
+
 static void walk_table(struct q2f_refcheck *r, const struct bitmap *b)
 {
-	claim(r, b->table, 8 * b->entries);
 	for (uint64_t i = 0; i < b->entries; i++) {
 		uint64_t raw = rc_get(r, b->table + 8 * i, 8);
 		uint64_t off = raw & UINT64_C(0x00fffffffffffe00);
@@ -134,7 +138,10 @@ static void walk_table(struct q2f_refcheck *r, const struct bitmap *b)
 		} else if (off >= r->size) {
 			bad(r, "a bitmap table entry outside");
 		} else {
-			claim(r, off, r->cs);
+			if (r->bitmaps_promised)
+				rc_meta(r, off, r->cs);
+			else
+				hold(r, off, r->cs);
 			if (b->content && i + 1 == b->needed)
 				judge_tail(r, b, off);
 		}
@@ -152,8 +159,8 @@ static bool same_name(const struct q2f_refcheck *r, const struct bitmap *a,
 	return true;
 }
 
-static void walk_tables(struct q2f_refcheck *r, const struct bitmap *b,
-			unsigned n)
+static void overlaps(struct q2f_refcheck *r, const struct bitmap *b,
+		     unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
 		for (unsigned j = 0; j < n; j++) {
@@ -167,19 +174,27 @@ static void walk_tables(struct q2f_refcheck *r, const struct bitmap *b,
 			if (i < j && same_name(r, &b[i], &b[j]))
 				bad(r, "two bitmaps with one name");
 		}
+}
+
+static void walk_tables(struct q2f_refcheck *r, const struct bitmap *b,
+			unsigned n)
+{
+	overlaps(r, b, n);
+	for (unsigned i = 0; i < n; i++)
+		rc_meta(r, b[i].table, 8 * b[i].entries);
 	for (unsigned i = 0; i < n; i++)
 		walk_table(r, &b[i]);
 }
 
-void rc_bitmaps(struct q2f_refcheck *r, uint64_t ext)
+/* The records that can be followed; 0 if there are none. */
+static unsigned directory(struct q2f_refcheck *r, uint64_t ext, struct bitmap *b)
 {
 	uint64_t n = rc_get(r, ext + 8, 4), bytes = rc_get(r, ext + 16, 8);
 	uint64_t at = rc_get(r, ext + 24, 8), pos = at;
-	struct bitmap b[RC_BITMAPS];
 
 	if (rc_get(r, ext + 4, 4) != 24) {
 		rc_bad(r, "the bitmaps extension's length");
-		return;
+		return 0;
 	}
 	if (rc_get(r, ext + 12, 4))
 		bad(r, "the bitmaps extension's reserved field");
@@ -189,37 +204,71 @@ void rc_bitmaps(struct q2f_refcheck *r, uint64_t ext)
 		r->guess_counts = true;
 		if (!r->bitmaps_promised)
 			r->guess = true;
-		return;
+		return 0;
 	}
 	if (at == 0 || at % r->cs) {
 		bad(r, "the bitmap directory's offset");
-		return;
+		return 0;
 	}
 	if (at >= r->size) {
 		bad(r, "the bitmap directory outside");
-		return;
+		return 0;
 	}
 	if (bytes > r->size - at) {
 		bad(r, "the bitmap directory's end outside");
 		r->guess_counts = true;
-		return;
+		return 0;
 	}
 	for (uint64_t i = 0; i < n; i++) {
 		if (i == RC_BITMAPS) {
 			r->guess = r->guess_counts = true;
-			return;
+			return 0;
 		}
 		pos = record(r, pos, at + bytes, &b[i]);
 		if (pos == 0) {
 			bad(r, "a bitmap record's lengths");
 			r->guess_counts = true;
-			return;
+			return 0;
 		}
 	}
 	if (pos != at + bytes) {
 		bad(r, "the bitmap directory is longer than its records");
+		if (!r->bitmaps_promised)
+			return 0;
 		r->guess_counts = true;
 	}
-	claim(r, at, bytes);
-	walk_tables(r, b, (unsigned)n);
+	return (unsigned)n;
+}
+
+void rc_bitmaps(struct q2f_refcheck *r, uint64_t ext)
+{
+	struct bitmap b[RC_BITMAPS];
+	unsigned n = directory(r, ext, b);
+
+	if (n == 0)
+		return;
+	if (!r->bitmaps_promised) {
+		r->stale = ext;
+		return;
+	}
+	rc_meta(r, rc_get(r, ext + 24, 8), rc_get(r, ext + 16, 8));
+	walk_tables(r, b, n);
+}
+
+/* Once the refcounts are known.  What is not wholly theirs leads to nothing. */
+void rc_stale(struct q2f_refcheck *r)
+{
+	struct bitmap b[RC_BITMAPS];
+	bool held[RC_BITMAPS];
+	unsigned n = r->stale ? directory(r, r->stale, b) : 0;
+
+	if (n == 0 || !hold(r, rc_get(r, r->stale + 24, 8),
+			    rc_get(r, r->stale + 16, 8)))
+		return;
+	overlaps(r, b, n);
+	for (unsigned i = 0; i < n; i++)
+		held[i] = hold(r, b[i].table, 8 * b[i].entries);
+	for (unsigned i = 0; i < n; i++)
+		if (held[i])
+			walk_table(r, &b[i]);
 }

@@ -18,8 +18,7 @@ enum rc_kind { RC_META, RC_TABLE, RC_DATA, RC_STREAM };
 /* Of a cluster. */
 enum rc_is {
 	RC_KNOWN = 1, /* a block has its refcount */
-	RC_TOLD = 2,  /* the library names it */
-	RC_STALE = 4  /* bitmaps claim it of which nothing is promised */
+	RC_TOLD = 2   /* the library names it */
 };
 
 /* One reference to one host cluster. */
@@ -52,6 +51,7 @@ struct q2f_refcheck {
 	uint64_t l1_at, l1_n, l1_needed;
 	uint64_t rt_at, rt_bytes;
 	uint64_t snap_at, snaps;
+	uint64_t stale; /* the extension of bitmaps out of date; 0: none */
 	uint64_t ext_at, ext_end; /* extension area; 0: none */
 	struct rc_tree trees[RC_TREES];
 	unsigned n_trees;
@@ -83,6 +83,7 @@ void rc_header(struct q2f_refcheck *r);
 void rc_extensions(struct q2f_refcheck *r);
 void rc_snapshots(struct q2f_refcheck *r);
 void rc_bitmaps(struct q2f_refcheck *r, uint64_t ext);
+void rc_stale(struct q2f_refcheck *r);
 void rc_trees(struct q2f_refcheck *r);
 void rc_counts(struct q2f_refcheck *r);
 

@@ -288,6 +288,16 @@ static enum q2_status read_directory(struct directory *d)
 						 1)});
 }
 
+/* What is out of date is followed only where nothing contradicts it: the place where
+ * more of it may be can be anybody's by now. */
+static bool can_claim(const struct directory *d)
+{
+	const struct q2_extensions *x = &d->c->ext;
+
+	return !d->broken && d->taken == x->bitmap_dir_size &&
+	       d->index == x->bitmaps;
+}
+
 enum q2_status q2_chk_bitmaps(struct q2_checker *c)
 {
 	struct directory d = {.c = c};
@@ -310,6 +320,10 @@ enum q2_status q2_chk_bitmaps(struct q2_checker *c)
 		judge_lengths(&d);
 		if (!d.stale)
 			q2_bitmaps_compare(c, &d.refs);
+		if (d.stale && !can_claim(&d)) {
+			c->bitmaps.lost_some = true;
+			c->bitmaps.claims.n = d.refs.n = 0;
+		}
 		st = q2_chk_bitmap_tables(c, &d.refs, d.stale);
 	}
 	q2_bitmap_refs_free(&d.refs, &c->budget);

@@ -118,6 +118,9 @@ static uint64_t judge_size(const struct judge *j, uint64_t needed)
 		     .expected = absurd ? q2_max(needed, 1) : needed,
 	     });
 	j->c->result->partial = true;
+	/* What a disk needs can change when nobody knows of the bitmap. */
+	if (j->stale)
+		return absurd ? 0 : b->table_size;
 	/* A wrong length says nothing; the part that is needed does.  Where no
 	 * disk needs any, the disk's size may be the wrong one. */
 	if (needed == 0 && told)
@@ -148,7 +151,7 @@ static uint32_t usable_entries(const struct judge *j, uint64_t needed)
 			     .length = UINT64_C(8) * j->r->b.table_size,
 		     });
 		c->result->partial = true;
-		entries = inside;
+		entries = j->stale ? 0 : inside;
 	}
 	return (uint32_t)entries;
 }
