@@ -107,6 +107,16 @@ static enum q2_status from_deflate(struct q2_decoder *d, const uint8_t *in,
 	return exact_deflate(d, in, len, out, room, n, err);
 }
 
+/* Whether a frame of today's format may begin here.  The library may take those of
+ * older ones, too, and then what comes out depends on what it decoded before. */
+static bool is_frame(const uint8_t *p, size_t n)
+{
+	return n < 4 || ((p[0] == 0x28 && p[1] == 0xb5 && p[2] == 0x2f &&
+			  p[3] == 0xfd) ||
+			 (p[0] >> 4 == 5 && p[1] == 0x2a && p[2] == 0x4d &&
+			  p[3] == 0x18));
+}
+
 /* Several frames may follow one another. */
 static enum q2_status from_zstd(struct q2_decoder *d, const uint8_t *bytes,
 				size_t len, uint8_t *out, size_t room,
@@ -114,12 +124,16 @@ static enum q2_status from_zstd(struct q2_decoder *d, const uint8_t *bytes,
 {
 	ZSTD_inBuffer from = {bytes, len, 0};
 	ZSTD_outBuffer to = {out, room, 0};
-	size_t left = 1;
+	size_t left = 0;
 
 	ZSTD_DCtx_reset(d->zstd, ZSTD_reset_session_only);
 	while (to.pos < to.size) {
 		size_t before = from.pos + to.pos;
 
+		if (left == 0 && !is_frame(bytes + from.pos, len - from.pos)) {
+			left = 1;
+			break;
+		}
 		left = ZSTD_decompressStream(d->zstd, &to, &from);
 		if (ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
 			return no_memory(err);
