@@ -140,7 +140,8 @@ static enum q2_status from_zstd(struct q2_decoder *d, const uint8_t *bytes,
 		if (ZSTD_isError(left) || from.pos + to.pos == before)
 			break;
 	}
-	*n = to.pos;
+	/* Where a frame has more than a cluster QEMU gives the guest an error. */
+	*n = left == 0 || to.pos < to.size ? to.pos : 0;
 	*used = left == 0 ? from.pos : 0;
 	return Q2_OK;
 }

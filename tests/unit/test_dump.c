@@ -210,6 +210,15 @@ START_TEST(packing)
 		ck_assert(q2_decode(d, packed, len - 1, again, sizeof(again),
 				    &n, &used, NULL) == Q2_OK);
 		ck_assert_uint_eq(used, 0);
+		/* QEMU reads a cluster of a deflate stream that goes on, but
+		 * none of such a zstd frame, nor of one with an old magic. */
+		ck_assert(q2_decode(d, packed, len, again, 2048, &n, &used,
+				    NULL) == Q2_OK);
+		ck_assert_uint_eq(n, m == 1 ? 0 : 2048);
+		packed[0] = m == 1 ? 0x27 : packed[0];
+		ck_assert(q2_decode(d, packed, len, again, sizeof(again), &n,
+				    &used, NULL) == Q2_OK);
+		ck_assert_uint_eq(n, m == 1 ? 0 : sizeof(plain));
 		q2_decoder_free(d);
 		q2_packer_free(p);
 	}
