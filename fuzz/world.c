@@ -117,8 +117,18 @@ static bool lenient(const uint8_t *in, size_t n, uint8_t *out, size_t cs)
 	return whole;
 }
 
+/* A magic of RFC 8878: the library may know older ones. */
+static bool zstd_magic(const uint8_t *in, size_t n)
+{
+	uint32_t magic = 0;
+
+	for (size_t i = 4; n >= 4 && i-- > 0;)
+		magic = magic << 8 | in[i];
+	return n < 4 || magic == 0xfd2fb528 || magic >> 4 == 0x184d2a5;
+}
+
 /* Inflates one cluster with the reference decoders, of zstd as many frames as it
- * takes; false if it is not one. */
+ * takes, the last one to its end; false if it is not one. */
 static bool inflated(bool zstd, uint8_t *in, size_t n, uint8_t *out, size_t cs)
 {
 	bool whole;
@@ -127,16 +137,18 @@ static bool inflated(bool zstd, uint8_t *in, size_t n, uint8_t *out, size_t cs)
 		ZSTD_DStream *z = ZSTD_createDStream();
 		ZSTD_inBuffer from = {in, n, 0};
 		ZSTD_outBuffer to = {out, cs, 0};
-		size_t left = 1;
+		size_t left = 0;
 
 		while (z && !ZSTD_isError(left) && to.pos < cs) {
 			size_t before = from.pos + to.pos;
 
+			if (left == 0 && !zstd_magic(in + from.pos, n - from.pos))
+				break;
 			left = ZSTD_decompressStream(z, &to, &from);
 			if (from.pos + to.pos == before)
 				break;
 		}
-		whole = to.pos == cs;
+		whole = to.pos == cs && left == 0;
 		ZSTD_freeDStream(z);
 	} else {
 		z_stream z = {.next_in = in, .avail_in = (uInt)n,

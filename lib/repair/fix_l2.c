@@ -275,17 +275,20 @@ static enum q2_status compressed(struct l2 *l, struct q2_case *k)
 {
 	const uint8_t *bytes;
 	struct q2_guess guess;
+	struct q2_err why = {0};
 	bool whole;
 	size_t n;
 	enum q2_status st;
 
-	st = q2_inflate(l->inflate, k->e.host, &bytes, &n, &whole, NULL);
+	st = q2_inflate(l->inflate, k->e.host, &bytes, &n, &whole, &why);
 	if (st == Q2_E_IO || st == Q2_E_RANGE)
 		return Q2_OK;
-	if (st == Q2_OK && whole && (k->e.faults & Q2_EF_CUT))
-		return trim(l, k);
-	if (st != Q2_OK || whole)
-		return st == Q2_OK ? doubtful(l, k) : st;
+	if (st != Q2_OK) {
+		*l->r->err = why;
+		return st;
+	}
+	if (whole)
+		return k->e.faults & Q2_EF_CUT ? trim(l, k) : doubtful(l, k);
 	st = q2_guess(k, &guess);
 	if (st != Q2_OK)
 		return st;

@@ -97,6 +97,7 @@ bool q2_in_a_run(const struct q2_case *k, const struct q2_guess *guess)
 enum q2_status q2_inflates(struct q2_case *k, const struct q2_l2_entry *e,
 			   bool *whole)
 {
+	struct q2_err why = {0};
 	const uint8_t *bytes;
 	enum q2_status st;
 	size_t n;
@@ -104,11 +105,13 @@ enum q2_status q2_inflates(struct q2_case *k, const struct q2_l2_entry *e,
 	*whole = true;
 	if (k->inflate == NULL || e->type != Q2_L2_COMPRESSED)
 		return Q2_OK;
-	st = q2_inflate(k->inflate, e->host, &bytes, &n, whole, NULL);
+	st = q2_inflate(k->inflate, e->host, &bytes, &n, whole, &why);
 	if (st == Q2_E_IO || st == Q2_E_RANGE) {
 		*whole = false;
 		return Q2_OK;
 	}
+	if (st != Q2_OK)
+		*k->r->err = why;
 	return st;
 }
 

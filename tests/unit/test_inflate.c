@@ -323,8 +323,9 @@ START_TEST(test_zstd_whole)
 	n = pack_zstd(cluster, 10000);
 	memset(packed + n, 0x5a, 4096);
 	expect(once(true, ROOM, 0, sectors(n)), cluster, true);
+	/* QEMU does not take a frame that has more. */
 	n = pack_zstd(cluster + 1, cluster + 1);
-	expect(once(true, n, 0, sectors(n)), cluster, true);
+	expect(once(true, n, 0, sectors(n)), 0, false);
 	n = pack_zstd(cluster - 1, cluster);
 	expect(once(true, n, 0, sectors(n)), cluster - 1, false);
 	memset(packed + n, 0x5a, 4096);
