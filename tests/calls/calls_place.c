@@ -11,6 +11,8 @@
 
 #include "calls.h"
 
+#define DATA_FILE "work/data.bin"
+
 static struct q2_digest wanted;
 
 static enum q2_status flatten(const char *path, struct q2_inplace_opts o,
@@ -179,7 +181,7 @@ static void with_data(void)
 {
 	empty_work();
 	copy_file("given/raw.img", "work/raw.img");
-	copy_file("given/work/data.bin", "work/data.bin");
+	copy_file("given/" DATA_FILE, DATA_FILE);
 	copy_file("given/data.qcow2", "work/data.qcow2");
 	wanted = guest_of("work/data.qcow2");
 }
