@@ -180,10 +180,11 @@ const char *q2_need_text(unsigned i)
 
 bool q2_program_at(size_t i, unsigned needs, struct q2_program *out)
 {
-	const struct reader *r = &readers[i];
+	const struct reader *r;
 
 	if (i >= READERS)
 		return false;
+	r = &readers[i];
 	*out = (struct q2_program){.name = r->name, .versions = r->versions};
 	for (unsigned k = 0; k < Q2_NEEDS; k++) {
 		if (!(needs & Q2_NEED(k)))

@@ -27,7 +27,8 @@ const char *q2_content_text(enum q2_content content)
 		[Q2_C_UNREADABLE] = "unreadable",
 	};
 
-	return names[content];
+	return (size_t)content < sizeof(names) / sizeof(names[0]) ?
+		       names[content] : "unknown";
 }
 
 static enum q2_problem_id problem_of_l2(const struct q2_extent *e)

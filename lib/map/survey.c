@@ -179,5 +179,5 @@ const char *q2_use_text(enum q2_use use)
 		[Q2_U_MIXED] = "several-uses",
 	};
 
-	return names[use];
+	return (size_t)use < Q2_U_COUNT ? names[use] : "unknown";
 }

@@ -174,8 +174,8 @@ static enum q2_status rewind(const struct q2_sectors *s, struct sector *c,
 		const struct q2_edit *e = &s->plan->edits.at[t[k].edit];
 		struct part p = part_of(c, e);
 
-		first = q2_min(first, p.at);
-		end = q2_max(end, p.at + p.len);
+		first = (size_t)q2_min(first, p.at);
+		end = (size_t)q2_max(end, p.at + p.len);
 		for (size_t i = 0; i < p.len; i++) {
 			uint8_t before = byte_before(e, p.from + i);
 
