@@ -76,43 +76,35 @@ static enum q2_status guess_cluster_bits(struct q2_checker *c,
 	return Q2_OK;
 }
 
-static enum q2_status guess_refcount_order(struct q2_checker *c,
-					   struct guess *guess)
+static void guess_refcount_order(const struct q2_header *h,
+				 struct q2_sample *sample, struct guess *guess)
 {
-	struct q2_header h = c->header;
-
-	if (h.version != 3) /* the field does not exist */
-		return Q2_OK;
-	for (h.refcount_order = 0; h.refcount_order <= 6; h.refcount_order++) {
-		struct q2_sample *sample;
+	if (h->version != 3) /* the field does not exist */
+		return;
+	for (uint32_t order = 0; order <= 6; order++) {
 		struct q2_evidence e;
-		enum q2_status st;
 
-		if (h.refcount_order == c->header.refcount_order)
+		if (order == h->refcount_order)
 			continue;
-		st = q2_evidence_gather(c, &h, &e, &sample);
-		q2_sample_free(c, sample);
-		if (st != Q2_OK)
-			return st;
+		q2_evidence_width(sample, order, &e);
 		if (counts_fit(&e))
-			*guess = (struct guess){guess->fitting + 1,
-						h.refcount_order, 0};
+			*guess = (struct guess){guess->fitting + 1, order, 0};
 	}
-	return Q2_OK;
 }
 
 /* Other values are tried only if the stated one clearly fails. */
 static enum q2_status judge_units(struct q2_checker *c,
-				  const struct q2_evidence *stated, bool *found)
+				  const struct q2_evidence *stated,
+				  struct q2_sample *sample, bool *found)
 {
 	struct guess bits = {0}, order = {0};
 	struct q2_finding f = {.fields = Q2_F_FOUND | Q2_F_EXPECTED};
 	enum q2_status st = guess_cluster_bits(c, &bits);
 
-	if (st == Q2_OK && few(stated->sure))
-		st = guess_refcount_order(c, &order);
 	if (st != Q2_OK)
 		return st;
+	if (few(stated->sure))
+		guess_refcount_order(&c->header, sample, &order);
 	/* A small refcount is found at the same place if clusters are half as
 	 * large.  But then not all that is named would be aligned to more. */
 	if (bits.fitting == 1 && order.fitting == 1 &&
@@ -338,7 +330,7 @@ enum q2_status q2_chk_roots(struct q2_checker *c)
 		return Q2_OK;
 	st = q2_evidence_gather(c, &c->header, &e, &sample);
 	if (st == Q2_OK && contradicts(&e))
-		st = judge_units(c, &e, &found);
+		st = judge_units(c, &e, sample, &found);
 	if (st == Q2_OK && !found)
 		st = judge_extended(c, sample);
 	q2_sample_free(c, sample);

@@ -378,18 +378,25 @@ void q2_sample_free(struct q2_checker *c, struct q2_sample *s)
 		q2_put(&c->budget, s, s->size);
 }
 
+/* What the refcounts say; unless `all`, only as long as it is good. */
+static void look_up(struct q2_sample *s, bool all, struct q2_evidence *e)
+{
+	s->may_hold = s->g.cluster_size <= HELD;
+	look_up_sure(s, e);
+	if (all || q2_mostly_good(e->sure)) {
+		look_up_used(s, e);
+		look_up_past(s, e);
+	}
+	/* The window is for others again. */
+	s->may_hold = s->held = false;
+}
+
 static void gather(struct q2_sample *s, bool all, struct q2_evidence *e)
 {
 	if (all || q2_mostly_good(e->l1))
 		sample_l2(s, judge_window, e);
-	if (!all && !q2_mostly_good(e->tables))
-		return;
-	s->may_hold = s->g.cluster_size <= HELD;
-	look_up_sure(s, e);
-	look_up_used(s, e);
-	look_up_past(s, e);
-	/* The window is for others again. */
-	s->may_hold = s->held = false;
+	if (all || q2_mostly_good(e->tables))
+		look_up(s, all, e);
 }
 
 enum q2_status q2_evidence_gather(struct q2_checker *c,
@@ -414,6 +421,20 @@ enum q2_status q2_evidence_try(struct q2_checker *c, const struct q2_header *h,
 		gather(s, false, e);
 	q2_sample_free(c, s);
 	return st;
+}
+
+void q2_evidence_width(struct q2_sample *s, unsigned ref_order,
+		       struct q2_evidence *e)
+{
+	struct q2_geom stated = s->g;
+
+	*e = (struct q2_evidence){0};
+	s->g.ref_order = ref_order;
+	s->g.block_bits = s->g.cluster_bits + 3 - ref_order;
+	s->index = UINT64_MAX;
+	look_up(s, false, e);
+	s->g = stated;
+	s->index = UINT64_MAX;
 }
 
 /* Both readings of a table. */

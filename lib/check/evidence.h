@@ -43,10 +43,15 @@ enum q2_status q2_evidence_gather(struct q2_checker *c,
 				  struct q2_evidence *e,
 				  struct q2_sample **sample);
 
-/* The same, but it ends as soon as the roots do not fit, or entries or tables are not
- * mostly good, and what comes after these stays zero. */
+/* The same, but it ends as soon as the roots do not fit, or entries, tables or what is
+ * sure are not mostly good, and what comes after these stays zero. */
 enum q2_status q2_evidence_try(struct q2_checker *c, const struct q2_header *h,
 			       struct q2_evidence *e);
+
+/* What the refcounts of a sample say if they were 1 << ref_order bits wide: sure, and,
+ * if that is mostly good, used and past. */
+void q2_evidence_width(struct q2_sample *s, unsigned ref_order,
+		       struct q2_evidence *e);
 
 /* The second words of 16-byte pairs in L2 tables, zeros left out: extended L2
  * entries have a bitmap there, others an entry. */
