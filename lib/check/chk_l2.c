@@ -36,11 +36,13 @@ static void report_faults(struct q2_l2_work *l, const struct q2_l2visit *v)
 
 	for (const struct q2_fault_problem *p = q2_l2_problems; p->fault; p++) {
 		bool compressed = v->e.type == Q2_L2_COMPRESSED;
-		enum q2_problem_id id = q2_l2_problem(p, compressed);
-		struct q2_finding f = locate(c, v);
+		enum q2_problem_id id;
+		struct q2_finding f;
 
 		if (!(v->e.faults & p->fault))
 			continue;
+		id = q2_l2_problem(p, compressed);
+		f = locate(c, v);
 		f.fields = q2_problem(id)->fields;
 		if (id == Q2_P_L2_UNALIGNED || id == Q2_P_L2_ENTRY_OUTSIDE ||
 		    id == Q2_P_COMPRESSED_OUTSIDE ||

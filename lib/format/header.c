@@ -88,10 +88,10 @@ static void fault(struct q2_header_faults *out, enum q2_header_fault_id id,
 uint64_t q2_l1_needed(uint64_t size, unsigned cluster_bits,
 		      unsigned entry_bytes)
 {
-	uint64_t l2_entries = (UINT64_C(1) << cluster_bits) / entry_bytes;
+	uint64_t l2_bytes = UINT64_C(1) << cluster_bits; /* of a table */
+	uint64_t disk = l2_bytes / entry_bytes << cluster_bits;
 
-	return q2_div_up(q2_div_up(size, UINT64_C(1) << cluster_bits),
-			 l2_entries);
+	return q2_div_up(size, disk);
 }
 
 /* The fields without which there is no geometry.  False if one is wrong. */
