@@ -17,11 +17,15 @@
 
 static const uint8_t magic[5] = {'Q', '2', 'C', 'T', 1};
 
+/* Of the input at hand: what decides of q2f_sampled().  0: not drawn yet. */
+static uint64_t lot;
+
 struct q2f_input q2f_split(const uint8_t *data, size_t size)
 {
 	struct q2f_input in = {.image = data, .size = size};
 	const uint8_t *t;
 
+	lot = 0;
 	if (size < Q2F_TRAILER)
 		return in;
 	t = data + size - Q2F_TRAILER;
@@ -45,7 +49,9 @@ bool q2f_thorough;
 
 bool q2f_sampled(const struct q2f_input *in, unsigned n)
 {
-	return q2f_thorough || q2_hash(in->image, in->size) % n == 0;
+	if (lot == 0 && !q2f_thorough)
+		lot = q2_hash(in->image, in->size) | UINT64_C(1) << 63;
+	return q2f_thorough || lot % n == 0;
 }
 
 static void put(uint8_t *p, unsigned n, uint64_t v)

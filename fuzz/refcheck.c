@@ -23,11 +23,10 @@ void rc_bad(struct q2f_refcheck *r, const char *why)
 /* What lies past the end of the file reads as zeros. */
 uint64_t rc_get(const struct q2f_refcheck *r, uint64_t off, unsigned bytes)
 {
-	uint64_t v = 0;
+	uint64_t there = off < r->size ? r->size - off : 0, v = 0;
 
 	for (unsigned i = 0; i < bytes; i++)
-		v = v << 8 | (off + i < r->size && off + i >= off ?
-				      r->b[off + i] : 0);
+		v = v << 8 | (i < there ? r->b[off + i] : 0);
 	return v;
 }
 
@@ -123,6 +122,8 @@ static void judge_l2_entry(struct q2f_refcheck *r, const struct table *t,
 	bool has_host = off || (r->data_file && (raw & TOP));
 	bool used = has_host || (raw & PACKED);
 
+	if (raw == 0 && bitmap == 0)
+		return;
 	if (r->ext_l2)
 		used |= bitmap >> 32 != 0;
 	else
