@@ -126,6 +126,12 @@ void q2_cli_sandbox_allow(struct q2_cli_sandbox *s, const char *path,
 	if (!s->started || s->closed || path == NULL || !q2_cli_sandbox_paths(s))
 		return;
 	fd = open(path, O_PATH | O_CLOEXEC);
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
+		/* It would be forbidden, and be told as that. */
+		q2_cli_complain(s->tool, path,
+				"cannot open: too many open files");
+		_exit(Q2_EXIT_FAILED);
+	}
 	if (fd < 0)
 		return;
 	rule.parent = fd;

@@ -227,6 +227,22 @@ test_limits() {
 	rm -r limits
 }
 
+# However few files may be open, that is what is told, and nothing is left behind.
+test_few_files() {
+	local n
+	for n in 4 5 6 7; do
+		rm -f few.raw
+		if (ulimit -n $n && "$build/bin/qcow2-dump" data.qcow2 few.raw) >out 2>&1; then
+			check "$n files: the bytes" cmp data.raw few.raw
+			continue
+		fi
+		check "$n files: said" grep -qi 'too many open files' out
+		check "$n files: no other cause" sh -c '! grep -i denied out'
+		check "$n files: nothing left" test ! -e few.raw
+	done
+	rm -f few.raw
+}
+
 test_names() {
 	local name=$'caf\xe9\xff.qcow2' other=$'o\xfev.qcow2'
 	cp data.qcow2 "$name"
@@ -253,6 +269,7 @@ test_terminals
 test_time_left
 test_no_dev
 test_limits
+test_few_files
 test_names
 check 'no input was written to' sha256sum --quiet -c hashes
 sum_up surroundings
