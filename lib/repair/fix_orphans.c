@@ -120,13 +120,16 @@ static uint64_t slot_between(const struct attach *a, const struct q2_orphan *o,
 	return n == 1 ? found : a->n;
 }
 
-/* In an external data file a cluster lies where it lies for the guest: each entry of
- * the table tells its slot.  a->n if they do not agree. */
-static uint64_t slot_told(const struct attach *a, const struct q2_orphan *o)
+/* In an external data file a cluster lies where it lies for the guest: how many of the
+ * table's entries are those of the slot, and how many another's.  *slot = a->n: that of
+ * the first entry. */
+static void tally_told(const struct attach *a, const struct q2_orphan *o,
+		       uint64_t *slot, uint64_t *good, uint64_t *bad)
 {
 	const struct q2_geom *g = &a->r->c->img.geom;
-	uint64_t at = o->clu << g->cluster_bits, slot = UINT64_MAX;
+	uint64_t at = o->clu << g->cluster_bits;
 
+	*good = *bad = 0;
 	for (uint32_t i = 0; i <= o->last; i++) {
 		uint8_t b[16] = {0};
 		struct q2_l2_entry e;
@@ -134,19 +137,43 @@ static uint64_t slot_told(const struct attach *a, const struct q2_orphan *o)
 
 		if (q2_pread_zero(a->r->io, b, (size_t)1 << g->entry_bits,
 				  at + ((uint64_t)i << g->entry_bits), NULL) !=
-		    Q2_OK)
-			return a->n;
+		    Q2_OK) {
+			++*bad;
+			continue;
+		}
 		e = q2_l2_decode(g, q2_be64(b), q2_be64(b + 8), 0);
 		if (e.type < Q2_L2_ZERO_ALLOC)
 			continue;
 		clu = e.host.start >> g->cluster_bits;
-		if (slot == UINT64_MAX)
-			slot = clu >> g->l2_bits;
-		if (clu != (slot << g->l2_bits) + i)
-			return a->n;
+		if (*slot == a->n)
+			*slot = clu >> g->l2_bits;
+		if (clu == (*slot << g->l2_bits) + i)
+			++*good;
+		else
+			++*bad;
 	}
-	return slot < a->n && a->l1[slot] == 0 && fits(a, slot, o) ? slot :
-								     a->n;
+}
+
+/* The slot that each entry of the table tells of; a->n if they do not agree. */
+static uint64_t slot_told(const struct attach *a, const struct q2_orphan *o)
+{
+	uint64_t slot = a->n, good, bad;
+
+	tally_told(a, o, &slot, &good, &bad);
+	return !bad && slot < a->n && a->l1[slot] == 0 && fits(a, slot, o) ?
+		       slot : a->n;
+}
+
+/* Whether a slot that was found for it is not what its entries tell. */
+static bool told_otherwise(const struct attach *a, const struct q2_orphan *o,
+			   uint64_t slot)
+{
+	uint64_t good, bad;
+
+	if (!a->r->c->img.geom.data_file || slot == a->n)
+		return false;
+	tally_told(a, o, &slot, &good, &bad);
+	return bad > good;
 }
 
 /* Whether another orphan tells of the same slot. */
@@ -236,6 +263,8 @@ static enum q2_status attach(struct q2_repair *r, const struct q2_orphans *o,
 			continue;
 		if (o->tables.n == 1)
 			slot = only_slot(&a, t);
+		if (told_otherwise(&a, t, slot))
+			continue;
 		if (slot < a.n) {
 			*any = true;
 			st = put_back(&a, slot, host,
@@ -243,7 +272,7 @@ static enum q2_status attach(struct q2_repair *r, const struct q2_orphans *o,
 			continue;
 		}
 		slot = ordered ? slot_between(&a, t, host) : a.n;
-		if (slot < a.n) {
+		if (slot < a.n && !told_otherwise(&a, t, slot)) {
 			*any = true;
 			st = put_back(&a, slot, host,
 				      "the only empty slot between tables that "
