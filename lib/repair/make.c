@@ -12,6 +12,7 @@
 #include "repair/rescue.h"
 
 #define ROUNDS 3u
+#define HEADS 8u /* mends of the header in a round */
 #define TRIES 6u /* without one kind of problem each */
 
 static enum q2_status one_round(struct q2_repair *r)
@@ -27,6 +28,8 @@ static enum q2_status one_round(struct q2_repair *r)
 		q2_fix_copied,	  q2_fix_marks,
 	};
 	enum q2_status st = Q2_OK;
+	unsigned heads = 0;
+	uint32_t before;
 
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		st = q2_recheck(r);
@@ -35,9 +38,15 @@ static enum q2_status one_round(struct q2_repair *r)
 		    (i > 4 && r->c->img.geom.cluster_size == 0) ||
 		    ((i > 4 || !q2_all(r)) && q2_misread(r)))
 			return st;
+		before = r->order;
 		st = steps[i](r);
 		if (st != Q2_OK)
 			return st;
+		/* What is put right may show what else is wrong with the header:
+		 * nothing further on is believed before. */
+		if (steps[i] == q2_fix_header && r->order != before &&
+		    ++heads < HEADS)
+			i--;
 	}
 	return q2_recheck(r);
 }
