@@ -81,7 +81,9 @@ static void note_ref(struct q2_sample *s, uint64_t offset)
 
 static void sample_l1(struct q2_sample *s, struct q2_tally *tally)
 {
-	uint64_t bytes = q2_min(UINT64_C(8) * s->g.l1_entries, L1_BYTES);
+	uint64_t bytes = q2_min(UINT64_C(8) * q2_l1_there(&s->g, s->g.l1_offset,
+							  s->g.l1_entries),
+				L1_BYTES);
 
 	for (uint64_t at = 0; at < bytes; at += WINDOW) {
 		size_t n = (size_t)q2_min(WINDOW, bytes - at);

@@ -62,4 +62,13 @@ static inline uint64_t q2_guest(const struct q2_geom *g, uint64_t l1,
 	return ((l1 << g->l2_bits) + l2) << g->cluster_bits;
 }
 
+/* How many of the entries of an L1 table at `off` the file holds: all others are 0. */
+static inline uint32_t q2_l1_there(const struct q2_geom *g, uint64_t off,
+				   uint32_t entries)
+{
+	uint64_t bytes = off < g->file_size ? g->file_size - off : 0;
+
+	return (uint32_t)q2_min(entries, q2_div_up(bytes, 8));
+}
+
 #endif

@@ -12,6 +12,8 @@
 #include "image/l2walk.h"
 #include "repair/repair.h"
 
+#define WINDOW 512u /* L1 entries that are read at once */
+
 /* What a writer will find as the cluster's refcount. */
 static uint64_t refcount(const struct q2_checker *c, uint64_t clu)
 {
@@ -116,26 +118,36 @@ static enum q2_status on_tick(void *ctx, uint64_t done, uint64_t total)
 	return q2_tick(w->r->c, "COPIED flags", done, total);
 }
 
+static enum q2_status fix_l1_entry(struct q2_repair *r, uint64_t off,
+				   uint64_t raw)
+{
+	const struct q2_geom *g = &r->c->img.geom;
+	struct q2_l1_entry e = q2_l1_decode(g, raw);
+
+	if (!e.used || e.copied == (refcount(r->c, e.table.n) == 1) ||
+	    q2_refmap_get(&r->c->map, off >> g->cluster_bits).count != 1)
+		return Q2_OK;
+	return set_copied(r, Q2_P_L1_COPIED, off, raw, !e.copied);
+}
+
 static enum q2_status fix_l1(struct q2_repair *r)
 {
 	const struct q2_geom *g = &r->c->img.geom;
+	uint32_t n = q2_l1_there(g, g->l1_offset, g->l1_entries);
 	enum q2_status st = Q2_OK;
 
-	for (uint32_t i = 0; i < g->l1_entries && st == Q2_OK; i++) {
-		uint64_t off = g->l1_offset + UINT64_C(8) * i;
-		struct q2_l1_entry e;
-		uint8_t bytes[8];
-		uint64_t raw;
+	for (uint32_t at = 0; at < n && st == Q2_OK; at += WINDOW) {
+		uint64_t off = g->l1_offset + UINT64_C(8) * at;
+		uint32_t here = (uint32_t)q2_min(WINDOW, n - at);
+		uint8_t bytes[8 * WINDOW];
 
-		if (q2_refmap_get(&r->c->map, off >> g->cluster_bits).count != 1)
-			continue;
-		st = q2_pread_zero(r->io, bytes, 8, off, r->err);
-		raw = q2_be64(bytes);
-		if (st != Q2_OK || raw == 0)
-			continue;
-		e = q2_l1_decode(g, raw);
-		if (e.used && e.copied != (refcount(r->c, e.table.n) == 1))
-			st = set_copied(r, Q2_P_L1_COPIED, off, raw, !e.copied);
+		st = q2_pread_zero(r->io, bytes, (size_t)8 * here, off, r->err);
+		for (uint32_t i = 0; i < here && st == Q2_OK; i++) {
+			uint64_t raw = q2_be64(bytes + 8 * i);
+
+			if (raw)
+				st = fix_l1_entry(r, off + 8 * i, raw);
+		}
 	}
 	return st;
 }

@@ -325,7 +325,7 @@ static enum q2_status empty(struct q2_l1fix *l)
 {
 	uint64_t missed = 0;
 
-	if (!l->ledger.any || l->tree->id != Q2_TREE_ACTIVE || l->sure ||
+	if (l->missed.n == 0 || l->tree->id != Q2_TREE_ACTIVE || l->sure ||
 	    !q2_want(l->r, Q2_P_REFCOUNT_HIGH) || !q2_all(l->r))
 		return Q2_OK;
 	for (size_t i = 0; i < l->missed.n; i++) {
@@ -363,8 +363,7 @@ static enum q2_status walk_tree(struct q2_l1fix *l)
 	if (l->sure && (q2_refmap_get(&r->c->map, table).count != 1 ||
 			q2_surplus(&l->ledger, table) != 0))
 		return Q2_OK;
-	st = q2_get(&r->budget, bytes, &block, r->err);
-
+	st = q2_get_raw(&r->budget, bytes, &block, r->err);
 	if (st != Q2_OK)
 		return st;
 	l->entries = block;
@@ -375,14 +374,17 @@ static enum q2_status walk_tree(struct q2_l1fix *l)
 	for (l->slot = 0; l->slot < l->tree->l1_entries && st == Q2_OK;
 	     l->slot++) {
 		l->raw = q2_l1fix_raw(l, l->slot);
+		if (l->raw == 0) {
+			l->e = (struct q2_l1_entry){0};
+			st = empty(l);
+			continue;
+		}
 		l->e = q2_l1_decode(&r->c->img.geom, l->raw);
 		if (q2_was_outside(r, l->raw & Q2_ENTRY_OFFSET)) {
 			l->e.faults |= Q2_EF_OUTSIDE;
 			l->e.used = false;
 		}
-		if (l->raw == 0)
-			st = empty(l);
-		else if (l->e.faults)
+		if (l->e.faults)
 			st = faulty(l);
 		else
 			st = doubtful(l);
@@ -444,7 +446,8 @@ static enum q2_status fix(struct q2_repair *r, bool sure)
 
 	if (!needed(r))
 		return Q2_OK;
-	st = q2_get(&r->budget, r->c->img.geom.cluster_size, &block, r->err);
+	st = q2_get_raw(&r->budget, r->c->img.geom.cluster_size, &block,
+			r->err);
 	if (st != Q2_OK)
 		return st;
 	l.table = block;
