@@ -22,6 +22,7 @@ int main(void)
 	if (known)
 		q2f_known = known;
 	/* What one execution gave back the next one gets, and not the kernel. */
+	mallopt(M_MMAP_THRESHOLD, 8 << 20);
 	mallopt(M_TRIM_THRESHOLD, 64 << 20);
 	mallopt(M_TOP_PAD, 1 << 20);
 	__AFL_INIT();
