@@ -16,7 +16,7 @@
 
 #define CHUNK ((size_t)64 << 10)
 #define SECTOR 512u
-#define GAP 32u /* equal bytes that are written along with what is around */
+#define GAP 32u
 #define AT_INCOMPAT_LOW 79u /* of the header: dirty and corrupt bits */
 
 struct finish {
@@ -25,6 +25,7 @@ struct finish {
 	uint8_t *mid; /* a version on the way, */
 	uint8_t *will; /* and what it will hold */
 	unsigned ref_order;
+	size_t gap; /* so many equal bytes are written along with what is around */
 };
 
 static enum q2_status emit(struct finish *f, enum q2_phase phase,
@@ -72,7 +73,7 @@ static enum q2_status differences(struct finish *f, enum q2_phase phase,
 			continue;
 		}
 		start = i;
-		for (end = i + 1; i < n && i < end + GAP; i++)
+		for (end = i + 1; i < n && i < end + f->gap; i++)
 			if (from[i] != to[i])
 				end = i + 1;
 		/* Entries and fields are written as a whole. */
@@ -190,7 +191,10 @@ static enum q2_status entries(struct finish *f, const struct q2_touch *t,
 	/* What may be a subcluster bitmap has the same bit for another use, and
 	 * goes with its entry. */
 	bool ext = f->r->c->img.geom.ext_l2;
+	bool upper = names_tables(f->r, off);
 
+	/* Entries of an L1 table that change together may have changed places. */
+	f->gap = upper ? SECTOR : GAP;
 	memcpy(f->mid, f->was, n);
 	for (size_t i = 0; i + 8 <= n && !ext; i += 8) {
 		uint64_t was = q2_be64(f->was + i);
@@ -218,8 +222,7 @@ static enum q2_status entries(struct finish *f, const struct q2_touch *t,
 			q2_put_be64(f->mid + i, will & ~Q2_COPIED);
 	}
 	if (st == Q2_OK)
-		st = differences(f, names_tables(f->r, off) ? Q2_PH_UPPER :
-							      Q2_PH_SWITCH,
+		st = differences(f, upper ? Q2_PH_UPPER : Q2_PH_SWITCH,
 				 t->action, off, f->was, f->mid, n);
 	if (st == Q2_OK)
 		st = differences(f, Q2_PH_COPIED, t->action, off, f->mid,
@@ -253,6 +256,7 @@ static enum q2_status segment(struct finish *f, const struct q2_touch *t)
 			st = q2_pread_zero(r->io, f->will, n, off, r->err);
 		if (st != Q2_OK)
 			break;
+		f->gap = GAP;
 		switch (t->class) {
 		case Q2_C_FRESH:
 			st = fresh(f, t, off, n);

@@ -26,7 +26,7 @@ static struct q2_range table_range(const struct q2_l1fix *l, uint64_t raw)
 				 e.used ? l->r->c->img.geom.cluster_size : 0};
 }
 
-static struct q2_finding located(const struct q2_l1fix *l)
+struct q2_finding q2_l1_located(const struct q2_l1fix *l)
 {
 	const struct q2_geom *g = &l->r->c->img.geom;
 
@@ -46,7 +46,7 @@ enum q2_status q2_l1_replace(struct q2_l1fix *l, enum q2_problem_id why,
 			     const char *text)
 {
 	struct q2_repair *r = l->r;
-	struct q2_finding f = located(l);
+	struct q2_finding f = q2_l1_located(l);
 	uint32_t action;
 	enum q2_status st = q2_act(r, why, effect, &f, &action, "L1[%u] %s",
 				   (unsigned)l->slot, text);

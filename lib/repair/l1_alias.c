@@ -3,7 +3,11 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include <string.h>
+
 #include "repair/l1fix.h"
+
+#define PER 64u /* entries in a sector, which is written as a whole or not at all */
 
 /* Whether that is because another tree has it in this very slot. */
 static bool missed_by_others(const struct q2_l1fix *l, uint64_t raw)
@@ -58,35 +62,52 @@ static uint64_t slot_elsewhere(const struct q2_l1fix *l)
 	return found;
 }
 
+/* Writes both entries at once: in between, one table would be named once too often. */
+static enum q2_status change_places(struct q2_l1fix *l, uint32_t here,
+				    uint32_t there)
+{
+	struct q2_repair *r = l->r;
+	uint64_t sector = l->tree->l1_offset + UINT64_C(8) * (here - here % PER);
+	struct q2_finding f = q2_l1_located(l);
+	uint32_t action;
+	uint8_t bytes[8 * PER];
+	uint8_t *x = bytes + UINT64_C(8) * (here % PER);
+	uint8_t *y = bytes + UINT64_C(8) * (there % PER);
+	size_t from = 8 * q2_min(here % PER, there % PER);
+	size_t end = 8 * q2_max(here % PER, there % PER) + 8;
+	enum q2_status st = q2_act(r, Q2_P_L1_ALIAS, Q2_EFFECT_GAIN, &f, &action,
+				   "L1[%u] and L1[%u] change places: a snapshot "
+				   "has them the other way round",
+				   (unsigned)here, (unsigned)there);
+
+	if (st == Q2_OK)
+		st = q2_pread_zero(r->io, bytes, sizeof(bytes), sector, r->err);
+	if (st != Q2_OK)
+		return st;
+	q2_put_be64(x, q2_l1fix_raw(l, there));
+	q2_put_be64(y, q2_l1fix_raw(l, here));
+	memcpy(l->entries + UINT64_C(8) * here, x, 8);
+	memcpy(l->entries + UINT64_C(8) * there, y, 8);
+	return q2_change(r, Q2_C_ENTRY, action, sector + from, bytes + from,
+			 end - from);
+}
+
 /* Two entries that changed places: a snapshot has them the other way round. */
-static enum q2_status turn_round(struct q2_l1fix *l, uint64_t other)
+static enum q2_status turn_round(struct q2_l1fix *l, uint32_t other)
 {
 	const struct q2_trees *trees = &l->r->c->trees;
-	uint64_t mine = l->raw, his = q2_l1fix_raw(l, (uint32_t)other);
-	uint32_t here = l->slot;
+	uint64_t mine = l->raw, his = q2_l1fix_raw(l, other);
 	size_t i = 0;
-	enum q2_status st;
 
 	while (i < trees->n &&
 	       (trees->at[i].id == l->tree->id ||
-		table_in(l, &trees->at[i], here) != (his & Q2_ENTRY_OFFSET) ||
+		table_in(l, &trees->at[i], l->slot) != (his & Q2_ENTRY_OFFSET) ||
 		table_in(l, &trees->at[i], other) != (mine & Q2_ENTRY_OFFSET)))
 		i++;
 	if (i == trees->n || (his & Q2_ENTRY_OFFSET) == 0 ||
-	    !q2_want(l->r, Q2_P_L1_ALIAS))
+	    l->slot / PER != other / PER || !q2_want(l->r, Q2_P_L1_ALIAS))
 		return Q2_OK;
-	st = q2_l1_replace(l, Q2_P_L1_ALIAS, Q2_EFFECT_GAIN, his,
-		     "gets back the L2 table that a snapshot has here, and not "
-		     "in the slot that names it");
-	l->slot = (uint32_t)other;
-	l->raw = his;
-	if (st == Q2_OK)
-		st = q2_l1_replace(l, Q2_P_L1_ALIAS, Q2_EFFECT_GAIN, mine,
-			     "gets back the L2 table that a snapshot has here, "
-			     "and not in the slot that names it");
-	l->slot = here;
-	l->raw = mine;
-	return st;
+	return change_places(l, l->slot, other);
 }
 
 /* A table that belongs into another slot, by all other trees. */
@@ -102,5 +123,5 @@ enum q2_status q2_l1_unalias(struct q2_l1fix *l)
 		return q2_l1_replace(l, Q2_P_L1_ALIAS, Q2_EFFECT_GAIN, missed,
 			       "gets back the L2 table that other trees have "
 			       "here: the one that it names is another slot's");
-	return turn_round(l, slot);
+	return turn_round(l, (uint32_t)slot);
 }

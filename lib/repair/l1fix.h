@@ -37,6 +37,9 @@ static inline uint64_t q2_l1fix_raw(const struct q2_l1fix *l, uint32_t slot)
 	return q2_be64(l->entries + UINT64_C(8) * slot);
 }
 
+/* For what is said of the slot. */
+struct q2_finding q2_l1_located(const struct q2_l1fix *l);
+
 /* Gives the slot another entry; `text` says what becomes of it. */
 enum q2_status q2_l1_replace(struct q2_l1fix *l, enum q2_problem_id why,
 			     enum q2_effect effect, uint64_t raw,
