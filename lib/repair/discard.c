@@ -185,6 +185,9 @@ enum q2_status q2_discard_freed(const struct q2_plan *plan, struct q2_io *io,
 			     "discarded");
 	if (st == Q2_OK)
 		st = q2_reftable_read(d.c, &d.table);
+	if (st == Q2_OK && d.table.unknown)
+		st = q2_fail(err, Q2_E_IO, 0, Q2_NO_OFFSET,
+			     "the refcount table cannot be read any more");
 	if (st == Q2_OK)
 		st = pick(&d);
 	if (st == Q2_OK)

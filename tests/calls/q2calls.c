@@ -203,6 +203,7 @@ int main(int argc, char **argv)
 	static const struct scene *const all[] = {
 		io_scenes,    cli_scenes,   sandbox_scenes,
 		dump_scenes,  place_scenes, map_scenes,
+		repair_scenes,
 	};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)

@@ -12,7 +12,7 @@ mk=$build/tests/q2mk
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 1
-mkdir -p given/pool/given/pool given/work work
+mkdir -p given/pool/given/pool given/given given/work work
 
 image() { # name; the recipe is on stdin
 	cat >recipe && "$mk" recipe "given/$1" || exit 1
@@ -145,6 +145,17 @@ set refcount[@header/cs] = 3
 set refcount[@free/cs] = 1
 extend end+512
 END
+# An older copy of a table, the slot of which is taken.
+image orphan.qcow2 <<'END'
+version 3
+cluster 4K
+size 64K
+data-file given/orphan.data
+write 8K 8K
+copy @l2[0] @free 4K
+set refcount[@free/cs] = 1
+END
+mv given/given/orphan.data given/ && rm -r given/given
 image pool/lost.qcow2 <<'END'
 version 3
 size 64K
