@@ -52,7 +52,7 @@ static void tally_cut(struct place *p, uint64_t *good, uint64_t *bad)
 
 		if (raw == 0)
 			continue;
-		e = q2_l2_decode(g, raw, g->ext_l2 ? q2_be64(at + 8) : 0, 0);
+		e = q2_l2_decode(g, raw, q2_l2_bitmap(g, at), 0);
 		if (e.faults == Q2_EF_OUTSIDE && e.copied)
 			continue;
 		*good += e.faults == 0;

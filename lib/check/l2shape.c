@@ -32,7 +32,7 @@ bool q2_l2_shaped(const struct q2_checker *c, const uint8_t *bytes,
 			continue;
 		}
 		raw = q2_be64(p);
-		bitmap = g->ext_l2 ? q2_be64(p + 8) : 0;
+		bitmap = q2_l2_bitmap(g, p);
 		if ((raw | bitmap) == 0)
 			continue;
 		e = q2_l2_decode(g, raw, bitmap, 0);
@@ -58,7 +58,7 @@ void q2_l2_tally(const struct q2_geom *g, const uint8_t *bytes,
 	for (uint32_t i = 0; i < n_entries; i++) {
 		const uint8_t *p = bytes + ((size_t)i << g->entry_bits);
 		uint64_t raw = q2_be64(p);
-		uint64_t bitmap = g->ext_l2 ? q2_be64(p + 8) : 0;
+		uint64_t bitmap = q2_l2_bitmap(g, p);
 
 		if ((raw | bitmap) == 0)
 			continue;

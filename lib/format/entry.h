@@ -9,6 +9,7 @@
 #ifndef Q2_FORMAT_ENTRY_H
 #define Q2_FORMAT_ENTRY_H
 
+#include "base/endian.h"
 #include "format/geom.h"
 
 #define Q2_ENTRY_OFFSET UINT64_C(0x00fffffffffffe00)
@@ -64,6 +65,13 @@ struct q2_l2_entry {
 	bool refers; /* `host` is in the QCOW2 file and is a counted reference */
 	struct q2_range host;
 };
+
+/* The second half of an extended entry that stands there; 0 if entries have none. */
+static inline uint64_t q2_l2_bitmap(const struct q2_geom *g,
+				    const uint8_t *entry)
+{
+	return g->ext_l2 ? q2_be64(entry + 8) : 0;
+}
 
 /* `bitmap` is the second half of an extended entry, 0 otherwise.  `guest` is the
  * entry's guest offset, needed with an external data file. */

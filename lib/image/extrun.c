@@ -134,8 +134,7 @@ void q2_run_at(const struct q2_geom *g, const uint8_t *bytes, uint64_t n,
 	uint64_t raw = q2_be64(bytes);
 	struct q2_l2_entry e;
 
-	e = q2_l2_decode(g, raw, g->ext_l2 ? q2_be64(bytes + 8) : 0,
-			 out->guest - skip);
+	e = q2_l2_decode(g, raw, q2_l2_bitmap(g, bytes), out->guest - skip);
 	out->kind = kind_of(e.type);
 	out->has_host = e.host.len != 0;
 	out->host = e.host.start;

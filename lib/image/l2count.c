@@ -16,13 +16,6 @@ static uint64_t raw_at(const struct q2_geom *g, const uint8_t *bytes,
 	return q2_be64(bytes + ((size_t)i << g->entry_bits));
 }
 
-static uint64_t bitmap_at(const struct q2_geom *g, const uint8_t *bytes,
-			  uint32_t i)
-{
-	return g->ext_l2 ? q2_be64(bytes + ((size_t)i << g->entry_bits) + 8) :
-			   0;
-}
-
 /* Whether an earlier table of the slot names the same host range here: that is
  * a snapshot's sharing and no cross-link.  Flags may differ.  It is looked for in
  * the nearest tables and in the first, the active one: a "no" that is wrong only
@@ -49,7 +42,7 @@ void q2_l2_visit(const struct q2_geom *g, const struct q2_l2slice *s,
 	v->ref = s->ref;
 	v->index = s->first + i;
 	v->raw = raw_at(g, s->bytes, i);
-	v->bitmap = bitmap_at(g, s->bytes, i);
+	v->bitmap = q2_l2_bitmap(g, s->bytes + ((size_t)i << g->entry_bits));
 	v->repeat = s->earlier && v->raw && named_before(g, s, i, v->raw);
 	v->e = q2_l2_decode(g, v->raw, v->bitmap,
 			    q2_guest(g, s->ref->slot, v->index));

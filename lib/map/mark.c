@@ -123,8 +123,7 @@ static enum q2_status walk_slice(void *ctx, const struct q2_l2slice *slice)
 		if (raw == 0)
 			continue;
 		e.guest = q2_guest(g, slice->ref->slot, slice->first + i);
-		d = q2_l2_decode(g, raw, g->ext_l2 ? q2_be64(p + 8) : 0,
-				 e.guest);
+		d = q2_l2_decode(g, raw, q2_l2_bitmap(g, p), e.guest);
 		if (!d.refers)
 			continue;
 		e.host = d.host;
@@ -351,7 +350,7 @@ static enum q2_status mark_slice(void *ctx, const struct q2_l2slice *slice)
 			i += n - 1;
 			continue;
 		}
-		e = q2_l2_decode(g, raw, g->ext_l2 ? q2_be64(p + 8) : 0,
+		e = q2_l2_decode(g, raw, q2_l2_bitmap(g, p),
 				 q2_guest(g, slice->ref->slot,
 					  slice->first + i));
 		if (e.refers)

@@ -393,7 +393,7 @@ static enum q2_status on_slice(void *ctx, const struct q2_l2slice *s)
 			.agreed = l->agreed,
 			.index = index,
 			.raw = q2_be64(p),
-			.bitmap = g->ext_l2 ? q2_be64(p + 8) : 0,
+			.bitmap = q2_l2_bitmap(g, p),
 		};
 
 		if (k.raw == 0 && k.bitmap == 0 && l->pass != HOLES)

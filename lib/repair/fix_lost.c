@@ -129,7 +129,7 @@ static enum q2_status claim_table(struct seek *s, uint64_t off)
 	for (uint32_t i = 0; i < 1u << g->l2_bits && st == Q2_OK; i++) {
 		const uint8_t *p = s->table + ((size_t)i << g->entry_bits);
 		struct q2_l2_entry e = q2_l2_decode(
-			g, q2_be64(p), g->ext_l2 ? q2_be64(p + 8) : 0, 0);
+			g, q2_be64(p), q2_l2_bitmap(g, p), 0);
 
 		if (e.refers)
 			st = give(s, e.host);

@@ -33,7 +33,7 @@ static bool is_nonsense(struct spare *s, const struct q2_l2ref *ref)
 	for (uint32_t i = 0; i < 1u << g->l2_bits; i++) {
 		const uint8_t *p = s->table + ((size_t)i << g->entry_bits);
 		uint64_t raw = q2_be64(p);
-		uint64_t map = g->ext_l2 ? q2_be64(p + 8) : 0;
+		uint64_t map = q2_l2_bitmap(g, p);
 		struct q2_l2_entry e;
 
 		if ((raw | map) == 0)

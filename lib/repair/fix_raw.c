@@ -90,8 +90,7 @@ static void fill(struct raw *x, uint64_t slot, bool *any)
 		uint8_t *p = x->table + (i << x->g.entry_bits);
 		uint64_t guest = q2_guest(&x->g, slot, i);
 		struct q2_l2_entry e = q2_l2_decode(
-			&x->g, q2_be64(p), x->g.ext_l2 ? q2_be64(p + 8) : 0,
-			guest);
+			&x->g, q2_be64(p), q2_l2_bitmap(&x->g, p), guest);
 
 		if (e.type != Q2_L2_UNALLOCATED || e.faults)
 			continue;

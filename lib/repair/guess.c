@@ -35,7 +35,7 @@ static bool neighbour(const struct q2_case *k, int64_t step,
 	if (i < 0 || i >= INT64_C(1) << g->l2_bits)
 		return false;
 	p = k->table + ((uint64_t)i << g->entry_bits);
-	*e = decode(k, q2_be64(p), g->ext_l2 ? q2_be64(p + 8) : 0, (uint32_t)i);
+	*e = decode(k, q2_be64(p), q2_l2_bitmap(g, p), (uint32_t)i);
 	return e->host.len && !(e->faults & ~HARMLESS);
 }
 
@@ -215,7 +215,7 @@ static int64_t row_end(const struct q2_case *k, int64_t dir,
 		if (i < 0 || i >= INT64_C(1) << g->l2_bits)
 			return 0;
 		p = k->table + ((uint64_t)i << g->entry_bits);
-		if (q2_be64(p) || (g->ext_l2 && q2_be64(p + 8)))
+		if (q2_be64(p) | q2_l2_bitmap(g, p))
 			return 0;
 	}
 	return 0;
@@ -324,7 +324,7 @@ static enum q2_status try_older(struct q2_case *k, struct contest *c)
 	const struct q2_geom *g = &k->r->c->img.geom;
 	const uint8_t *p = k->older + ((size_t)k->index << g->entry_bits);
 	uint64_t raw = q2_be64(p) & ~Q2_COPIED;
-	uint64_t bitmap = g->ext_l2 ? q2_be64(p + 8) : 0;
+	uint64_t bitmap = q2_l2_bitmap(g, p);
 	struct q2_l2_entry e = decode(k, raw, bitmap, k->index);
 	enum q2_status st;
 

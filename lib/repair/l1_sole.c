@@ -27,7 +27,7 @@ static void read_as_table(struct q2_l1fix *l, uint64_t off, struct reading *t)
 	for (uint32_t i = 0; i < 1u << g->l2_bits; i++) {
 		const uint8_t *p = l->table + ((size_t)i << g->entry_bits);
 		uint64_t raw = q2_be64(p);
-		uint64_t map = g->ext_l2 ? q2_be64(p + 8) : 0;
+		uint64_t map = q2_l2_bitmap(g, p);
 		struct q2_l2_entry e = q2_l2_decode(g, raw, map,
 						    q2_guest(g, l->slot, i));
 		uint64_t clu = e.host.start >> g->cluster_bits;

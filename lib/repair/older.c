@@ -80,11 +80,11 @@ bool q2_counts_agree(const struct q2_ledger *l, const struct q2_l2ref *ref,
 		struct q2_l2_entry e;
 		uint64_t clu;
 
-		if (q2_be64(table + at) || q2_be64(older + at) == 0 ||
-		    (g->ext_l2 && q2_be64(table + at + 8)))
+		if ((q2_be64(table + at) | q2_l2_bitmap(g, table + at)) ||
+		    q2_be64(older + at) == 0)
 			continue;
 		e = q2_l2_decode(g, q2_be64(older + at) & ~Q2_COPIED,
-				 g->ext_l2 ? q2_be64(older + at + 8) : 0,
+				 q2_l2_bitmap(g, older + at),
 				 q2_guest(g, ref->slot, i));
 		clu = missed(l, &e, ref->weight);
 		if (first && clu && clu != first)

@@ -57,7 +57,7 @@ bool q2_gdisk_cluster(struct q2_gdisk *g, uint64_t table, uint32_t index,
 			  table + ((uint64_t)index << geom->entry_bits),
 			  NULL) != Q2_OK)
 		return false;
-	bitmap = geom->ext_l2 ? q2_be64(raw + 8) : 0;
+	bitmap = q2_l2_bitmap(geom, raw);
 	e = q2_l2_decode(geom, q2_be64(raw), bitmap, 0);
 	if (!e.refers || e.faults)
 		return false;

@@ -43,7 +43,7 @@ static bool has_good_entry(const struct q2_strays *s)
 	for (uint32_t i = 0; i < 1u << g->l2_bits; i++) {
 		const uint8_t *p = s->table + ((size_t)i << g->entry_bits);
 		struct q2_l2_entry e = q2_l2_decode(
-			g, q2_be64(p), g->ext_l2 ? q2_be64(p + 8) : 0, 0);
+			g, q2_be64(p), q2_l2_bitmap(g, p), 0);
 
 		if (e.refers && !e.faults)
 			return true;

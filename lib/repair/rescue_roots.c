@@ -102,7 +102,7 @@ static int64_t as_l2(const struct hunt *h, const uint8_t *bytes)
 	for (uint32_t i = 0; i < 1u << g->l2_bits; i++) {
 		const uint8_t *p = bytes + ((size_t)i << g->entry_bits);
 		struct q2_l2_entry e = q2_l2_decode(
-			g, q2_be64(p), g->ext_l2 ? q2_be64(p + 8) : 0, 0);
+			g, q2_be64(p), q2_l2_bitmap(g, p), 0);
 
 		if (e.faults)
 			return -1;

@@ -23,7 +23,7 @@ static struct q2_l2_entry entry_at(const struct q2_strays *s,
 	const struct q2_geom *g = &s->r->c->img.geom;
 	const uint8_t *p = table + ((size_t)i << g->entry_bits);
 
-	return q2_l2_decode(g, q2_be64(p), g->ext_l2 ? q2_be64(p + 8) : 0, 0);
+	return q2_l2_decode(g, q2_be64(p), q2_l2_bitmap(g, p), 0);
 }
 
 /* What the table in s->table tells of itself. */
@@ -37,7 +37,7 @@ static void describe(const struct q2_strays *s, struct q2_stray *t)
 		const uint8_t *p = s->table + ((size_t)i << g->entry_bits);
 		struct q2_l2_entry e = entry_at(s, s->table, i);
 
-		if (q2_be64(p) || (g->ext_l2 && q2_be64(p + 8))) {
+		if (q2_be64(p) | q2_l2_bitmap(g, p)) {
 			t->first = any ? t->first : i;
 			t->last = i;
 			any = true;

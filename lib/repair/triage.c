@@ -176,7 +176,7 @@ static uint64_t count_alone(const struct triage *t)
 	for (uint32_t i = 0; i < 1u << g->l2_bits; i++) {
 		const uint8_t *p = t->bytes + ((size_t)i << g->entry_bits);
 		struct q2_l2_entry e = q2_l2_decode(
-			g, q2_be64(p), g->ext_l2 ? q2_be64(p + 8) : 0, 0);
+			g, q2_be64(p), q2_l2_bitmap(g, p), 0);
 		uint64_t clu = e.host.start >> g->cluster_bits;
 
 		if (e.refers && missed(t, clu) >
@@ -246,7 +246,7 @@ static enum q2_status name_all(struct triage *t)
 	for (uint32_t i = 0; i < 1u << g->l2_bits && st == Q2_OK; i++) {
 		const uint8_t *p = t->bytes + ((size_t)i << g->entry_bits);
 		struct q2_l2_entry e = q2_l2_decode(
-			g, q2_be64(p), g->ext_l2 ? q2_be64(p + 8) : 0, 0);
+			g, q2_be64(p), q2_l2_bitmap(g, p), 0);
 		struct q2_ref before;
 		uint64_t last;
 
