@@ -223,6 +223,7 @@ static enum q2_status with_the_last(struct q2_repair *r, unsigned number,
 		return st;
 	*r->err = (struct q2_err){0};
 	r->wishes[number] = Q2_WISH_NO;
+	*res = (struct q2_plan_result){0};
 	st = start_again(r);
 	return st == Q2_OK ? rounds(r, res) : st;
 }
