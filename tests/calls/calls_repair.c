@@ -18,11 +18,13 @@
 #define JOURNAL "work/journal"
 #define STORED "work/plan"
 #define SAVED "work/orphans"
+#define ORPHAN "given/orphan.qcow2"
 
 static const struct q2_apply_opts saving = {.orphans = SAVED};
 static struct q2_plan *plan;
 static const char *planned; /* what it is a plan for */
 static enum q2_outcome outcome;
+static struct q2_digest wanted;
 
 static bool holds(bool what, const char *said)
 {
@@ -45,13 +47,15 @@ static struct q2_io *image(void)
 /* All that can be repaired.  It stays, so that only the work on it is counted. */
 static void plan_for(const char *given)
 {
-	struct q2_plan_opts opts = {.flags = Q2_PLAN_ALL};
+	struct q2_plan_opts opts = {.flags = Q2_PLAN_ALL | Q2_PLAN_FREE_ORPHANS};
 	struct q2_plan_result result;
 	struct q2_err err = {0};
 	struct q2_io *io;
 
 	if (planned && strcmp(planned, given) == 0)
 		return;
+	if (strcmp(given, ORPHAN) == 0)
+		opts.flags = Q2_PLAN_ALL;
 	q2_plan_free(plan);
 	if (q2_io_open(given, &io, &err) != Q2_OK ||
 	    q2_plan_make(io, &opts, &plan, &result, &err) != Q2_OK)
@@ -147,10 +151,19 @@ static bool right_apply(bool done)
 /* A table that another one took the place of is saved before it is freed. */
 static void orphan(void)
 {
-	start("given/orphan.qcow2");
+	struct q2_err err = {0};
+	struct q2_io *io;
+
+	start(ORPHAN);
 	copy_file("given/orphan.data", "work/orphan.data");
 	if (q2_plan_orphans(plan) == 0)
 		die("nothing is to be saved");
+	io = image();
+	if (q2_journal_apply(plan, io, JOURNAL, NULL, &outcome, &err) !=
+		    Q2_E_REFUSED || outcome != Q2_OUT_UNTOUCHED ||
+	    is_there(JOURNAL))
+		die("what is not saved is freed");
+	q2_io_close(io);
 }
 
 static bool right_orphan(bool done)
@@ -165,6 +178,22 @@ static void applied(void)
 {
 	broken();
 	must(apply);
+}
+
+/* A plan says nothing of how far an image is. */
+static void applied_beside_a_plan(void)
+{
+	struct q2_err err = {0};
+	struct q2_io *io;
+
+	applied();
+	if (q2_plan_save(plan, STORED, Q2_PLAN_REVIEW, false, &err) != Q2_OK)
+		die("%s: %s", STORED, err.text);
+	io = image();
+	if (q2_journal_undo(STORED, io, NULL, &outcome, &err) != Q2_E_ARG ||
+	    outcome != Q2_OUT_UNTOUCHED)
+		die("a plan is taken for a journal");
+	q2_io_close(io);
 }
 
 static bool right_undo(bool done)
@@ -338,26 +367,53 @@ static bool right_restore(bool done)
 }
 
 /* ------------------------------------------------------------------ discarding */
-static enum q2_status discard(struct q2_err *err)
+static uint64_t given_back;
+
+static enum q2_status punch(const char *journal, struct q2_err *err)
 {
-	uint64_t bytes = 0;
 	struct q2_io *io;
 	enum q2_status st = q2_io_open_rw(IMAGE, &io, err);
 
+	given_back = 0;
 	if (st == Q2_OK)
-		st = q2_discard_freed(plan, io, JOURNAL, 0, &bytes, err);
-	result_add(&bytes, sizeof(bytes));
+		st = q2_discard_freed(plan, io, journal, 0, &given_back, err);
+	result_add(&given_back, sizeof(given_back));
 	q2_io_close(io);
 	return st;
 }
 
-/* What was punched out is never undone. */
+static enum q2_status discard(struct q2_err *err)
+{
+	return punch(JOURNAL, err);
+}
+
+static enum q2_status discard_for_good(struct q2_err *err)
+{
+	return punch(NULL, err);
+}
+
+/* Clusters of several refcount blocks are freed. */
+static void freed(void)
+{
+	struct q2_err err = {0};
+
+	start("given/leaky.qcow2");
+	if (discard(&err) != Q2_E_ARG)
+		die("clusters of an image that leaks are discarded");
+	must(apply);
+	result_clear();
+	wanted = guest_of(IMAGE);
+}
+
+/* Four between the guest's, and of three behind them one is past the end.  What was
+ * punched out is never undone. */
 static bool right_discard(bool done)
 {
 	struct q2_plan_info info = {0};
 	struct q2_err err = {0};
 
 	if (!holds(is_clean(IMAGE), "it is clean") ||
+	    !holds(!done || given_back == 6 * 512, "six clusters are free") ||
 	    !holds(q2_journal_peek(JOURNAL, &info, &err) == Q2_OK,
 		   "the journal is whole") ||
 	    !holds(info.discarded || !done, "the journal knows"))
@@ -368,15 +424,23 @@ static bool right_discard(bool done)
 		     "it can be undone");
 }
 
+static bool right_for_good(bool done)
+{
+	(void)done;
+	return holds(is_clean(IMAGE), "it is clean") &&
+	       holds(same_guest(IMAGE, &wanted), "the guest's data is there");
+}
+
 const struct scene repair_scenes[] = {
 	{"apply", broken, apply, right_apply, SCENE_FEW},
 	{"apply, orphans", orphan, apply, right_orphan, SCENE_FEW},
-	{"undo", applied, undo, right_undo, SCENE_FEW},
+	{"undo", applied_beside_a_plan, undo, right_undo, SCENE_FEW},
 	{"redo", undone, redo, right_redo, SCENE_FEW},
 	{"store a plan", broken, run_store, right_store, SCENE_FEW},
 	{"back up", sound, backup, right_backup,
 	 SCENE_FEW | SCENE_TOLERANT},
 	{"restore", wiped, restore, right_restore, SCENE_FEW},
-	{"discard", applied, discard, right_discard, SCENE_FEW},
+	{"discard", freed, discard, right_discard, SCENE_FEW},
+	{"discard for good", freed, discard_for_good, right_for_good, SCENE_FEW},
 	{0},
 };

@@ -145,6 +145,26 @@ set refcount[@header/cs] = 3
 set refcount[@free/cs] = 1
 extend end+512
 END
+image leaky.qcow2 <<'END'
+version 3
+cluster 512
+size 256K
+write 0 20K
+gap 2
+write 20K 100K
+gap 1
+write 120K 60K
+gap 1
+write 180K 10K
+set refcount[@data[20K]/cs-1] = 1
+set refcount[@data[20K]/cs-2] = 1
+set refcount[@data[120K]/cs-1] = 1
+set refcount[@data[180K]/cs-1] = 1
+set refcount[@free/cs] = 1
+set refcount[@free/cs+1] = 1
+set refcount[@free/cs+3] = 1
+extend end+1K
+END
 # An older copy of a table, the slot of which is taken.
 image orphan.qcow2 <<'END'
 version 3
