@@ -21,7 +21,8 @@ enum fail_kind {
 	FAIL_NAME = 1 << 7,
 	FAIL_LOCK = 1 << 8, /* locks and other requests to a descriptor */
 	FAIL_SINK = 1 << 9, /* the test's own: see fail_now() */
-	FAIL_THREAD = 1 << 10
+	FAIL_THREAD = 1 << 10,
+	FAIL_NET = 1 << 11 /* what libnbd does: see fakenbd.h */
 };
 
 enum fail_mode {

@@ -53,6 +53,8 @@ static const struct way {
 	{"interrupted", FAIL_READ | FAIL_WRITE, EINTR, FAIL_ONCE, true},
 	{"short", FAIL_READ | FAIL_WRITE, 0, FAIL_SHORT, true},
 	{"no thread", FAIL_THREAD, EAGAIN, FAIL_FROM, true},
+	{"the server fails", FAIL_NET, EIO, FAIL_ONCE, false},
+	{"the server is gone", FAIL_NET, EIO, FAIL_FROM, false},
 	{"the reader is gone", FAIL_SINK, EPIPE, FAIL_ONCE, false},
 };
 
@@ -201,7 +203,7 @@ static bool wanted(const struct scene *s, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	static const struct scene *const all[] = {
-		io_scenes,    cli_scenes,   sandbox_scenes,
+		io_scenes,    cli_scenes,   sandbox_scenes, nbd_scenes,
 		dump_scenes,  place_scenes, map_scenes,
 		repair_scenes,
 	};

@@ -213,6 +213,7 @@ luks() { # name cipher-mode
 }
 luks luks encrypt.cipher-alg=aes-256
 luks aes-luks encrypt.cipher-alg=aes-128,encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv,encrypt.ivgen-hash-alg=sha256
+qemu-img convert -O raw given/top.qcow2 given/top.raw || exit 1
 "$build/bin/qcow2-map" graph --output=ndjson given/pool given/top.qcow2 >given/one.ndjson 2>err
 "$build/bin/qcow2-map" graph --output=ndjson given/pool >given/two.ndjson 2>err
 "$build/tests/q2calls" "$@"
