@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "calls.h"
+#include "fakedev.h"
 
 #define FILE_MAX (4u << 20)
 
@@ -96,6 +97,7 @@ void empty_work(void)
 	struct dirent *d;
 	char path[300];
 
+	fake_device(NULL);
 	while (dir && (d = readdir(dir))) {
 		snprintf(path, sizeof(path), "work/%s", d->d_name);
 		(void)unlink(path);

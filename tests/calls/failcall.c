@@ -20,6 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fakedev.h"
+
 static unsigned counted_kinds;
 static _Atomic unsigned long count;
 static unsigned long fail_at;
@@ -208,7 +210,7 @@ int __wrap_open64(const char *path, int flags, ...)
 	va_start(ap, flags);
 	mode = flags & O_CREAT ? va_arg(ap, mode_t) : 0;
 	va_end(ap);
-	return __real_open64(path, flags, mode);
+	return __real_open64(fake_path(path), flags, mode);
 }
 
 int __wrap_fcntl64(int fd, int request, ...)
@@ -228,13 +230,15 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 {
 	va_list ap;
 	void *arg;
+	int result;
 
 	if (fail_now(FAIL_LOCK))
 		return -1;
 	va_start(ap, request);
 	arg = va_arg(ap, void *);
 	va_end(ap);
-	return __real_ioctl(fd, request, arg);
+	return fake_ioctl(fd, request, arg, &result) ?
+		       result : __real_ioctl(fd, request, arg);
 }
 
 /* The library asks by it for a renaming, and the tools to be confined. */
@@ -255,6 +259,17 @@ long __wrap_syscall(long number, ...)
 	return __real_syscall(number, arg[0], arg[1], arg[2], arg[3], arg[4]);
 }
 
+#define REPLACE_STAT(name, what)                                               \
+	int __real_##name(what, struct stat *sb);                              \
+	int __wrap_##name(what, struct stat *sb);                              \
+	int __wrap_##name(what, struct stat *sb)                               \
+	{                                                                      \
+		return fail_now(FAIL_STAT) ? -1 :                              \
+					     fake_stat(__real_##name(of, sb), sb); \
+	}
+REPLACE_STAT(stat64, const char *of)
+REPLACE_STAT(lstat64, const char *of)
+REPLACE_STAT(fstat64, int of)
 REPLACE(int, mkostemp64, FAIL_OPEN, -1, (char *name, int flags), name, flags)
 REPLACE(void *, opendir, FAIL_OPEN, NULL, (const char *path), path)
 REPLACE(void *, fdopen, FAIL_ALLOC, NULL, (int fd, const char *how), fd, how)
@@ -265,11 +280,7 @@ REPLACE(size_t, fwrite, FAIL_WRITE, 0, (const void *p, size_t size, size_t n, FI
 	p, size, n, f)
 REPLACE(int, fseeko64, FAIL_SIZE, -1, (FILE *f, int64_t at, int how), f, at, how)
 REPLACE(int, access, FAIL_STAT, -1, (const char *path, int how), path, how)
-REPLACE(int, stat64, FAIL_STAT, -1, (const char *path, void *sb), path, sb)
-REPLACE(int, lstat64, FAIL_STAT, -1, (const char *path, void *sb), path, sb)
-REPLACE(int, fstat64, FAIL_STAT, -1, (int fd, void *sb), fd, sb)
 REPLACE(int, gethostname, FAIL_STAT, -1, (char *name, size_t n), name, n)
-REPLACE(int, ftruncate64, FAIL_SIZE, -1, (int fd, int64_t size), fd, size)
 REPLACE(int, fallocate64, FAIL_SIZE, -1,
 	(int fd, int mode, int64_t at, int64_t n), fd, mode, at, n)
 REPLACE(int, posix_fallocate64, FAIL_SIZE, fail_error,
@@ -329,6 +340,18 @@ int __wrap_scandir64(const char *path, struct dirent ***list, filter_fn filter,
 
 	blocks += n < 0 ? 0 : n + 1;
 	return n;
+}
+
+int __real_ftruncate64(int fd, int64_t size);
+int __wrap_ftruncate64(int fd, int64_t size);
+int __wrap_ftruncate64(int fd, int64_t size)
+{
+	if (fail_now(FAIL_SIZE))
+		return -1;
+	if (!is_fake(fd))
+		return __real_ftruncate64(fd, size);
+	errno = EINVAL;
+	return -1;
 }
 
 /* Nothing is waited for. */

@@ -204,6 +204,7 @@ int main(int argc, char **argv)
 {
 	static const struct scene *const all[] = {
 		io_scenes,    cli_scenes,   sandbox_scenes, nbd_scenes,
+		device_scenes,
 		dump_scenes,  place_scenes, map_scenes,
 		repair_scenes,
 	};

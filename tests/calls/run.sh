@@ -200,6 +200,11 @@ echo 'nothing of use' >given/pool/bad.qcow2
 truncate -s 1M given/pool/disk.raw
 ln -s ../top.qcow2 given/pool/link.qcow2
 ln given/snap.qcow2 given/pool/again.qcow2
+# What the kernel tells of a block device.
+mkdir -p given/sys/queue
+echo 1 >given/sys/queue/iostats
+echo 4711 >given/sys/diskseq
+echo '1 0 8 0 20 0 160 0 0 0 0 3 0 16 0 0 0' >given/sys/stat
 luks() { # name cipher-mode
 	# It measures for so short a time that it may find nothing.
 	for _ in $(seq 50); do
@@ -216,4 +221,6 @@ luks aes-luks encrypt.cipher-alg=aes-128,encrypt.cipher-mode=cbc,encrypt.ivgen-a
 qemu-img convert -O raw given/top.qcow2 given/top.raw || exit 1
 "$build/bin/qcow2-map" graph --output=ndjson given/pool given/top.qcow2 >given/one.ndjson 2>err
 "$build/bin/qcow2-map" graph --output=ndjson given/pool >given/two.ndjson 2>err
+# Some of their bases are not there, which is no failure of theirs.
+[ -s given/one.ndjson ] && [ -s given/two.ndjson ] || { cat err && exit 1; }
 "$build/tests/q2calls" "$@"
