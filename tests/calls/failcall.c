@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -49,6 +50,74 @@ long fail_blocks(void)
 	return blocks;
 }
 
+/* ------------------------------------------------------------------ places */
+#define PLACES 4096u /* a power of two */
+#define FRAMES 40
+
+struct place {
+	uint64_t stack; /* a hash of who called whom; 0: free */
+	unsigned long first, last;
+};
+static struct place places[PLACES];
+static unsigned n_places;
+static bool tracing;
+static pthread_mutex_t trace_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void fail_trace(unsigned kinds)
+{
+	memset(places, 0, sizeof(places));
+	n_places = 0;
+	fail_calls(kinds, 0, 0, FAIL_ONCE);
+	tracing = true;
+}
+
+static void trace(unsigned long call)
+{
+	void *frames[FRAMES];
+	int n = backtrace(frames, FRAMES);
+	uint64_t hash = 1469598103934665603u;
+	unsigned at;
+
+	for (int i = 0; i < n; i++)
+		hash = (hash ^ (uintptr_t)frames[i]) * 1099511628211u;
+	hash |= 1;
+	pthread_mutex_lock(&trace_lock);
+	at = (unsigned)(hash >> 40) % PLACES;
+	while (places[at].stack && places[at].stack != hash)
+		at = (at + 1) % PLACES;
+	if (places[at].stack == 0 && n_places < PLACES / 2) {
+		n_places++;
+		places[at] = (struct place){hash, call, call};
+	}
+	if (places[at].stack)
+		places[at].last = call;
+	pthread_mutex_unlock(&trace_lock);
+}
+
+static int by_number(const void *a, const void *b)
+{
+	const unsigned long *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+unsigned fail_places(unsigned long *calls, unsigned room)
+{
+	unsigned n = 0, distinct = 0;
+
+	tracing = false;
+	for (unsigned i = 0; i < PLACES && n + 2 <= room; i++)
+		if (places[i].stack) {
+			calls[n++] = places[i].first;
+			calls[n++] = places[i].last;
+		}
+	qsort(calls, n, sizeof(*calls), by_number);
+	for (unsigned i = 0; i < n; i++)
+		if (i == 0 || calls[i] != calls[i - 1])
+			calls[distinct++] = calls[i];
+	return distinct;
+}
+
 /* Whether this call is the one. */
 static bool chosen(enum fail_kind kind)
 {
@@ -57,6 +126,8 @@ static bool chosen(enum fail_kind kind)
 	if (!(counted_kinds & kind))
 		return false;
 	n = ++count;
+	if (tracing)
+		trace(n);
 	return n == fail_at || (fail_how == FAIL_FROM && fail_at && n > fail_at);
 }
 

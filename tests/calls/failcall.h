@@ -37,6 +37,13 @@ void fail_calls(unsigned kinds, unsigned long k, int error,
 		enum fail_mode mode);
 unsigned long fail_counted(void);
 
+/* The calls of these kinds, of which none fails, are told apart by the functions that
+ * lead to them, up to the next fail_calls(). */
+void fail_trace(unsigned kinds);
+/* Numbers of calls, in ascending order: the first and the last one that each way of
+ * calling led to.  How many: `room` at the most. */
+unsigned fail_places(unsigned long *calls, unsigned room);
+
 /* Counts one call of this kind: whether it has to fail; errno is set then. */
 bool fail_now(enum fail_kind kind);
 

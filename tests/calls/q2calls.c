@@ -23,43 +23,46 @@
 	(FAIL_OPEN | FAIL_STAT | FAIL_READ | FAIL_WRITE | FAIL_SIZE |          \
 	 FAIL_SYNC | FAIL_NAME | FAIL_LOCK)
 
+enum way_flag {
+	WAY_HARMLESS = 1 << 0, /* the work has to succeed */
+	/* In each place of the code once or twice, and not here and there. */
+	WAY_PLACES = 1 << 1
+};
+
 static const struct way {
 	const char *name;
 	unsigned kinds;
 	int error;
 	enum fail_mode how;
-	bool harmless; /* the work has to succeed */
+	unsigned flags; /* enum way_flag */
 } ways[] = {
-	{"no memory", FAIL_ALLOC, ENOMEM, FAIL_ONCE, false},
-	{"no memory any more", FAIL_ALLOC, ENOMEM, FAIL_FROM, false},
-	{"input or output error", FILES, EIO, FAIL_ONCE, false},
+	{"no memory", FAIL_ALLOC, ENOMEM, FAIL_ONCE, WAY_PLACES},
+	{"no memory any more", FAIL_ALLOC, ENOMEM, FAIL_FROM, 0},
+	{"input or output error", FILES, EIO, FAIL_ONCE, WAY_PLACES},
 	{"the disk is gone",
-	 FAIL_READ | FAIL_WRITE | FAIL_SIZE | FAIL_SYNC, EIO, FAIL_FROM, false},
-	{"no space", FAIL_WRITE | FAIL_SIZE | FAIL_NAME, ENOSPC, FAIL_FROM,
-	 false},
-	{"not there", FAIL_OPEN | FAIL_STAT | FAIL_NAME, ENOENT, FAIL_ONCE,
-	 false},
-	{"forbidden", FAIL_OPEN | FAIL_LOCK | FAIL_NAME, EACCES, FAIL_ONCE,
-	 false},
-	{"in use", FAIL_LOCK, EAGAIN, FAIL_ONCE, false},
+	 FAIL_READ | FAIL_WRITE | FAIL_SIZE | FAIL_SYNC, EIO, FAIL_FROM, 0},
+	{"no space", FAIL_WRITE | FAIL_SIZE | FAIL_NAME, ENOSPC, FAIL_FROM, 0},
+	{"not there", FAIL_OPEN | FAIL_STAT | FAIL_NAME, ENOENT, FAIL_ONCE, 0},
+	{"forbidden", FAIL_OPEN | FAIL_LOCK | FAIL_NAME, EACCES, FAIL_ONCE, 0},
+	{"in use", FAIL_LOCK, EAGAIN, FAIL_ONCE, 0},
 	{"cannot be done here",
 	 FAIL_SIZE | FAIL_SYNC | FAIL_NAME | FAIL_LOCK, EOPNOTSUPP, FAIL_ONCE,
-	 false},
+	 0},
 	{"makes no sense here",
-	 FAIL_SIZE | FAIL_SYNC | FAIL_NAME | FAIL_LOCK, EINVAL, FAIL_ONCE,
-	 false},
-	{"not known here", FAIL_SIZE | FAIL_NAME | FAIL_LOCK, ENOSYS,
-	 FAIL_FROM, false},
-	{"interrupted", FAIL_READ | FAIL_WRITE, EINTR, FAIL_ONCE, true},
-	{"short", FAIL_READ | FAIL_WRITE, 0, FAIL_SHORT, true},
-	{"no thread", FAIL_THREAD, EAGAIN, FAIL_FROM, true},
-	{"the server fails", FAIL_NET, EIO, FAIL_ONCE, false},
-	{"the server is gone", FAIL_NET, EIO, FAIL_FROM, false},
-	{"the reader is gone", FAIL_SINK, EPIPE, FAIL_ONCE, false},
+	 FAIL_SIZE | FAIL_SYNC | FAIL_NAME | FAIL_LOCK, EINVAL, FAIL_ONCE, 0},
+	{"not known here", FAIL_SIZE | FAIL_NAME | FAIL_LOCK, ENOSYS, FAIL_FROM,
+	 0},
+	{"interrupted", FAIL_READ | FAIL_WRITE, EINTR, FAIL_ONCE, WAY_HARMLESS},
+	{"short", FAIL_READ | FAIL_WRITE, 0, FAIL_SHORT, WAY_HARMLESS},
+	{"no thread", FAIL_THREAD, EAGAIN, FAIL_FROM, WAY_HARMLESS},
+	{"the server fails", FAIL_NET, EIO, FAIL_ONCE, WAY_PLACES},
+	{"the server is gone", FAIL_NET, EIO, FAIL_FROM, 0},
+	{"the reader is gone", FAIL_SINK, EPIPE, FAIL_ONCE, WAY_PLACES},
 };
 
 #define MANY 80 /* calls that fail, of each sweep */
 #define FEW 25
+#define PLACES_MAX 4096
 
 static unsigned long passed, failed;
 
@@ -116,7 +119,7 @@ static const char *wrong(const struct scene *s, const struct way *w, bool hit,
 	in_use = w->error == EAGAIN;
 	if (!hit && st != Q2_OK)
 		return "it fails though nothing did";
-	if (st != Q2_OK && w->harmless)
+	if (st != Q2_OK && w->flags & WAY_HARMLESS)
 		return "it fails where it need not";
 	if (st != Q2_OK && w->kinds != FAIL_SINK && err->text[0] == '\0')
 		return "it fails and does not say why";
@@ -130,6 +133,7 @@ static const char *wrong(const struct scene *s, const struct way *w, bool hit,
 	return NULL;
 }
 
+/* One run in which call k fails; 0: none does. */
 static unsigned long one(const struct scene *s, const struct way *w,
 			 unsigned long k)
 {
@@ -144,7 +148,10 @@ static unsigned long one(const struct scene *s, const struct way *w,
 	before = descriptors();
 	result_clear();
 	blocks = fail_blocks();
-	fail_calls(w->kinds, k, w->error, w->how);
+	if (k)
+		fail_calls(w->kinds, k, w->error, w->how);
+	else
+		fail_trace(w->kinds);
 	st = s->run(&err);
 	n = fail_counted();
 	fail_calls(0, 0, 0, FAIL_ONCE);
@@ -167,9 +174,17 @@ static unsigned long one(const struct scene *s, const struct way *w,
 
 static void sweep(const struct scene *s, const struct way *w)
 {
-	unsigned long n = one(s, w, 0), most = s->flags & SCENE_FEW ? FEW : MANY;
+	static unsigned long places[PLACES_MAX];
+	unsigned long n = one(s, w, 0);
+	unsigned long most = s->flags & SCENE_FEW ? FEW : MANY;
 	unsigned long step = n / most + 1;
+	unsigned n_places = fail_places(places, PLACES_MAX);
 
+	if (w->flags & WAY_PLACES) {
+		for (unsigned i = 0; i < n_places; i++)
+			(void)one(s, w, places[i]);
+		return;
+	}
 	/* Another run may call a little more or less often. */
 	for (unsigned long k = 1; k <= n; k += step)
 		(void)one(s, w, k);
