@@ -171,6 +171,12 @@ static enum q2_status conflict(const struct q2_file *f, int base, int perm,
 		       names[perm], holder);
 }
 
+/* Where nobody can have a lock nobody needs one. */
+static bool is_lockless(int error)
+{
+	return error == ENOLCK || error == EOPNOTSUPP || error == ENOSYS;
+}
+
 static enum q2_status take(const struct q2_file *f, int base, unsigned perms,
 			   bool *lockless, struct q2_err *err)
 {
@@ -181,8 +187,7 @@ static enum q2_status take(const struct q2_file *f, int base, unsigned perms,
 			continue;
 		if (errno == EAGAIN || errno == EACCES)
 			return conflict(f, base, i, err);
-		/* Where nobody can have a lock nobody needs one. */
-		if (errno != ENOLCK && errno != EOPNOTSUPP && errno != ENOSYS)
+		if (!is_lockless(errno))
 			return q2_fail_errno(err, errno, Q2_NO_OFFSET,
 					     "cannot lock");
 		*lockless = true;
@@ -194,9 +199,20 @@ static enum q2_status take(const struct q2_file *f, int base, unsigned perms,
 static enum q2_status test(const struct q2_file *f, int base, unsigned perms,
 			   struct q2_err *err)
 {
-	for (int i = CONSISTENT_READ; i <= RESIZE; i++)
-		if ((perms & 1u << i) && locked(f->fd, base + i, 1))
+	for (int i = CONSISTENT_READ; i <= RESIZE; i++) {
+		struct flock lock = bytes(F_WRLCK, base + i, 1);
+
+		if (!(perms & 1u << i))
+			continue;
+		if (fcntl(f->fd, F_OFD_GETLK, &lock) < 0) {
+			if (is_lockless(errno))
+				return Q2_OK;
+			return q2_fail_errno(err, errno, Q2_NO_OFFSET,
+					     "cannot tell whether it is in use");
+		}
+		if (lock.l_type != F_UNLCK)
 			return conflict(f, base, i, err);
+	}
 	return Q2_OK;
 }
 

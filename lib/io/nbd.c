@@ -367,13 +367,13 @@ static bool same_peer(const struct nbd *a, const struct nbd *b)
 
 		len[i] = sizeof(addr[i]);
 		memset(&addr[i], 0, sizeof(addr[i]));
+		memset(&who[i], 0, sizeof(who[i]));
 		if (fd[i] < 0 || getpeername(fd[i],
 					     (struct sockaddr *)&addr[i],
 					     &len[i]) < 0)
 			return false;
-		if (getsockopt(fd[i], SOL_SOCKET, SO_PEERCRED, &who[i],
-			       &n) < 0)
-			who[i].pid = 0;
+		/* Where it is not known it is no process. */
+		(void)getsockopt(fd[i], SOL_SOCKET, SO_PEERCRED, &who[i], &n);
 	}
 	/* One socket may have many names, but not many servers. */
 	if (addr[0].ss_family == AF_UNIX && addr[1].ss_family == AF_UNIX &&

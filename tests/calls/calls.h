@@ -16,7 +16,8 @@ enum scene_flag {
 	/* What cannot be looked at is told in the result; only lack of memory
 	 * makes it fail, or leaves it as it was. */
 	SCENE_TOLERANT = 1 << 0,
-	SCENE_FEW = 1 << 1 /* each run takes long: not each call fails */
+	SCENE_FEW = 1 << 1, /* each run takes long: not each call fails */
+	SCENE_ENDS = 1 << 2 /* what ends early cannot be told from its end */
 };
 
 /* Some work of the library, on files of the folder "work". */
@@ -31,10 +32,13 @@ struct scene {
 
 extern const struct scene dump_scenes[], place_scenes[], map_scenes[],
 	io_scenes[], cli_scenes[], sandbox_scenes[], nbd_scenes[],
-	device_scenes[], repair_scenes[];
+	device_scenes[], lock_scenes[], repair_scenes[];
 
 /* Somebody else has a file locked: what is there is his. */
 extern bool in_use;
+
+/* Some call for a lock says that there are none here. */
+extern bool lockless;
 
 /* Whether the scene's result is what it was when nothing failed: these bytes are
  * compared with those of the first run. */

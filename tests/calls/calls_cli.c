@@ -277,6 +277,6 @@ const struct scene cli_scenes[] = {
 	{"state, new", none_done, run_first, right_first, 0},
 	{"state in one piece", one_kept, run_whole, right_whole, 0},
 	{"progress", with_terminal, run_progress, right_progress, 0},
-	{"secret", with_secret, run_secret, NULL, 0},
+	{"secret", with_secret, run_secret, NULL, SCENE_ENDS},
 	{0},
 };

@@ -188,21 +188,63 @@ static enum q2_status run_traces(struct q2_err *err)
 }
 
 #define STAT "given/sys/stat"
+#define COUNTED "given/sys/queue/iostats"
 
 static bool right_traces(bool done)
 {
 	static const char before[] = "1 0 8 0 20 0 160 0 0 0 0 3 0 16 0 0 0\n";
 	static const char after[] = "1 0 8 0 20 0 161 0 0 0 0 3 0 16 0 0 0\n";
-	bool known[3];
+	bool known[3], nothing[2];
 	uint64_t is[3];
 
 	(void)done;
 	is[0] = traces("a disk", &known[0]);
 	put(STAT, after, sizeof(after) - 1);
 	is[1] = traces("a disk", &known[1]);
+	put(STAT, "1 0 8 0 20 0 0", 14);
+	(void)traces("a disk", &nothing[0]);
 	put(STAT, before, sizeof(before) - 1);
+	put(COUNTED, "0\n", 2);
+	(void)traces("a disk", &nothing[1]);
+	put(COUNTED, "1\n", 2);
 	is[2] = traces("a disk", &known[2]);
-	return known[0] && known[1] && is[0] == is[2] && is[0] != is[1];
+	return known[0] && known[1] && !nothing[0] && !nothing[1] && known[2] &&
+	       is[0] == is[2] && is[0] != is[1];
+}
+
+/* What the kernel says where that file cannot be found, or is none. */
+static bool right_names(void)
+{
+	static const struct {
+		const char *text;
+		size_t n;
+	} names[] = {
+		{"", 0},	 {"\n", 1},	    {"/no/newline", 11},
+		{"relative\n", 9}, {"/zero\0zero\n", 11}, {"/nowhere\n", 9},
+		{"/tmp\n", 5},	 {"/dev/null\n", 10},
+	};
+	char below[4096], before[4096];
+	size_t n = load("work/backing_file", before, sizeof(before));
+	struct stat sb;
+	bool found = false;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		put("work/backing_file", names[i].text, names[i].n);
+		found |= q2_loop_file(DEVICE, &sb, below, sizeof(below));
+	}
+	put("work/backing_file", before, n);
+	/* Neither is there a file that is another one by now. */
+	loop.shows = "given/raw.img";
+	fake_device(&loop);
+	found |= q2_loop_file(DEVICE, &sb, below, sizeof(below));
+	loop.shows = "work/shown";
+	fake_device(&loop);
+	found |= q2_loop_file(DEVICE, &sb, below, n - 1) ||
+		 q2_loop_file("work/shown", &sb, below, sizeof(below));
+	loop.limit = 4096;
+	found |= q2_loop_file(DEVICE, &sb, below, sizeof(below));
+	loop.limit = 0;
+	return !found;
 }
 
 /* It is as the file that it shows. */
@@ -229,6 +271,8 @@ static bool right_loop(bool done)
 		   stat("work/shown", &sb) == 0 && inode == sb.st_ino &&
 		   device == sb.st_dev;
 	q2_io_close(io);
+	if (!right_names())
+		return false;
 	return known[0] && known[1] && known[2] && is[0] != is[1] &&
 	       is[0] != is[2] && !whole &&
 	       q2_loop_file(DEVICE, &sb, below, sizeof(below)) &&

@@ -118,7 +118,13 @@ static enum q2_status run_holes(struct q2_err *err)
 static void no_extents(void)
 {
 	holes();
-	server[0].no_extents = true;
+	server[0].no_extents = server[0].closes = true;
+}
+
+static void mute(void)
+{
+	holes();
+	server[0].mute = true;
 }
 
 /* ------------------------------------------------------------------ writing */
@@ -178,6 +184,63 @@ static enum q2_status run_write(struct q2_err *err)
 	return write_disk(Q2_DUMP_VERIFY, err);
 }
 
+static enum q2_status run_full(struct q2_err *err)
+{
+	struct q2_guest_opts opts = {.layer = Q2_ANY_LAYER};
+	struct q2_dump_opts how = {.scan.threads = 1,
+				   .preallocate = Q2_PREALLOC_FULL,
+				   .length = UINT64_MAX};
+	struct q2_dump_result r;
+	struct q2_guest *guest;
+	enum q2_status st = q2_guest_open("given/top.qcow2", &opts, &guest, err);
+
+	if (st == Q2_OK)
+		st = q2_dump(guest, URI, &how, &r, err);
+	q2_guest_close(guest);
+	return st;
+}
+
+/* Bytes that lie anyhow, and those that are not there. */
+static enum q2_status run_bytes(struct q2_err *err)
+{
+	struct q2_range odd = {1000, 8192};
+	struct q2_io *io;
+	char text[600];
+	enum q2_status st = q2_nbd_open(URI, Q2_NBD_WRITE, &io, err);
+
+	if (st == Q2_OK && io->size != (uint64_t)server[0].size)
+		die("it is another disk");
+	for (uint64_t at = 8000; st == Q2_OK && at < 8600; at += 300) {
+		st = q2_pwrite(io, "neither", 7, at, err);
+		if (st == Q2_OK)
+			st = q2_pread(io, text, sizeof(text), at - 5, err);
+		if (st == Q2_OK)
+			result_add(text, sizeof(text));
+	}
+	if (st == Q2_OK &&
+	    (q2_pwrite(io, "nor", 3, io->size - 2, NULL) != Q2_E_RANGE ||
+	     q2_nbd_zero(io, odd, false, NULL) != Q2_E_UNSUPPORTED ||
+	     q2_nbd_zero(io, (struct q2_range){8192, 1000}, false, NULL) !=
+		     Q2_E_UNSUPPORTED ||
+	     q2_nbd_zero(io, (struct q2_range){0, io->size + 8192}, false,
+			 NULL) != Q2_E_UNSUPPORTED ||
+	     q2_io_data(io, 1000).len != io->size - 1000))
+		die("not refused");
+	q2_io_close(io);
+	return st;
+}
+
+static bool right_bytes(bool done)
+{
+	bool good = !server[0].odd;
+
+	for (size_t i = 0; i < sizeof(disk) && good; i++)
+		good = disk[i] == 0xff || (i >= 8000 && i < 8607);
+	for (size_t i = 8000; i < 8600 && good && done; i += 300)
+		good = memcmp(disk + i, "neither\xff", 8) == 0;
+	return good;
+}
+
 static bool right_write(bool done)
 {
 	bool good = !server[0].odd && names_at_work()[0] == '\0';
@@ -232,7 +295,8 @@ static struct fake_server many[] = {
 	{.uri = "nbd://b/x", .export = "x", .family = AF_UNIX},
 	{.uri = "nbd://a/y", .export = "y", .family = AF_UNIX},
 	{.uri = "nbd://c/x", .export = "x", .family = AF_INET},
-	{.uri = "nbd://d/x", .export = "x"},
+	{.uri = "nbd://d/x", .export = "x", .family = AF_INET},
+	{.uri = "nbd://e/x", .export = "x"},
 	{0},
 };
 
@@ -266,11 +330,12 @@ static enum q2_status run_which(struct q2_err *err)
 static bool right_which(bool done)
 {
 	static const bool expected[N_MANY][N_MANY] = {
-		{true, true, false, false, false},
-		{true, true, false, false, false},
-		{false, false, true, false, false},
-		{false, false, false, true, false},
-		{false, false, false, false, false},
+		{true, true, false, false, false, false},
+		{true, true, false, false, false, false},
+		{false, false, true, false, false, false},
+		{false, false, false, true, false, false},
+		{false, false, false, false, true, false},
+		{false, false, false, false, false, false},
 	};
 	struct q2_err err = {0};
 
@@ -283,9 +348,12 @@ const struct scene nbd_scenes[] = {
 	{"nbd image", image_there, run_image, right_image, 0},
 	{"nbd holes", holes, run_holes, right_image, 0},
 	{"nbd without extents", no_extents, run_holes, right_image, 0},
+	{"nbd without an answer", mute, run_holes, right_image, 0},
 	{"nbd target", disk_there, run_write, right_write, 0},
 	{"nbd plain target", plain_disk_there, run_write, right_write, 0},
 	{"nbd target of blocks", blocks_there, run_write, right_write, 0},
+	{"nbd target without holes", disk_there, run_full, right_write, 0},
+	{"nbd bytes", blocks_there, run_bytes, right_bytes, 0},
 	{"nbd refused", small_disk_there, run_refused, right_refused, 0},
 	{"nbd same", empty_work, run_which, right_which, SCENE_TOLERANT},
 	{0},

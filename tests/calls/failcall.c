@@ -139,15 +139,15 @@ bool fail_now(enum fail_kind kind)
 	return true;
 }
 
-/* How much of n bytes is done; 0: the call fails. */
-static size_t part(enum fail_kind kind, size_t n)
+/* How much of n bytes is done; less than 0: the call fails. */
+static ssize_t part(enum fail_kind kind, size_t n)
 {
 	if (!chosen(kind))
-		return n;
+		return (ssize_t)n;
 	if (fail_how == FAIL_SHORT)
-		return n > 1 ? n / 2 : n;
+		return (ssize_t)(n > 1 ? n / 2 : n);
 	errno = fail_error;
-	return 0;
+	return fail_how == FAIL_NOTHING ? 0 : -1;
 }
 
 /* NAME(parameters) is replaced: it fails with `bad`, or is called. */
@@ -438,28 +438,28 @@ REPLACE_SYNC(fdatasync)
 
 REPLACE_PART(read, void)
 {
-	size_t some = part(FAIL_READ, n);
+	ssize_t some = part(FAIL_READ, n);
 
-	return some || n == 0 ? __real_read(fd, p, some) : -1;
+	return some <= 0 ? some : __real_read(fd, p, (size_t)some);
 }
 
 REPLACE_PART(write, const void)
 {
-	size_t some = part(FAIL_WRITE, n);
+	ssize_t some = part(FAIL_WRITE, n);
 
-	return some || n == 0 ? __real_write(fd, p, some) : -1;
+	return some <= 0 ? some : __real_write(fd, p, (size_t)some);
 }
 
 REPLACE_PART(pread64, void, int64_t at)
 {
-	size_t some = part(FAIL_READ, n);
+	ssize_t some = part(FAIL_READ, n);
 
-	return some || n == 0 ? __real_pread64(fd, p, some, at) : -1;
+	return some <= 0 ? some : __real_pread64(fd, p, (size_t)some, at);
 }
 
 REPLACE_PART(pwrite64, const void, int64_t at)
 {
-	size_t some = part(FAIL_WRITE, n);
+	ssize_t some = part(FAIL_WRITE, n);
 
-	return some || n == 0 ? __real_pwrite64(fd, p, some, at) : -1;
+	return some <= 0 ? some : __real_pwrite64(fd, p, (size_t)some, at);
 }

@@ -28,7 +28,8 @@ enum fail_kind {
 enum fail_mode {
 	FAIL_ONCE,
 	FAIL_FROM, /* this one, and each after it */
-	FAIL_SHORT /* it does half of what it is asked to do */
+	FAIL_SHORT, /* it does half of what it is asked to do */
+	FAIL_NOTHING /* it does nothing, and does not say that it failed */
 };
 
 /* From now on calls of these kinds are counted; the k-th fails, with `error`.

@@ -155,14 +155,12 @@ static int fake_can_meta_context(struct nbd_handle *h, const char *name)
 
 static int fake_aio_is_dead(struct nbd_handle *h)
 {
-	(void)h;
-	return fail_now(FAIL_NET);
+	return fail_now(FAIL_NET) && !h->server->closes;
 }
 
 static int fake_aio_is_closed(struct nbd_handle *h)
 {
-	(void)h;
-	return 0;
+	return fail_now(FAIL_NET) && h->server->closes;
 }
 
 static int fake_aio_get_fd(struct nbd_handle *h)
@@ -262,7 +260,7 @@ static int fake_block_status(struct nbd_handle *h, uint64_t n, uint64_t at,
 	(void)flags;
 	if (fails() || p == NULL)
 		return -1;
-	for (uint64_t i = 0; i < n && used < PIECES; used++) {
+	for (uint64_t i = 0; i < n && used < PIECES && !h->server->mute; used++) {
 		uint32_t some = n - i < PIECE ? (uint32_t)(n - i) : PIECE;
 		bool zero = true;
 

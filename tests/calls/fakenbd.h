@@ -19,6 +19,8 @@ struct fake_server {
 	int64_t size;
 	int64_t least, most; /* bytes in a request; 0: it does not say */
 	bool read_only, no_zeros, no_flush, no_extents;
+	bool mute;   /* what it says of extents is nothing */
+	bool closes; /* a connection that fails is closed, not dead */
 	int family; /* of its sockets: AF_UNIX, AF_INET or 0 for none */
 	bool odd; /* a request outside the server's limits was made */
 	unsigned zeros, writes, flushes; /* requests */
