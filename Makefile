@@ -382,6 +382,7 @@ $(B)/tests/test_%: $(B)/tests/unit/test_%.o $(TESTIO) $(B)/libq2.a
 ifneq ($(CRYPTO),openssl)
 $(B)/tests/test_crypt: private LIB_LIBS += $(shell $(PKG_CONFIG) $(STATIC:%=-%) --libs libcrypto)
 endif
+$(B)/tests/test_cli: $(call obj,$(addprefix lib/cli/,help.c option.c output.c progress.c size.c))
 $(B)/tests/test_state: $(call obj,lib/cli/state.c lib/cli/state_whole.c)
 
 $(B)/man/q2problems.7: $(B)/tests/q2problems

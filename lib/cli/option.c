@@ -52,14 +52,16 @@ static void add_table(struct parser *p, const struct q2_cli_option *table)
 	}
 }
 
-/* `value` is what getopt_long() returned. */
+/* `value` is what getopt_long() returned for one of them. */
 static const struct q2_cli_option *option_of(const struct parser *p, int value)
 {
-	for (size_t i = 0; i < p->n; i++)
-		if (value == FIRST_VALUE + (int)i ||
-		    (value > 0 && value == p->option[i]->letter))
-			return p->option[i];
-	return NULL;
+	size_t i = 0;
+
+	if (value >= FIRST_VALUE)
+		return p->option[value - FIRST_VALUE];
+	while (p->option[i]->letter != value)
+		i++;
+	return p->option[i];
 }
 
 static int print(const struct q2_buf *text)
@@ -220,8 +222,7 @@ static int bad_argument(const struct q2_cli_tool *tool,
 }
 
 /* getopt_long() returned '?' or ':'. */
-static int bad_option(const struct q2_cli_tool *tool, const struct parser *p,
-		      int got, char *argv[])
+static int bad_option(const struct q2_cli_tool *tool, int got, char *argv[])
 {
 	char letter[3] = {'-', (char)optopt, '\0'};
 	bool is_long = optopt == 0 || optopt >= FIRST_VALUE;
@@ -232,7 +233,7 @@ static int bad_option(const struct q2_cli_tool *tool, const struct parser *p,
 	if (got == ':')
 		return q2_cli_misuse(tool, "the option needs an argument",
 				     about);
-	if (is_long && optopt != 0 && option_of(p, optopt) != NULL)
+	if (is_long && optopt != 0)
 		return q2_cli_misuse(tool, "the option takes no argument",
 				     about);
 	return q2_cli_misuse(tool, "unknown or ambiguous option", about);
@@ -251,10 +252,8 @@ int q2_cli_parse(const struct q2_cli_tool *tool, int argc, char *argv[],
 		const struct q2_cli_option *o;
 
 		if (got == '?' || got == ':')
-			return bad_option(tool, &p, got, argv);
+			return bad_option(tool, got, argv);
 		o = option_of(&p, got);
-		if (o == NULL)
-			return Q2_EXIT_USAGE;
 		if (o >= common && o < common + sizeof(common) / sizeof(*o))
 			return do_common(tool, o - common);
 		if (!set(o, optarg, options))
