@@ -14,44 +14,60 @@
 #include "base/err.h"
 #include "dump/inplace.h"
 
-static enum q2_status find_bound(struct q2_inplace *ip, uint64_t *needed,
-				 struct q2_err *err)
+/* What lacks, as a whole. */
+struct lacks {
+	uint64_t clusters; /* with data of their own */
+	uint64_t tables;
+	uint64_t bytes; /* of a data file, in whole blocks */
+};
+
+static enum q2_status count_lacks(struct q2_inplace *ip, struct lacks *n,
+				  struct q2_err *err)
 {
 	const struct q2_geom *g = q2_writer_geom(ip->top);
-	uint64_t size = g->disk_size;
+	const uint64_t block = q2_max(Q2_INPLACE_BLOCK, g->cluster_size);
 	uint64_t table = g->cluster_size << g->l2_bits;
-	uint64_t clusters = 0, last = UINT64_MAX, tables = 0;
-	bool apart = ip->top_file.data != NULL;
+	uint64_t next = 0; /* table that was not counted yet */
 	struct q2_lack l = {0};
 
 	for (;;) {
 		enum q2_status st = q2_absorb_next(ip, l.at + l.len, &l, err);
+		uint64_t last;
 
-		if (st != Q2_OK)
+		if (st != Q2_OK || l.len == 0)
 			return st;
-		if (l.len == 0)
-			break;
+		last = l.at + l.len - 1;
 		/* Version 2 can only write zeros. */
-		if (l.shows == Q2_SHOWS_DATA || g->version == 2)
-			clusters += (l.at + l.len - 1) / g->cluster_size -
-				    l.at / g->cluster_size + 1;
-		for (uint64_t i = l.at / table;
-		     i <= (l.at + l.len - 1) / table; i++)
-			if (i != last) {
-				tables++;
-				last = i;
-			}
-		st = q2_inplace_tick(ip, "looking", l.at, size, err);
+		if (l.shows == Q2_SHOWS_DATA || g->version == 2) {
+			n->clusters += last / g->cluster_size -
+				       l.at / g->cluster_size + 1;
+			n->bytes += (last / block - l.at / block + 1) * block;
+		}
+		n->tables += last / table + 1 - q2_max(next, l.at / table);
+		next = last / table + 1;
+		st = q2_inplace_tick(ip, "looking", l.at, g->disk_size, err);
 		if (st != Q2_OK)
 			return st;
 	}
+}
+
+static enum q2_status find_bound(struct q2_inplace *ip, uint64_t *needed,
+				 struct q2_err *err)
+{
+	const struct q2_geom *g = q2_writer_geom(ip->top);
+	bool apart = ip->top_file.data != NULL;
+	struct lacks n = {0};
+	enum q2_status st = count_lacks(ip, &n, err);
+	uint64_t clusters;
+
 	*needed = 0;
-	ip->apart = apart ? clusters << g->cluster_bits : 0;
-	if (clusters + tables == 0)
-		return Q2_OK;
-	clusters = apart ? tables : clusters + tables;
-	clusters += (clusters >> g->block_bits) + 3;
-	*needed = (clusters << g->cluster_bits) + ip->apart;
+	ip->apart = apart ? n.bytes : 0;
+	if (st != Q2_OK || n.tables == 0)
+		return st;
+	clusters = q2_inplace_counted(g, ip->top_file.end,
+				      n.tables + (apart ? 0 : n.clusters));
+	*needed = (clusters << g->cluster_bits) + ip->apart +
+		  q2_inplace_slack(ip->top_file.io, g->cluster_size, clusters);
 	return Q2_OK;
 }
 

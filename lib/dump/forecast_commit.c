@@ -131,24 +131,6 @@ static enum q2_status bound_part(struct q2_inplace *ip, uint64_t at,
 	return Q2_OK;
 }
 
-/* Refcount blocks and tables for `clusters` more, wherever the file ends. */
-static uint64_t with_refcounts(const struct q2_inplace *ip,
-			       const struct q2_geom *g, uint64_t clusters)
-{
-	uint64_t end, blocks, table, old = g->reftable_bytes;
-
-	/* The end of the file may lie in a block that is not there yet. */
-	clusters += (clusters >> g->block_bits) + 3;
-	end = (ip->base_file.end >> g->cluster_bits) + clusters;
-	blocks = (end >> g->block_bits) + 1;
-	if (blocks * 8 <= old)
-		return clusters;
-	/* A table that grows is half as large again at the least. */
-	table = q2_max(old + old / 2, blocks * 8 + blocks / 8);
-	table = q2_div_up(table, g->cluster_size) + 1;
-	return clusters + table + (table >> g->block_bits) + 1;
-}
-
 static enum q2_status find_bound(struct q2_inplace *ip, struct q2_err *err)
 {
 	struct q2_commit_cost *c = ip->cost;
@@ -177,7 +159,8 @@ static enum q2_status find_bound(struct q2_inplace *ip, struct q2_err *err)
 		if (grows && g->raw_data)
 			clusters += (q2_commit_size(ip) - g->disk_size) /
 					    (g->cluster_size << g->l2_bits) + 1;
-		c->bound = with_refcounts(ip, g, clusters) << g->cluster_bits;
+		c->bound = q2_inplace_counted(g, ip->base_file.end, clusters)
+			   << g->cluster_bits;
 	}
 	if (grows && ip->base_file.data)
 		ip->apart += BLOCK; /* the last byte */
@@ -276,6 +259,9 @@ static enum q2_status find_room(struct q2_inplace *ip, struct q2_err *err)
 	uint64_t *needed = &ip->result->needed;
 
 	*needed = c->exact ? c->needed : c->bound;
+	if (!c->exact)
+		*needed += q2_inplace_slack(ip->base_file.io, c->cluster_size,
+					    c->bound / c->cluster_size);
 	/* What is written in place may fill holes. */
 	if (!c->exact && ip->base_file.io->stored < ip->base_file.io->size)
 		*needed += c->data;

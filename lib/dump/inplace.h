@@ -94,10 +94,12 @@ struct q2_inplace {
 };
 
 #define Q2_INPLACE_BUF (UINT64_C(1) << 20)
+#define Q2_INPLACE_BLOCK UINT64_C(4096) /* of file systems */
 #define Q2_INPLACE_TIGHT (UINT64_C(24) << 20)
 
 /* An overlay for a rehearsal on an image whose last cluster in use ends at `end`.
- * Unless `ample`, tables of more than Q2_INPLACE_TIGHT bytes are Q2_E_BUDGET. */
+ * Unless `ample`, tables of more than Q2_INPLACE_TIGHT bytes, or of more than all the
+ * memory that there may be, are Q2_E_BUDGET. */
 enum q2_status q2_inplace_overlay(struct q2_inplace *ip, struct q2_io *base,
 				  uint64_t end, bool ample, struct q2_io **out,
 				  struct q2_err *err) Q2_MUST_CHECK;
@@ -150,6 +152,16 @@ enum q2_status q2_inplace_room(struct q2_inplace *ip,
 			       struct q2_err *err) Q2_MUST_CHECK;
 /* Whether its data file does not share the room of the image's. */
 bool q2_inplace_elsewhere(const struct q2_changed *file);
+/* `clusters` more, behind `end`, with the refcount blocks and tables that they take at
+ * the most. */
+uint64_t q2_inplace_counted(const struct q2_geom *g, uint64_t end,
+			    uint64_t clusters);
+
+/* What may be needed besides the bytes of that many clusters, because file systems
+ * have blocks: a small cluster in a hole of the file takes a whole one. */
+uint64_t q2_inplace_slack(const struct q2_io *io, uint64_t cluster,
+			  uint64_t clusters);
+
 /* After a rehearsal on a file of `before` bytes, which then has `after`: bytes of
  * space that it takes, with those of its data file, which ip->apart then tells.  Of a
  * device, whose clusters in use ended at `end`, bytes behind that; files have

@@ -9,8 +9,6 @@
 #include "base/err.h"
 #include "dump/inplace.h"
 
-#define BLOCK UINT64_C(4096) /* of file systems */
-
 enum q2_status q2_inplace_overlay(struct q2_inplace *ip, struct q2_io *base,
 				  uint64_t end, bool ample, struct q2_io **out,
 				  struct q2_err *err)
@@ -18,6 +16,8 @@ enum q2_status q2_inplace_overlay(struct q2_inplace *ip, struct q2_io *base,
 	enum q2_status st;
 
 	ip->tight.limit = Q2_INPLACE_TIGHT;
+	if (ip->budget.limit)
+		ip->tight.limit = q2_min(ip->tight.limit, ip->budget.limit);
 	st = q2_io_overlay(base, ample ? &ip->budget : &ip->tight, out, err);
 	/* A device that is too small is to be told, not to fail. */
 	if (st == Q2_OK && (*out)->is_device) {
@@ -30,8 +30,39 @@ enum q2_status q2_inplace_overlay(struct q2_inplace *ip, struct q2_io *base,
 /* The last block of the file that was may be a hole. */
 static uint64_t grown_blocks(uint64_t before, uint64_t after)
 {
-	return after <= before ? 0 : q2_div_up(after, BLOCK) * BLOCK -
-				     before / BLOCK * BLOCK;
+	const uint64_t block = Q2_INPLACE_BLOCK;
+
+	return after <= before ? 0 : q2_div_up(after, block) * block -
+				     before / block * block;
+}
+
+uint64_t q2_inplace_slack(const struct q2_io *io, uint64_t cluster,
+			  uint64_t clusters)
+{
+	uint64_t block = q2_max(Q2_INPLACE_BLOCK, cluster);
+
+	return 2 * block + q2_min(clusters, io->size / cluster) *
+				   (block - cluster);
+}
+
+uint64_t q2_inplace_counted(const struct q2_geom *g, uint64_t end,
+			    uint64_t clusters)
+{
+	uint64_t size = g->reftable_bytes, tables = 0, blocks, needed;
+
+	/* The end of the file may lie in a block that is not there yet. */
+	clusters += (clusters >> g->block_bits) + 3;
+	blocks = (((end >> g->cluster_bits) + clusters) >> g->block_bits) + 1;
+	if (blocks * 8 <= size)
+		return clusters;
+	/* Each time it grows by half, and what it leaves may stay free. */
+	needed = blocks * 8 + blocks / 8;
+	while (size < needed) {
+		size = q2_div_up(size + size / 2, g->cluster_size)
+		       << g->cluster_bits;
+		tables += size >> g->cluster_bits;
+	}
+	return clusters + tables + (tables >> g->block_bits) + 2;
 }
 
 uint64_t q2_inplace_growth(struct q2_inplace *ip, const struct q2_writer *w,
@@ -48,8 +79,8 @@ uint64_t q2_inplace_growth(struct q2_inplace *ip, const struct q2_writer *w,
 		return n.end - q2_min(n.end, end) + n.apart;
 	for (unsigned i = 0; i < Q2_PLACED_COUNT; i++)
 		if (i != Q2_PLACED_DATA)
-			tables += n.inside[i] * q2_max(BLOCK, UINT64_C(1)
-								      << bits);
+			tables += n.inside[i] *
+				  q2_max(Q2_INPLACE_BLOCK, UINT64_C(1) << bits);
 	return grown_blocks(before, after) + n.holes + n.apart + tables;
 }
 

@@ -17,6 +17,7 @@ enum scene_flag {
 	 * makes it fail, or leaves it as it was. */
 	SCENE_TOLERANT = 1 << 0,
 	SCENE_FEW = 1 << 1, /* each run takes long: not each call fails */
+	SCENE_ONCE = 1 << 3, /* no call fails */
 	SCENE_ENDS = 1 << 2 /* what ends early cannot be told from its end */
 };
 
@@ -32,7 +33,7 @@ struct scene {
 
 extern const struct scene dump_scenes[], place_scenes[], map_scenes[],
 	io_scenes[], cli_scenes[], sandbox_scenes[], nbd_scenes[],
-	device_scenes[], lock_scenes[], repair_scenes[];
+	device_scenes[], lock_scenes[], bound_scenes[], repair_scenes[];
 
 /* Somebody else has a file locked: what is there is his. */
 extern bool in_use;

@@ -119,6 +119,37 @@ write 40M 128K
 compress 100M 128K
 write 180M 128K
 END
+# So many tables that there may be too little memory to rehearse with.
+form='version 3
+cluster 512
+size 112M'
+for version in 2 3; do
+	image "wide$version.qcow2" <<END
+version $version
+cluster 512
+size 112M
+file wide.qcow2
+$form
+prealloc 0 96M
+end
+backing wide.qcow2 qcow2
+write 8K 1K
+END
+done
+image apart.qcow2 <<END
+$form
+data-file work/apart.bin
+backing wide.qcow2 qcow2
+write 8K 1K
+END
+image deep.qcow2 <<END
+$form
+file empty.qcow2
+$form
+end
+backing empty.qcow2 qcow2
+prealloc 0 96M
+END
 image snap.qcow2 <<'END'
 version 3
 cluster 512
