@@ -98,6 +98,7 @@ void empty_work(void)
 	char path[300];
 
 	fake_device(NULL);
+	fake_mounts(NULL);
 	while (dir && (d = readdir(dir))) {
 		snprintf(path, sizeof(path), "work/%s", d->d_name);
 		(void)unlink(path);

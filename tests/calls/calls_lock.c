@@ -91,7 +91,7 @@ static enum q2_status run_held(struct q2_err *err)
 	struct q2_err e = {0};
 	struct q2_io *io;
 	enum q2_status st = q2_io_open_rw(IMAGE, &io, &e);
-	char text[40];
+	char who[40];
 
 	opened = st == Q2_OK;
 	if (opened) {
@@ -102,9 +102,9 @@ static enum q2_status run_held(struct q2_err *err)
 		*err = e;
 		return st;
 	}
-	snprintf(text, sizeof(text), "held by process %d (q2calls)", (int)holder);
+	snprintf(who, sizeof(who), "held by process %d (q2calls)", (int)holder);
 	result_add("in use", 6);
-	if (strstr(e.text, text))
+	if (strstr(e.text, who))
 		result_add(", and by whom", 13);
 	st = q2_io_open(IMAGE, &io, err);
 	if (st == Q2_OK)
@@ -117,15 +117,15 @@ static bool right_held(bool done)
 {
 	struct q2_err err = {0}, e = {0};
 	struct q2_io *io;
-	char text[40];
+	char who[40];
 	bool good;
 
 	(void)done;
 	if (opened && !lockless)
 		return false;
-	snprintf(text, sizeof(text), "held by process %d (q2calls)", (int)holder);
+	snprintf(who, sizeof(who), "held by process %d (q2calls)", (int)holder);
 	good = q2_io_open_rw(IMAGE, &io, &e) == Q2_E_IN_USE &&
-	       strstr(e.text, text) != NULL;
+	       strstr(e.text, who) != NULL;
 	if (!good)
 		fprintf(stderr, "calls: %s\n", e.text);
 	if (q2_io_open(IMAGE, &io, &err) != Q2_OK)
@@ -177,6 +177,62 @@ static void on_device(void)
 	fake_device(&disk);
 }
 
+/* ------------------------------------------------------- what is forecast then */
+static void chain_held(void)
+{
+	hold(&writer, Q2_USE_WRITER);
+	copy_file("given/base.qcow2", "work/base.qcow2");
+	copy_file("given/top.qcow2", IMAGE);
+}
+
+static char text[8000];
+static size_t text_len;
+
+static int take_text(void *ctx, const char *bytes, size_t n)
+{
+	(void)ctx;
+	if (n >= sizeof(text) - text_len)
+		die("a text of more than %zu bytes", sizeof(text));
+	memcpy(text + text_len, bytes, n);
+	text_len += n;
+	text[text_len] = '\0';
+	return 0;
+}
+
+static enum q2_status run_chain(struct q2_err *err)
+{
+	static const struct q2_sink to_text = {take_text, NULL};
+	struct q2_disk_opts opts = {.chain = true};
+	struct q2_inplace_opts merge = {.job = Q2_COMMIT};
+	struct q2_commit_cost cost, *costs[2] = {&cost, NULL};
+	struct q2_layer_cost layers[2];
+	struct q2_disk *disk;
+	enum q2_status st = q2_disk_open(IMAGE, &opts, &disk, err);
+
+	text_len = 0;
+	if (st == Q2_OK)
+		st = q2_disk_layer_costs(disk, layers, 2, NULL, NULL, err);
+	if (st == Q2_OK)
+		st = q2_forecast_commit(IMAGE, &merge, &cost, err);
+	layers[1].unreadable = 4096;
+	for (int f = 0; f < 2 && st == Q2_OK; f++)
+		st = q2_layers_report(disk, "top", layers, costs, 2,
+				      (enum q2_doc_form)f, &to_text);
+	q2_disk_close(disk);
+	if (st != Q2_OK && err->text[0] == '\0')
+		strcpy(err->text, q2_status_text(st));
+	return st;
+}
+
+static bool right_chain(bool done)
+{
+	end_holder();
+	return !done ||
+	       (strstr(text, "but: 'work/image' is in use by another process") &&
+		strstr(text, "\"objection\": \"'work/image' is in use") &&
+		strstr(text, "\"unreadable\": 4096"));
+}
+
 const struct scene lock_scenes[] = {
 	{"held by a writer", by_writer, run_held, right_held,
 	 SCENE_TOLERANT | SCENE_FEW},
@@ -190,6 +246,7 @@ const struct scene lock_scenes[] = {
 	 SCENE_TOLERANT | SCENE_FEW},
 	{"held whole", by_whole, run_held, right_held,
 	 SCENE_TOLERANT | SCENE_FEW},
+	{"layers held", chain_held, run_chain, right_chain, SCENE_ONCE},
 	{"device held", on_device, run_held, right_held,
 	 SCENE_TOLERANT | SCENE_FEW},
 	{0},

@@ -6,10 +6,14 @@
  * Nothing is changed, so that only the report is to be right, or missing.
  */
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "calls.h"
+#include "fakedev.h"
 
 static void nothing(void)
 {
@@ -366,6 +370,56 @@ static enum q2_status run_scan(struct q2_err *err)
 }
 
 
+/* What the file system is called by all hosts that have it. */
+static const char *const types[] = {"nfs", "nfs4", "fuse.sshfs", "ext4", "xfs"};
+static size_t type;
+
+static void on_network(void)
+{
+	struct stat sb;
+	FILE *f;
+
+	empty_work();
+	if (stat("given", &sb) != 0 || (f = fopen("work/mounts", "we")) == NULL)
+		die("work/mounts cannot be made");
+	fprintf(f, "\n1\n1 2\n20 1 %u:%u / / rw - nfs other:/disk rw\n"
+		   "21 1 %u:%u / /x rw shared:3\n22 1 %u:%u / /x rw - nfs\n"
+		   "23 1 %u:%u / /pool rw shared:3 - %s server:/disk rw\n",
+		major(sb.st_dev) + 1, minor(sb.st_dev), major(sb.st_dev),
+		minor(sb.st_dev), major(sb.st_dev), minor(sb.st_dev),
+		major(sb.st_dev), minor(sb.st_dev), types[type]);
+	if (fclose(f) != 0)
+		die("work/mounts cannot be written");
+	fake_mounts("work/mounts");
+}
+
+static enum q2_status run_network(struct q2_err *err)
+{
+	static const char *const names[] = {"nfs server:/disk", "nfs server:/disk",
+					    "fuse.sshfs server:/disk", "", ""};
+	static const struct q2_scan_opts none = {0};
+	struct q2_scan *scan = NULL;
+	enum q2_status st = Q2_OK;
+
+	for (type = 0; type < 5 && st == Q2_OK; type++) {
+		struct q2_scan_volume v;
+
+		on_network();
+		st = q2_scan_new(&none, &scan, err);
+		if (st == Q2_OK)
+			st = q2_scan_add(scan, "given/pool", err);
+		if (st == Q2_OK)
+			st = q2_scan_link(scan, err);
+		if (st == Q2_OK && !q2_scan_volume(scan, 0, &v))
+			die("there is no volume");
+		if (st == Q2_OK && strcmp(v.shared, names[type]) != 0)
+			die("%s: %s", types[type], v.shared);
+		q2_scan_free(scan);
+		scan = NULL;
+	}
+	return st;
+}
+
 static enum q2_status run_join(struct q2_err *err)
 {
 	static const char *const files[] = {"given/one.ndjson",
@@ -396,6 +450,7 @@ const struct scene map_scenes[] = {
 	{"check", nothing, run_check, NULL, SCENE_TOLERANT},
 	{"lint", nothing, run_lint, NULL, SCENE_TOLERANT},
 	{"scan", nothing, run_scan, NULL, SCENE_TOLERANT},
+	{"scan of a network's disk", on_network, run_network, NULL, SCENE_ONCE},
 	{"join", nothing, run_join, NULL, SCENE_TOLERANT},
 	{0},
 };

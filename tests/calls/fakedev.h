@@ -25,6 +25,9 @@ struct fake_device {
 /* NULL: there is none. */
 void fake_device(struct fake_device *d);
 
+/* What /proc/self/mountinfo is read from; NULL: from there. */
+void fake_mounts(const char *path);
+
 /* For the functions that the library calls. */
 int fake_stat(int result, struct stat *sb);
 bool fake_ioctl(int fd, unsigned long request, void *arg, int *result);

@@ -444,6 +444,36 @@ static const char *placed_word(unsigned i)
 	return q2_placed_text((enum q2_placed)i);
 }
 
+static const char *severity_word(unsigned i)
+{
+	return q2_severity_text((enum q2_severity)i);
+}
+
+static const char *fix_word(unsigned i)
+{
+	return q2_fix_text((enum q2_fix)i);
+}
+
+static const char *kind_word(unsigned i)
+{
+	return q2_kind_text((enum q2_kind)i);
+}
+
+static const char *verdict_word(unsigned i)
+{
+	return q2_verdict_text((enum q2_verdict)i);
+}
+
+static const char *effect_word(unsigned i)
+{
+	return q2_effect_text((enum q2_effect)i);
+}
+
+static const char *state_word(unsigned i)
+{
+	return q2_plan_state_text((enum q2_plan_state)i);
+}
+
 /* Each has one of its own, and there is a word for what is none. */
 START_TEST(words)
 {
@@ -453,6 +483,10 @@ START_TEST(words)
 	} all[] = {
 		{status_word, 11}, {outcome_word, 5}, {content_word, 6},
 		{use_word, Q2_U_COUNT}, {placed_word, Q2_PLACED_COUNT},
+		{severity_word, Q2_CORRUPT + 1}, {fix_word, Q2_FIX_REBUILD + 1},
+		{kind_word, Q2_K_COUNT}, {verdict_word, Q2_UNREADABLE + 1},
+		{effect_word, Q2_EFFECT_KEPT + 1},
+		{state_word, Q2_STATE_UNDONE + 1},
 	};
 
 	for (size_t k = 0; k < sizeof(all) / sizeof(*all); k++) {

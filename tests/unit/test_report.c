@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "check/problem.h"
+#include "report/page.h"
 
 static const struct {
 	const char *name;
@@ -182,6 +183,42 @@ START_TEST(names_are_escaped)
 }
 END_TEST
 
+#define NONE "\xef\xbf\xbd" /* U+FFFD */
+
+/* Nothing that others chose is markup, nor does it hide what stands around it. */
+START_TEST(documents_are_escaped)
+{
+	static const struct {
+		const char *text, *xml, *shortened; /* to five characters */
+	} texts[] = {
+		{"a<b>&\"'", "a&lt;b&gt;&amp;&quot;&#39;", "a" "\xe2\x80\xa6" "&amp;&quot;&#39;"},
+		{"a\nb", "a\nb", "a\\nb"},
+		{"\x7f", NONE, "\\x7f"},
+		{"\xc2\x85", NONE, NULL},	/* a control character */
+		{"\xef\xbf\xbe", NONE, NULL},	/* U+FFFE, which is none */
+		{"\xef\xb7\x90", NONE, NULL},	/* U+FDD0 */
+		{"\xef\xb7\xb0", "\xef\xb7\xb0", NULL}, /* U+FDF0, a letter */
+		{"\xff\x80z", NONE NONE "z", NULL},
+		{"abcde", "abcde", "abcde"},
+		{"abcdef", "abcdef", "a" "\xe2\x80\xa6" "def"},
+	};
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
+		struct q2_buf b = {0};
+
+		q2_xml_text(&b, texts[i].text);
+		ck_assert_uint_eq(b.n, strlen(texts[i].xml));
+		ck_assert_mem_eq(b.at, texts[i].xml, b.n);
+		b.n = 0;
+		q2_xml_short(&b, texts[i].text, strlen(texts[i].text), 5);
+		q2_buf_char(&b, 0);
+		if (texts[i].shortened)
+			ck_assert_str_eq(b.at, texts[i].shortened);
+		q2_buf_free(&b);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("report");
@@ -195,6 +232,7 @@ int main(void)
 	tcase_add_test(t, messages_are_filled_in);
 	tcase_add_test(t, numbers_and_words);
 	tcase_add_test(t, names_are_escaped);
+	tcase_add_test(t, documents_are_escaped);
 	suite_add_tcase(s, t);
 	srunner_set_fork_status(r, CK_NOFORK);
 	srunner_run_all(r, CK_NORMAL);
