@@ -149,10 +149,6 @@ enum q2_status q2_inplace_judge(struct q2_inplace *ip, struct q2_err *err)
 {
 	enum q2_status st = Q2_OK;
 
-	if (ip->chain.layers[0]->raw)
-		return q2_fail(err, Q2_E_ARG, 0, Q2_NO_OFFSET,
-			       "'%.100s' is no QCOW2 image",
-			       ip->chain.layers[0]->path);
 	for (unsigned i = 0; i < ip->chain.n && st == Q2_OK; i++)
 		st = judge_layer(ip, i, err);
 	return st;
@@ -228,6 +224,13 @@ static enum q2_status judge_snapshot(const struct asking *a,
 
 		q2_map_at(&map, at, map.size - at, &e);
 		len = e.length;
+		/* What cannot be read now may well be there again later. */
+		if (e.kind == Q2_MAP_UNREADABLE)
+			st = q2_fail(err, Q2_E_IO, 0, Q2_NO_OFFSET,
+				     "snapshot '%.40s' of '%.60s' cannot be "
+				     "read at guest offset %llu",
+				     snap->name, l->path,
+				     (unsigned long long)at);
 		if (e.kind != Q2_MAP_NONE)
 			continue;
 		st = a->layer ? mid_changes(a, at, &len, &yes, err) :

@@ -33,7 +33,8 @@ struct scene {
 
 extern const struct scene dump_scenes[], place_scenes[], map_scenes[],
 	io_scenes[], cli_scenes[], sandbox_scenes[], nbd_scenes[],
-	device_scenes[], lock_scenes[], bound_scenes[], repair_scenes[];
+	device_scenes[], lock_scenes[], bound_scenes[], refuse_scenes[],
+	repair_scenes[];
 
 /* Somebody else has a file locked: what is there is his. */
 extern bool in_use;

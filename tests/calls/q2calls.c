@@ -232,7 +232,7 @@ int main(int argc, char **argv)
 		io_scenes,    cli_scenes,   sandbox_scenes, nbd_scenes,
 		device_scenes, lock_scenes,
 		dump_scenes, place_scenes, map_scenes, bound_scenes,
-		repair_scenes,
+		refuse_scenes, repair_scenes,
 	};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)

@@ -55,6 +55,60 @@ write 20K 8K
 write 80K 4K
 zero 0 4K
 END
+# Snapshots in the way of a commit, and others that are not.
+image shot.qcow2 <<END
+version 3
+cluster 4K
+size 128K
+$base
+file mid.qcow2
+version 3
+cluster 4K
+size 128K
+backing base.qcow2 qcow2
+write 16K 12K
+snapshot old
+write 96K 8K
+end
+backing mid.qcow2 qcow2
+write 80K 4K
+zero 0 4K
+snapshot new
+write 88K 4K
+END
+image short.qcow2 <<END
+version 3
+cluster 4K
+size 64K
+$base
+file long.qcow2
+version 3
+cluster 4K
+size 128K
+backing base.qcow2 qcow2
+write 4K 8K
+snapshot old
+write 96K 8K
+end
+backing long.qcow2 qcow2
+write 8K 4K
+END
+image full.qcow2 <<'END'
+version 3
+cluster 4K
+size 64K
+file under.qcow2
+version 3
+cluster 4K
+size 64K
+write 0 8K
+snapshot under
+end
+backing under.qcow2 qcow2
+write 0 64K
+snapshot all
+write 16K 4K
+END
 image over.qcow2 <<'END'
 version 2
 cluster 512
