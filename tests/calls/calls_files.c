@@ -111,7 +111,9 @@ void empty_work(void)
 /* ------------------------------------------------------------------- images */
 struct q2_guest *open_guest(const char *path)
 {
+	static const char *const allow[] = {"nbd://server/", NULL};
 	struct q2_guest_opts opts = {.format = Q2_GUEST_PROBE,
+				     .allow = allow,
 				     .layer = Q2_ANY_LAYER,
 				     .allow_any = true,
 				     .allow_probe = true};

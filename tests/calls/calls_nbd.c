@@ -289,6 +289,57 @@ static bool right_refused(bool done)
 	return refused && server[0].writes == 0 && server[0].zeros == 0;
 }
 
+/* --------------------------------------------------------- images over a disk */
+/* Another image lies over the same ones, and is to go on doing so. */
+static void images_over(void)
+{
+	empty_work();
+	memset(disk, 0, sizeof(disk));
+	(void)load_file("given/raw.img", disk);
+	serve(GUEST);
+	copy_file("given/far.qcow2", "work/far.qcow2");
+	copy_file("given/nearer.qcow2", "work/nearer.qcow2");
+	copy_file("given/nearest.qcow2", "work/nearest.qcow2");
+	wanted = guest_of("work/nearer.qcow2");
+}
+
+static enum q2_status absorb(const char *base, struct q2_err *err)
+{
+	static const char *const siblings[] = {"work", NULL};
+	static const char *const allow[] = {"nbd://server/", NULL};
+	struct q2_inplace_opts o = {.job = Q2_ABSORB,
+				    .base = base,
+				    .allow = allow,
+				    .siblings = siblings};
+	struct q2_inplace_result r = {0};
+
+	return q2_inplace("work/nearer.qcow2", &o, &r, err);
+}
+
+static enum q2_status run_over(struct q2_err *err)
+{
+	return absorb("nbd://server/disk", err);
+}
+
+/* Now it lies over the server's disk itself; at the worst it does so later. */
+static bool right_over(bool done)
+{
+	struct q2_err err = {0};
+
+	if (!same_guest("work/nearer.qcow2", &wanted) ||
+	    !same_guest("work/nearest.qcow2", &wanted) ||
+	    !same_file("given/far.qcow2", "work/far.qcow2"))
+		return false;
+	if (!done && absorb("nbd://server/disk", &err) != Q2_OK) {
+		fprintf(stderr, "calls: not finished: %s\n", err.text);
+		return false;
+	}
+	(void)load_file("work/nearer.qcow2", guest_bytes);
+	return same_guest("work/nearer.qcow2", &wanted) &&
+	       is_usable("work/nearer.qcow2") &&
+	       memmem(guest_bytes, 4096, "nbd://server/disk", 17) != NULL;
+}
+
 /* ------------------------------------------------------------ which it is */
 static struct fake_server many[] = {
 	{.uri = "nbd://a/x", .export = "x", .family = AF_UNIX},
@@ -355,6 +406,7 @@ const struct scene nbd_scenes[] = {
 	{"nbd target without holes", disk_there, run_full, right_write, 0},
 	{"nbd bytes", blocks_there, run_bytes, right_bytes, 0},
 	{"nbd refused", small_disk_there, run_refused, right_refused, 0},
+	{"nbd below", images_over, run_over, right_over, SCENE_FEW},
 	{"nbd same", empty_work, run_which, right_which, SCENE_TOLERANT},
 	{0},
 };

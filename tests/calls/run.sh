@@ -290,6 +290,13 @@ mkdir -p given/sys/queue
 echo 1 >given/sys/queue/iostats
 echo 4711 >given/sys/diskseq
 echo '1 0 8 0 20 0 160 0 0 0 0 3 0 16 0 0 0' >given/sys/stat
+# Over a server's disk.
+qemu-img create -q -u -f qcow2 -o cluster_size=4k -b nbd://server/disk -F raw given/far.qcow2 128K
+for name in nearer nearest; do
+	qemu-img create -q -u -f qcow2 -o cluster_size=4k -b far.qcow2 -F qcow2 given/$name.qcow2 128K
+done
+qemu-io -c 'write -P 7 8k 4k' \
+	'json:{"driver":"qcow2","backing":null,"file":{"driver":"file","filename":"given/far.qcow2"}}' >/dev/null || exit 1
 luks() { # name cipher-mode
 	# It measures for so short a time that it may find nothing.
 	for _ in $(seq 50); do
