@@ -281,7 +281,7 @@ static char dir[] = "/tmp/q2-test-newimage-XXXXXX";
 static char target_path[100], journal_path[150];
 static const struct q2_journal_key key = {0x1234567, UINT64_C(1) << 40};
 
-#define STATE "the state of the writer\nin two lines"
+#define STATE "the state of the writer\n, twice"
 #define FAR (UINT64_C(100) << 20)
 
 static void put_file(const char *bytes, size_t n)
