@@ -225,6 +225,12 @@ for form in raw crosvm go; do
 done
 cmp -s <(tail -c +17 out-crosvm/bitmap) corpus/seeds/bitmap.qcow2
 verdict 'export as crosvm: 16 bytes in front' $?
+# A trailer with "each" stands for as many failures as there are places.
+cp corpus/field/cross-link.qcow2 each
+printf 'Q2CT\1\200\0\0\0\0\0\6' >>each
+head -c 20 /dev/zero >>each
+[ "$("$fuzz" check each | sed -n 's/^q2fuzz: \([0-9]*\) runs.*/\1/p')" -gt 10 ]
+verdict 'a failure in each place, by a trailer' $?
 # A violation is told with the input, and is no success.
 printf 'QFI\373' >broken
 "$fuzz" check missing-file >out 2>err

@@ -24,7 +24,7 @@ field() { # recipe name
 trailers() {
 	awk '
 	function be(v, n) { return (n > 1 ? be(int(v / 256), n - 1) : "") sprintf("\\%o", v % 256) }
-	BEGIN { split("data full all rescue free sector ask", name); for (i in name) flag[name[i]] = 2 ^ (i - 1) }
+	BEGIN { split("data full all rescue free sector ask each", name); for (i in name) flag[name[i]] = 2 ^ (i - 1) }
 	/^#/ || !NF { next }
 	{
 		all = ""
@@ -38,6 +38,7 @@ trailers() {
 				if (pair[1] in flag) v["flags"] += flag[pair[1]]
 			}
 			if ("sector" in v) v["read"] = v["sector"]
+			if ("one-not" in v) v["pick"] += 1024 + v["one-not"]
 			all = all "Q2CT\\1" be(v["flags"], 1) be(v["pick"], 2) be(v["alloc"], 4) be(v["read"], 4) \
 				be(v["write"], 4) be(0, 4) be(0, 4) be(v["stop"], 4)
 		}

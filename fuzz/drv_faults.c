@@ -94,3 +94,28 @@ void q2f_each_place(const struct q2f_input *in, unsigned depth, q2f_run_fn *run)
 				in_places(&with, kind, depth, run);
 	}
 }
+
+void q2f_each_told(const struct q2f_input *in, q2f_run_fn *run)
+{
+	const struct q2f_control told = in->ctl;
+	bool ask = told.flags & Q2F_ASK && told.pick & Q2F_ONE_NOT;
+	const uint32_t depth[FAULT_KINDS] = {
+		[FAIL_ALLOC] = told.fail_alloc,
+		[FAIL_READ] = told.fail_read,
+		[FAIL_WRITE] = told.fail_write,
+		[STOP] = told.stop,
+		[DECLINE] = ask ? told.pick & 255 : 0,
+	};
+	struct q2f_input with = *in;
+
+	with.ctl = (struct q2f_control){
+		.flags = told.flags & ~(unsigned)(Q2F_EACH | (ask ? Q2F_ASK : 0)),
+		.pick = ask ? 0 : told.pick,
+		.hole = told.hole,
+	};
+	/* An input does what it does whichever were before it. */
+	q2f_places_forget();
+	for (unsigned kind = 0; kind < FAULT_KINDS; kind++)
+		if (depth[kind])
+			in_places(&with, kind, depth[kind], run);
+}

@@ -19,4 +19,7 @@ void q2f_each_fault(const struct q2f_input *in, uint32_t of, q2f_run_fn *run);
  * told apart by so many calls (places.h). */
 void q2f_each_place(const struct q2f_input *in, unsigned depth, q2f_run_fn *run);
 
+/* What the input's own trailer asks for with Q2F_EACH. */
+void q2f_each_told(const struct q2f_input *in, q2f_run_fn *run);
+
 #endif

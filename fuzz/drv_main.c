@@ -177,6 +177,10 @@ static void run_one(const uint8_t *data, size_t size)
 {
 	struct q2f_input in = q2f_split(data, size);
 
+	if (in.ctl.flags & Q2F_EACH) {
+		q2f_each_told(&in, run_fault);
+		return;
+	}
 	for (uint64_t i = 1; i < opt.repeat; i++)
 		run_targets(data, size);
 	run_targets(data, size);

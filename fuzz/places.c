@@ -118,6 +118,13 @@ static void on_operation(enum test_op op, unsigned k)
 	q2f_place(op, k);
 }
 
+void q2f_places_forget(void)
+{
+	if (seen.room)
+		memset(seen.hash, 0, seen.room * sizeof(*seen.hash));
+	seen.n = 0;
+}
+
 void q2f_places_begin(unsigned calls)
 {
 	depth = calls < Q2F_DEPTH_MAX ? calls : Q2F_DEPTH_MAX;

@@ -19,6 +19,9 @@
  * one, told apart by so many calls, which operation of its kind it is. */
 void q2f_places_begin(unsigned depth);
 
+/* As if nothing had failed anywhere. */
+void q2f_places_forget(void);
+
 /* *k: the operations noted, which stay until the next begin, rising. */
 size_t q2f_places_end(const uint32_t **k);
 

@@ -45,7 +45,10 @@ enum q2f_flag {
 	Q2F_FREE = 1 << 4, /* repair: with Q2F_ALL, free what nothing names */
 	Q2F_SECTOR = 1 << 5, /* fail_read is not the k-th read, but each of
 			      * sector k, from 1 on */
-	Q2F_ASK = 1 << 6 /* repair: not all is wanted, but what `pick` says */
+	Q2F_ASK = 1 << 6, /* repair: not all is wanted, but what `pick` says */
+	Q2F_EACH = 1 << 7 /* for the driver: not the k-th operation fails, but one in
+			   * each place of the code, told apart by k calls; with
+			   * Q2F_ONE_NOT each question is answered with no */
 };
 
 /* Of targets that repair, with Q2F_ASK, in `pick`.  By its low byte: 0, all is wanted; 1,
