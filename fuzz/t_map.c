@@ -15,6 +15,7 @@
 #include "guest.h"
 #include "map/survey.h"
 #include "refcheck_own.h"
+#include "t_asked.h"
 #include "world.h"
 
 #define SNAPSHOTS 6u /* of an image that are looked at */
@@ -169,6 +170,8 @@ static void disk_of(const struct q2f_input *in, bool alone)
 								    512);
 		}
 		judge_snapshots(&disk);
+		if (q2f_thorough && !q2f_faulty(&in->ctl))
+			q2f_asked_of_disk(&disk);
 		q2_snaptable_free(&disk.snapshots, &disk.budget);
 		q2_chain_close(&disk.chain);
 		free(disk.found);

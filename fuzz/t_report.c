@@ -14,6 +14,7 @@
 
 #include "io/io.h"
 #include "map/survey.h"
+#include "t_asked.h"
 #include "world.h"
 
 #define KEPT 6u /* findings of one problem */
@@ -399,6 +400,8 @@ int q2f_report(const uint8_t *data, size_t size)
 	/* Faults are for the targets whose work is printed here. */
 	in.ctl.fail_alloc = in.ctl.fail_read = in.ctl.fail_write = 0;
 	in.ctl.stop = 0;
+	if (q2f_thorough)
+		q2f_asked_once();
 	q2f_heap_watch(0);
 	report_of(&in);
 	if (q2f_sampled(&in, 4) && in.ctl.hole == 0)
