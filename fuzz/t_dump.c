@@ -216,6 +216,24 @@ static void fresh(struct q2_guest *g, const struct q2f_view *view,
 	q2_io_close(io);
 }
 
+/* A bitmap of more than a cluster. */
+static void fresh_bitmaps(void)
+{
+	struct q2_check_opts opts = {0};
+	struct q2_check_result result;
+	struct q2_err err = {0};
+	struct q2_io *io;
+
+	if (q2_io_memory_rw("", 0, 0, &io, NULL) != Q2_OK)
+		abort();
+	if (q2f_fresh_bitmaps(io, 0, &err) != Q2_OK ||
+	    q2_check(io, &opts, &result, NULL) != Q2_OK ||
+	    result.verdict != Q2_CLEAN)
+		q2f_violation("M-7", "a bitmap is written as %s: %s",
+			      q2_verdict_text(result.verdict), err.text);
+	q2_io_close(io);
+}
+
 static void judge(struct q2_guest *g, const struct q2f_world *w,
 		  const struct q2f_view *view, const struct q2f_input *in)
 {
@@ -238,6 +256,8 @@ static void judge(struct q2_guest *g, const struct q2f_world *w,
 	same(&salvaged, view->bytes, view->n, view->n, true);
 	fresh(g, view, &salvaged, choice);
 	/* Replaying, some other forms. */
+	if (q2f_thorough)
+		fresh_bitmaps();
 	for (unsigned i = 1; i < 4 && q2f_thorough; i++) {
 		enum q2_compress compress;
 
@@ -249,6 +269,29 @@ static void judge(struct q2_guest *g, const struct q2f_world *w,
 		q2f_passes(g, w, view, &salvaged, choice);
 	q2f_own_free(c.bytes);
 	q2f_own_free(c.lost);
+}
+
+/* Writes fail long before the end. */
+static void large_fault(uint32_t k, unsigned cluster_bits)
+{
+	struct q2_err err = {0};
+	struct test_io t;
+	struct q2_io *io;
+	enum q2_status st;
+	bool hit;
+
+	if (q2_io_memory_rw("", 0, 0, &io, NULL) != Q2_OK)
+		abort();
+	test_io_open(&t, io);
+	t.faults.fail_at[TEST_WRITE] = k;
+	st = q2f_fresh_large(&t.io, cluster_bits, &err);
+	hit = t.done[TEST_WRITE] >= k;
+	q2f_fault_reached |= hit;
+	if ((st == Q2_OK) == hit || (st != Q2_OK && err.code == Q2_OK))
+		q2f_violation("M-6", "failure %u of a large image: status %d",
+			      k, (int)st);
+	q2_io_close(&t.io);
+	q2_io_close(io);
 }
 
 /* A copy during which something fails: it says so, with a cause. */
@@ -300,9 +343,17 @@ static void with_fault(const struct q2f_input *in)
 		}
 		q2f_close_guest(&g);
 	}
+	st = q2f_fresh_bitmaps(in->ctl.fail_alloc ? io : &t.io,
+			       in->ctl.fail_read, &err);
+	if (st != Q2_OK && err.code == Q2_OK)
+		q2f_violation("C-1", "a bitmap: status %d without a cause",
+			      (int)st);
 	(void)q2f_heap_done();
 	q2_io_close(&t.io);
 	q2_io_close(io);
+	for (unsigned bits = 9; bits <= 20 && q2f_thorough &&
+	     in->ctl.fail_write && in->size / 512 % 4 == 0; bits += 11)
+		large_fault(in->ctl.fail_write, bits);
 }
 
 int q2f_dump(const uint8_t *data, size_t size)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/err.h"
 #include "dump/newimage.h"
 #include "t_fresh.h"
 
@@ -148,6 +149,76 @@ static void add_bitmap(struct q2_newimage *image, const struct q2f_view *view,
 	expected = (const uint8_t *)"\1\2\4\10\20\40\100";
 	bitmap_bytes = (view->n / 512 + 7) / 8;
 	need(q2_newimage_bitmap(image, &b, &err), &err, "a bitmap");
+}
+
+enum q2_status q2f_fresh_large(struct q2_io *io, unsigned cluster_bits,
+			       struct q2_err *err)
+{
+	const struct q2_newimage_opts n = {.version = 3, .ref_order = 4,
+					   .cluster_bits = cluster_bits,
+					   .disk_size = 3 << 20};
+	size_t cs = (size_t)1 << cluster_bits;
+	uint8_t *bytes = q2f_own(cs);
+	struct q2_budget budget = {0};
+	struct q2_newimage *image;
+	enum q2_status st = q2_newimage_open(io, &n, &budget, &image, err);
+
+	memset(bytes, 0x5a, cs);
+	for (uint64_t c = 0; c < n.disk_size / cs && st == Q2_OK; c++)
+		st = c % 3 == 1 ? q2_newimage_zero(image, c, err) :
+				  q2_newimage_data(image, c, bytes, UINT32_MAX,
+						   0, err);
+	if (st == Q2_OK)
+		st = q2_newimage_finish(image, err);
+	q2_newimage_free(image);
+	q2f_own_free(bytes);
+	if (budget.used)
+		q2f_violation("I-7", "a large image leaves %llu bytes behind",
+			      (unsigned long long)budget.used);
+	return st;
+}
+
+/* Clusters of zeros, of ones, and of both; a read that fails, if `bad` is not 0. */
+static enum q2_status read_more(void *ctx, uint8_t *buf, size_t len,
+				uint64_t off, struct q2_err *err)
+{
+	const uint64_t *bad = ctx;
+
+	if (*bad && off / 512 + 1 >= *bad)
+		return q2_fail(err, Q2_E_IO, 5, off, "a read was made to fail");
+	memset(buf, off / 512 % 3 == 1 ? 0xff : 0, len);
+	if (off / 512 % 3 == 2)
+		buf[len / 2] = 0x18;
+	return Q2_OK;
+}
+
+enum q2_status q2f_fresh_bitmaps(struct q2_io *io, uint64_t bad,
+				 struct q2_err *err)
+{
+	const struct q2_newimage_opts n = {.version = 3, .cluster_bits = 9,
+					   .ref_order = 4, .bitmaps = true,
+					   .disk_size = (9 << 20) + 512};
+	struct q2_newbitmap b = {.name = "b", .name_len = 1, .gran = 9,
+				 .disk_size = n.disk_size, .ctx = &bad,
+				 .read = read_more};
+	struct q2_newbitmap far = {.name = "far", .name_len = 3, .gran = 9,
+				   .disk_size = UINT64_C(1) << 50,
+				   .ctx = &bad, .read = read_more};
+	struct q2_budget budget = {0};
+	struct q2_newimage *image;
+	enum q2_status st = q2_newimage_open(io, &n, &budget, &image, err);
+
+	if (st == Q2_OK && q2_newimage_bitmap(image, &far, NULL) == Q2_OK)
+		q2f_violation("M-7", "a bitmap of 2^41 bits is taken");
+	if (st == Q2_OK)
+		st = q2_newimage_bitmap(image, &b, err);
+	if (st == Q2_OK)
+		st = q2_newimage_finish(image, err);
+	q2_newimage_free(image);
+	if (budget.used)
+		q2f_violation("I-7", "a bitmap leaves %llu bytes behind",
+			      (unsigned long long)budget.used);
+	return st;
 }
 
 static void judge(struct q2_io *io, const struct q2f_view *view)

@@ -13,6 +13,15 @@
 void q2f_fresh_by_hand(const struct q2f_view *view,
 		       struct q2_newimage_opts n, uint64_t choice);
 
+/* A fresh image of no data with a bitmap, read 512 bytes at a time; of these the
+ * bad-th cannot be read; 0: all can. */
+enum q2_status q2f_fresh_bitmaps(struct q2_io *io, uint64_t bad,
+				 struct q2_err *err);
+
+/* A fresh image of 3 MiB, of which more is written at a time than is held back. */
+enum q2_status q2f_fresh_large(struct q2_io *io, unsigned cluster_bits,
+			       struct q2_err *err);
+
 /* The guest of a world's files, or of one raw file. */
 enum q2_status q2f_open_guest(struct q2_guest *g, struct q2f_world *w, bool raw);
 void q2f_close_guest(struct q2_guest *g);
