@@ -84,6 +84,33 @@ static bool with_keys(struct q2_guest *g)
 	return true;
 }
 
+/* No secret, no key: that is told of what is encrypted, and of nothing else. */
+static void without_secrets(const struct q2_chain *c)
+{
+	struct q2_keyring ring;
+	struct q2_key *key;
+	bool hidden = false;
+
+	for (unsigned i = 0; i < c->n; i++) {
+		bool one = !c->layers[i]->raw &&
+			   c->layers[i]->opened.img.geom.crypt;
+
+		hidden |= one;
+		if (q2_layer_key(c->layers[i], i, NULL, 0, &key, NULL) !=
+			    (one ? Q2_E_REFUSED : Q2_OK) ||
+		    key)
+			q2f_violation("M-5", "layer %u has a key without a secret",
+				      i);
+	}
+	if (q2_keyring_open(&ring, c, NULL, 0, NULL) !=
+	    (hidden ? Q2_E_REFUSED : Q2_OK))
+		q2f_violation("M-5", "no secrets are %s", hidden ? "enough" :
+			      "refused");
+	if (q2_keyring_veil(&ring, 0))
+		q2f_violation("M-5", "there is a veil without a secret");
+	q2_keyring_close(&ring);
+}
+
 static bool encrypted(const struct q2_chain *c, unsigned *method)
 {
 	*method = 0;
@@ -97,6 +124,7 @@ void q2f_keys(struct q2_guest *g, unsigned choice)
 {
 	unsigned method;
 
+	without_secrets(&g->chain);
 	if (!encrypted(&g->chain, &method))
 		return;
 	for (unsigned i = 0; i < (q2f_thorough ? 10u : 1u); i++) {

@@ -165,11 +165,31 @@ static void judge_image(struct medium *m, enum q2_verdict worst)
 			      q2_verdict_text(result.verdict));
 }
 
+/* Room for what the guest should read, longer by what the disk may grow. */
+static void expect(struct medium *m)
+{
+	m->n = q2_writer_geom(m->w)->disk_size;
+	m->want = q2f_own((size_t)(m->n + 512 +
+				   3 * q2_writer_geom(m->w)->cluster_size));
+}
+
+/* The disk gets longer, by zeros, if it may; false if not. */
+static bool grow(struct medium *m, struct q2_err *err, enum q2_status *st)
+{
+	uint64_t size = m->n + 2 * q2_writer_geom(m->w)->cluster_size + 512;
+
+	if (q2_write_resize(m->w, size, true, NULL) != Q2_OK)
+		return false;
+	*st = q2_write_resize(m->w, size, false, err);
+	if (*st == Q2_OK)
+		m->n = size;
+	return true;
+}
+
 /* The disk is read first: false if it cannot be. */
 static bool learn(struct medium *m)
 {
-	m->n = q2_writer_geom(m->w)->disk_size;
-	m->want = q2f_own((size_t)m->n + 1);
+	expect(m);
 	return q2_write_read(m->w, m->want, (size_t)m->n, 0, NULL) == Q2_OK;
 }
 
@@ -177,8 +197,10 @@ static void with_steps(const struct q2f_input *in, const struct q2_io *data)
 {
 	struct q2_writer_counts counts[2];
 	struct q2_err err = {0};
+	enum q2_status st = Q2_OK;
 	struct medium m;
 	uint64_t random;
+	bool grown;
 
 	medium_open(&m, in, data);
 	if (start(&m, 0, &err) != Q2_OK || !learn(&m)) {
@@ -189,6 +211,10 @@ static void with_steps(const struct q2f_input *in, const struct q2_io *data)
 	if (steps(&m, &err) != Q2_OK)
 		q2f_violation("W-1", "without a fault: %s", err.text);
 	compare(&m, "at the end");
+	grown = grow(&m, &err, &st);
+	if (grown && (st != Q2_OK || q2_write_commit(m.w, &err) != Q2_OK))
+		q2f_violation("W-1", "it cannot grow: %s", err.text);
+	compare(&m, "grown");
 	q2_writer_counts(m.w, &counts[0]);
 	q2_writer_close(m.w);
 	if (start(&m, 0, &err) != Q2_OK)
@@ -200,11 +226,13 @@ static void with_steps(const struct q2f_input *in, const struct q2_io *data)
 	medium_open(&m, in, data);
 	if (start(&m, Q2_WRITER_REHEARSAL, &err) != Q2_OK)
 		q2f_violation("W-2", "it cannot be rehearsed: %s", err.text);
-	m.n = q2_writer_geom(m.w)->disk_size;
-	m.want = q2f_own((size_t)m.n + 1);
+	expect(&m);
 	m.random = random;
 	if (steps(&m, &err) != Q2_OK)
 		q2f_violation("W-2", "a rehearsal fails: %s", err.text);
+	if (grow(&m, &err, &st) != grown || st != Q2_OK)
+		q2f_violation("W-2", "growing is rehearsed otherwise: %s",
+			      err.text);
 	q2_writer_counts(m.w, &counts[1]);
 	if (counts[0].end != counts[1].end)
 		q2f_violation("W-2", "%llu clusters are rehearsed, and %llu taken",
@@ -231,10 +259,11 @@ static void with_fault(const struct q2f_input *in, const struct q2_io *data,
 		m.t_image.faults.fail_at[op] = k;
 	st = start(&m, 0, &err);
 	if (st == Q2_OK) {
-		m.n = q2_writer_geom(m.w)->disk_size;
-		m.want = q2f_own((size_t)m.n + 1);
+		expect(&m);
 		st = steps(&m, &err);
 	}
+	if (st == Q2_OK)
+		(void)grow(&m, &err, &st);
 	reached = q2f_heap_done();
 	if (op < TEST_OPS)
 		reached = (apart ? &m.t_data : &m.t_image)->done[op] >= k;

@@ -191,6 +191,16 @@ static bool accepted(struct setup *s)
 	return st == Q2_OK;
 }
 
+/* Whoever changes nothing that a guest reads may leave bitmaps alone. */
+static void judge_same_view(const struct setup *s)
+{
+	struct setup same = *s;
+
+	same.flags = Q2_WRITER_SAME_VIEW;
+	if (s->flags == 0 && !accepted(&same))
+		die("the view stays, and it is refused for that");
+}
+
 static void crash_run(const struct setup *s, bool crash)
 {
 	struct run r;
@@ -344,6 +354,7 @@ int q2f_write(const uint8_t *data, size_t size)
 			good = accepted(&s);
 		}
 		if (good && q2f_thorough && !q2f_faulty(&in.ctl)) {
+			judge_same_view(&s);
 			judge_looks(&s);
 			q2f_judge_growth(&s);
 			judge_backing(&s, "Q2-CANARY-DO-NOT-OPEN", "raw");
