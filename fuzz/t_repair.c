@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "t_beginnings.h"
 #include "t_repair.h"
 
 /* Tables of the largest sizes that the format allows may be written anew. */
@@ -391,6 +392,8 @@ int q2f_rescue(const uint8_t *data, size_t size)
 	uint8_t *room = q2f_repair_room(&in);
 	struct repair r;
 
+	if (q2f_thorough)
+		q2f_beginnings();
 	in.ctl.flags = (in.ctl.flags & Q2F_ASK) | Q2F_ALL | Q2F_RESCUE;
 	if (q2f_faulty(&in.ctl)) {
 		q2f_repair_faults(&in);
