@@ -29,6 +29,7 @@ struct q2f_io {
 	uint64_t bytes;
 	uint64_t fail_read;
 	bool sector; /* fail_read is one that cannot be read */
+	bool holes;  /* sectors of zeros are not stored */
 	bool failed;
 };
 
@@ -72,13 +73,29 @@ static enum q2_status io_pread(struct q2_io *io, void *buf, size_t len,
 	return Q2_OK;
 }
 
+/* Whether the sector around the byte holds anything. */
+static bool holds(const struct q2f_io *m, uint64_t off)
+{
+	uint64_t from = off / SECTOR * SECTOR;
+	size_t n = (size_t)q2_min(SECTOR, m->stored - from);
+
+	return m->data[from] || memcmp(m->data + from, m->data + from + 1,
+				       n - 1) != 0;
+}
+
 static struct q2_range io_data(struct q2_io *io, uint64_t off)
 {
 	const struct q2f_io *m = (const struct q2f_io *)io;
+	uint64_t end = m->stored;
 
+	while (m->holes && off < m->stored && !holds(m, off))
+		off = off / SECTOR * SECTOR + SECTOR;
 	if (off >= m->stored)
 		return (struct q2_range){io->size, 0};
-	return (struct q2_range){off, m->stored - off};
+	if (m->holes)
+		for (end = off; end < m->stored && holds(m, end);)
+			end = q2_min(end / SECTOR * SECTOR + SECTOR, m->stored);
+	return (struct q2_range){off, end - off};
 }
 
 static void io_close(struct q2_io *io)
@@ -101,6 +118,8 @@ struct q2_io *q2f_io_new(const struct q2f_input *in)
 	m->io.stored = m->stored = in->size;
 	m->data = in->image;
 	m->fail_read = in->ctl.fail_read;
+	/* It costs a look at every byte. */
+	m->holes = q2f_thorough && in->size / SECTOR % 2;
 	m->sector = in->ctl.flags & Q2F_SECTOR && m->fail_read;
 	return &m->io;
 }
