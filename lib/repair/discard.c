@@ -36,9 +36,9 @@ static int by_offset(const void *a, const void *b)
 	const struct q2_edit *x = *(const struct q2_edit *const *)a;
 	const struct q2_edit *y = *(const struct q2_edit *const *)b;
 
-	if (x->offset != y->offset)
-		return x->offset < y->offset ? -1 : 1;
-	return x < y ? -1 : x > y;
+	int order = (x->offset > y->offset) - (x->offset < y->offset);
+
+	return order ? order : (x > y) - (x < y);
 }
 
 static int by_block(const void *a, const void *b)
@@ -46,7 +46,7 @@ static int by_block(const void *a, const void *b)
 	const struct q2_block *x = a;
 	const struct q2_block *y = b;
 
-	return x->offset < y->offset ? -1 : x->offset > y->offset;
+	return (x->offset > y->offset) - (x->offset < y->offset);
 }
 
 static enum q2_status pick(struct discard *d)
