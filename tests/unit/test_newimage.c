@@ -326,8 +326,11 @@ static void try_all(const char *bytes, size_t n, uint64_t done, uint64_t before,
 		size_t len;
 
 		memcpy(other, bytes, n);
-		if (i >= n)
-			other[(i - n) / 8 % n] ^= (char)(1 << i % 8);
+		if (i >= n) {
+			char *c = &other[(i - n) / 8 % n];
+
+			*c = (char)(*c ^ 1 << i % 8);
+		}
 		put_file(other, i < n ? i : n);
 		now = told(&j, &key, 0);
 		if (i == n && j)
