@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,6 +44,7 @@ static const struct flock writer = {.l_type = F_RDLCK,
 			  whole = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
 
 static pid_t holder;
+static int held = -1; /* the holder ends when this is closed */
 static enum q2_in_use expected;
 static bool opened;
 
@@ -55,30 +55,36 @@ static void end_holder(void)
 		(void)waitpid(holder, NULL, 0);
 	}
 	holder = 0;
+	if (held >= 0)
+		close(held);
+	held = -1;
 }
 
 /* Another process has it open twice, once with this lock. */
 static void hold(const struct flock *lock, enum q2_in_use as)
 {
 	struct flock l = *lock;
-	int ends[2];
+	int ends[2], until[2];
 	char ready;
 
 	end_holder();
 	empty_work();
 	copy_file("given/raw.img", IMAGE);
-	if (pipe(ends) != 0 || (holder = fork()) < 0)
+	if (pipe(ends) != 0 || pipe(until) != 0 || (holder = fork()) < 0)
 		die("no other process");
 	if (holder == 0) {
 		int fd[2] = {open(IMAGE, O_RDWR), open(IMAGE, O_RDWR)};
 
-		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(until[1]);
 		if (fd[0] < 0 || fd[1] < 0 || fcntl(fd[1], F_OFD_SETLK, &l) != 0 ||
 		    write(ends[1], "", 1) != 1)
 			abort();
-		for (;;)
-			pause();
+		while (read(until[0], &ready, 1) != 0)
+			;
+		(void)kill(getpid(), SIGKILL);
 	}
+	held = until[1];
+	close(until[0]);
 	close(ends[1]);
 	if (read(ends[0], &ready, 1) != 1)
 		die("the other process holds no lock");
