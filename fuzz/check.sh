@@ -153,7 +153,7 @@ done
 # first, as a loop that fails at its only turn does not show whether it ends.
 for target in check repair rescue plan map dump; do
 	case $target in
-	repair | rescue) depth=10 of=$((2 * repaired)) ;;
+	repair | rescue) depth=10 of=$((4 * repaired)) ;; # the corpus has such inputs, too
 	*) depth=12 of=$repaired ;;
 	esac
 	# shellcheck disable=SC2012,SC2046

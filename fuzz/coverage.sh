@@ -71,9 +71,14 @@ table cases
 # gets there first.
 mapfile -t small < <(find "$corpus"/{field,regress,seeds,security} "$out/cases" -name '*.qcow2' -size -17 ! -name 'bomb-*' | sort)
 for target in $all_targets; do
+	case $target in report | crash-repair) continue ;; esac # these take none
 	[ "$(jobs -rp | wc -l)" -lt 2 ] || wait -n
 	mapfile -t inputs < <(find "$corpus/inputs/$target" -type f -size -17 2>/dev/null | sort)
-	case $target in keep) depth=4 ;; *) depth=8 ;; esac # that makes many plans each time
+	case $target in
+	keep) depth=4 ;; # that makes many plans each time
+	repair | rescue | plan | write) depth=8 ;;
+	*) depth=12 ;;
+	esac
 	step "faults-$target" "$target" "-F$depth" "${small[@]}" "${inputs[@]}" &
 done
 wait
