@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "dump/pack.h"
+#include "image/naming.h"
 #include "image/open.h"
 #include "image/resolve.h"
 #include "io/io.h"
@@ -242,6 +243,10 @@ static void texts(void)
 		text(q2_verdict_text((enum q2_verdict)i), "verdict", i);
 		text(q2_content_text((enum q2_content)i), "content", i);
 	}
+	for (int i = 0; i < 9; i++) {
+		text(q2_plan_state_text((enum q2_plan_state)i), "state", i);
+		text(q2_effect_text((enum q2_effect)i), "effect", i);
+	}
 	for (int i = 0; i <= Q2_U_COUNT; i++)
 		text(q2_use_text((enum q2_use)i), "use", i);
 	if (q2_problem_by_id("no such problem") ||
@@ -294,6 +299,51 @@ static void files(void)
 	       "more than may be");
 }
 
+/* What is cut off is gone when a file over another one grows again. */
+static void overlays(void)
+{
+	static const uint8_t bytes[3 * 4096 + 9] = {1, 2, 3, 4};
+	const struct q2_check_opts chain = {.flags = Q2_CHECK_CHAIN};
+	struct q2_check_result result;
+	struct q2_budget budget = {0};
+	struct q2_io *base, *io;
+	uint8_t b[4] = {5, 6, 7, 8};
+
+	if (q2_io_memory(bytes, sizeof(bytes), &base, NULL) != Q2_OK ||
+	    q2_io_overlay(base, &budget, &io, NULL) != Q2_OK)
+		abort();
+	status(q2_check(base, &chain, &result, NULL), Q2_E_ARG, "no path");
+	status(q2_resize(io, UINT64_MAX, NULL), Q2_E_RANGE, "too long");
+	status(q2_pwrite(io, b, 4, 1, NULL), Q2_OK, "a write");
+	status(q2_pwrite(io, b, 4, 3 * 4096, NULL), Q2_OK, "a write");
+	status(q2_resize(io, 2 * 4096, NULL), Q2_OK, "without the last page");
+	status(q2_resize(io, 4096 + 7, NULL), Q2_OK, "what is below only");
+	status(q2_resize(io, 3, NULL), Q2_OK, "in the first page");
+	status(q2_resize(io, 4, NULL), Q2_OK, "longer");
+	status(q2_pread(io, b, 4, 0, NULL), Q2_OK, "what is there then");
+	if (b[0] != 1 || b[1] != 5 || b[2] != 6 || b[3] != 0)
+		q2f_violation("I-4", "%u %u %u %u after a cut", b[0], b[1],
+			      b[2], b[3]);
+	q2_io_close(io);
+	q2_io_close(base);
+	if (budget.used)
+		q2f_violation("I-7", "an overlay leaves %llu bytes behind",
+			      (unsigned long long)budget.used);
+}
+
+static void paths(void)
+{
+	static const char *const up[] = {"..", "../a", "a/..", "a/../b"};
+	static const char *const not[] = {"", "a", ".a/b", "a/..b", "./a", "a./b"};
+
+	for (size_t i = 0; i < sizeof(up) / sizeof(*up); i++)
+		if (!q2_path_climbs(up[i]))
+			q2f_violation("E-1", "'%s' is said to stay", up[i]);
+	for (size_t i = 0; i < sizeof(not) / sizeof(*not); i++)
+		if (q2_path_climbs(not[i]))
+			q2f_violation("E-1", "'%s' is said to climb", not[i]);
+}
+
 static void packers(void)
 {
 	for (int method = 0; method <= Q2_COMPRESS_ZSTD; method++) {
@@ -328,5 +378,7 @@ void q2f_asked_once(void)
 	texts();
 	names();
 	files();
+	overlays();
+	paths();
 	packers();
 }
