@@ -271,7 +271,7 @@ static enum q2_status run(struct q2_repair *r, bool early)
 
 	if (!(r->opts->flags & Q2_PLAN_RESCUE) || !q2_all(r) ||
 	    g.cluster_size == 0 || g.data_file || g.l1_entries == 0 ||
-	    q2_found_any(r, Q2_P_ROOT_L1_OFFSET) ||
+	    q2_misread(r) ||
 	    !q2_want(r, Q2_P_ORPHAN_L2))
 		return Q2_OK;
 	st = q2_get(&r->budget, 2 * g.cluster_size, &block, r->err);
