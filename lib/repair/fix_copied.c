@@ -143,10 +143,10 @@ static enum q2_status fix_l1(struct q2_repair *r)
 
 		st = q2_pread_zero(r->io, bytes, (size_t)8 * here, off, r->err);
 		for (uint32_t i = 0; i < here && st == Q2_OK; i++) {
-			uint64_t raw = q2_be64(bytes + 8 * i);
+			uint64_t raw = q2_be64(bytes + (size_t)8 * i);
 
 			if (raw)
-				st = fix_l1_entry(r, off + 8 * i, raw);
+				st = fix_l1_entry(r, off + UINT64_C(8) * i, raw);
 		}
 	}
 	return st;
