@@ -73,8 +73,8 @@ static enum q2_status change_places(struct q2_l1fix *l, uint32_t here,
 	uint8_t bytes[8 * PER];
 	uint8_t *x = bytes + UINT64_C(8) * (here % PER);
 	uint8_t *y = bytes + UINT64_C(8) * (there % PER);
-	size_t from = 8 * q2_min(here % PER, there % PER);
-	size_t end = 8 * q2_max(here % PER, there % PER) + 8;
+	size_t from = 8 * (size_t)q2_min(here % PER, there % PER);
+	size_t end = 8 * (size_t)q2_max(here % PER, there % PER) + 8;
 	enum q2_status st = q2_act(r, Q2_P_L1_ALIAS, Q2_EFFECT_GAIN, &f, &action,
 				   "L1[%u] and L1[%u] change places: a snapshot "
 				   "has them the other way round",
