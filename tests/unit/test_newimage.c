@@ -212,7 +212,7 @@ START_TEST(test_go_on)
 		q2_newimage_free(w);
 		ck_assert_uint_eq(io->size, whole->size);
 		ck_assert_mem_eq(q2_io_memory_bytes(io),
-				 q2_io_memory_bytes(whole), io->size);
+				 q2_io_memory_bytes(whole), (size_t)io->size);
 		ck_assert_int_eq(q2_newimage_open(io, &forms[_i], &budget, &w,
 						  NULL), Q2_OK);
 		ck_assert(!q2_newimage_restore(w, (uint8_t *)state.at, state.n,
