@@ -276,7 +276,7 @@ static bool right_loop(bool done)
 	return known[0] && known[1] && known[2] && is[0] != is[1] &&
 	       is[0] != is[2] && !whole &&
 	       q2_loop_file(DEVICE, &sb, below, sizeof(below)) &&
-	       strcmp(below + strlen(below) - 11, "/work/shown") == 0;
+	       strcmp(below + strlen(below) - 6, "/shown") == 0;
 }
 
 /* ------------------------------------------------------------ a disk is written */
