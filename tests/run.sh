@@ -30,6 +30,8 @@ stop() {
 trap stop INT TERM HUP
 passed=0
 failed=0
+# No time is asserted: a unit test has 4 seconds else, which is little on a busy machine.
+export CK_DEFAULT_TIMEOUT=${CK_DEFAULT_TIMEOUT:-60}
 
 unit() {
 	local program p=0 f=0
