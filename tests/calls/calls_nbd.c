@@ -161,11 +161,14 @@ static void small_disk_there(void)
 	server[0].size = GUEST - 4096;
 }
 
-static enum q2_status write_disk(unsigned flags, struct q2_err *err)
+static enum q2_status write_disk(unsigned flags,
+				 enum q2_preallocate preallocate,
+				 struct q2_err *err)
 {
 	struct q2_guest_opts opts = {.layer = Q2_ANY_LAYER};
 	struct q2_dump_opts how = {.scan.threads = 1,
 				   .flags = flags,
+				   .preallocate = preallocate,
 				   .length = UINT64_MAX};
 	struct q2_dump_result r;
 	struct q2_guest *guest;
@@ -181,23 +184,12 @@ static enum q2_status write_disk(unsigned flags, struct q2_err *err)
 
 static enum q2_status run_write(struct q2_err *err)
 {
-	return write_disk(Q2_DUMP_VERIFY, err);
+	return write_disk(Q2_DUMP_VERIFY, Q2_PREALLOC_OFF, err);
 }
 
 static enum q2_status run_full(struct q2_err *err)
 {
-	struct q2_guest_opts opts = {.layer = Q2_ANY_LAYER};
-	struct q2_dump_opts how = {.scan.threads = 1,
-				   .preallocate = Q2_PREALLOC_FULL,
-				   .length = UINT64_MAX};
-	struct q2_dump_result r;
-	struct q2_guest *guest;
-	enum q2_status st = q2_guest_open("given/top.qcow2", &opts, &guest, err);
-
-	if (st == Q2_OK)
-		st = q2_dump(guest, URI, &how, &r, err);
-	q2_guest_close(guest);
-	return st;
+	return write_disk(0, Q2_PREALLOC_FULL, err);
 }
 
 /* Bytes that lie anyhow, and those that are not there. */
@@ -259,7 +251,7 @@ static enum q2_status run_refused(struct q2_err *err)
 	for (int i = 0; i < 2 && st == Q2_OK; i++) {
 		*err = (struct q2_err){0};
 		server[0].read_only = i == 1;
-		st = write_disk(0, err);
+		st = write_disk(0, Q2_PREALLOC_OFF, err);
 		if (st != Q2_OK && strstr(err->text, why[i]))
 			st = Q2_OK;
 		else if (st == Q2_OK)
