@@ -16,7 +16,7 @@
 
 #define CHUNK ((size_t)64 << 10)
 #define SECTOR 512u
-#define GAP 32u
+#define GAP 32u /* see struct finish */
 #define AT_INCOMPAT_LOW 79u /* of the header: dirty and corrupt bits */
 
 struct finish {
