@@ -100,9 +100,10 @@ part() { # name; each prints its own "NAME: N passed, N failed"
 
 # Parts run beside each other; what one says is printed whole when it has ended.
 one() { # name
+	local start=$SECONDS
 	part "$1" </dev/null >"$logs/$1.out" 2>&1
 	echo $? >"$logs/$1.status"
-	flock "$logs" cat "$logs/$1.out"
+	flock "$logs" sed "\$s/\$/ ($((SECONDS - start)) s)/" "$logs/$1.out"
 }
 
 for name in "$@"; do

@@ -107,5 +107,5 @@ image() {
 # shellcheck source=selftest_more.sh
 . "$here/selftest_more.sh"
 
-printf '%d passed, %d failed\n' "$passed" "$failed"
+printf 'builder: %d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]
