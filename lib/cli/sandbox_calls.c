@@ -85,9 +85,8 @@ static const int writing[] = {
 	SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(rename), SCMP_SYS(renameat),
 	SCMP_SYS(renameat2), SCMP_SYS(link), SCMP_SYS(linkat),
 	SCMP_SYS(unlink), SCMP_SYS(unlinkat), SCMP_SYS(flock),
-	SCMP_SYS(fallocate), SCMP_SYS(sync_file_range),
-	SCMP_SYS(sync_file_range2), SCMP_SYS(arm_sync_file_range),
-	SCMP_SYS(utimensat), SCMP_SYS(utimensat_time64), SCMP_SYS(fchmod),
+	SCMP_SYS(fallocate), SCMP_SYS(utimensat), SCMP_SYS(utimensat_time64),
+	SCMP_SYS(fchmod),
 };
 
 static const int network[] = {

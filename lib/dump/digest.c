@@ -25,18 +25,6 @@ bool q2_blocks_none(const struct q2_blocks *b)
 	return any == 0;
 }
 
-size_t q2_blocks_run(const struct q2_blocks *b, size_t from, size_t *n)
-{
-	size_t end;
-
-	while (from < Q2_CHUNK_BLOCKS && !q2_blocks_has(b, from))
-		from++;
-	for (end = from; end < Q2_CHUNK_BLOCKS && q2_blocks_has(b, end);)
-		end++;
-	*n = end - from;
-	return from;
-}
-
 /* Data mostly show within the first bytes; what does not is compared with itself,
  * moved by 16 bytes, at the speed of memcmp(). */
 bool q2_zeros(const uint8_t *bytes, size_t n)

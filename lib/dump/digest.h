@@ -48,10 +48,6 @@ static inline void q2_blocks_clear(struct q2_blocks *b, size_t i)
 
 bool q2_blocks_none(const struct q2_blocks *b);
 
-/* The first run of set bits at or after block `from`: *n blocks from the returned
- * one on; *n is 0 if there is none. */
-size_t q2_blocks_run(const struct q2_blocks *b, size_t from, size_t *n);
-
 /* Whether all n bytes are 0. */
 bool q2_zeros(const uint8_t *bytes, size_t n);
 

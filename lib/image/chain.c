@@ -29,8 +29,6 @@ static void free_text(struct q2_budget *b, char *text)
 
 static void layer_free(struct q2_budget *b, struct q2_layer *layer)
 {
-	if (layer == NULL)
-		return;
 	q2_map_close(&layer->map);
 	q2_io_close(layer->data);
 	q2_io_close(layer->io);

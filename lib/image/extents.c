@@ -312,20 +312,3 @@ void q2_map_at(struct q2_map *m, uint64_t guest, uint64_t length,
 	if (m->probe && out->kind == Q2_MAP_DATA && m->host_io)
 		probe(m, out);
 }
-
-enum q2_status q2_map_walk(struct q2_map *m, uint64_t guest, uint64_t length,
-			   enum q2_status (*take)(void *ctx,
-						  const struct q2_extent *e),
-			   void *ctx)
-{
-	uint64_t end = q2_min(q2_add_sat(guest, length), m->size);
-	enum q2_status st = Q2_OK;
-	struct q2_extent e;
-
-	while (guest < end && st == Q2_OK) {
-		q2_map_at(m, guest, end - guest, &e);
-		st = take(ctx, &e);
-		guest += e.length;
-	}
-	return st;
-}

@@ -100,13 +100,6 @@ void q2_map_holes(struct q2_map *m, bool probe);
 void q2_map_at(struct q2_map *m, uint64_t guest, uint64_t length,
 	       struct q2_extent *out);
 
-/* Calls `take` for each extent of [guest, guest + length) in order, as far as
- * the map reaches; stops at and returns the first status other than Q2_OK. */
-enum q2_status q2_map_walk(struct q2_map *m, uint64_t guest, uint64_t length,
-			   enum q2_status (*take)(void *ctx,
-						  const struct q2_extent *e),
-			   void *ctx) Q2_MUST_CHECK;
-
 void q2_map_close(struct q2_map *m);
 
 /* True if the refcounts claim much more than the file stores: QEMU then takes

@@ -379,13 +379,6 @@ enum q2_status q2_target_reserve(struct q2_target *t, uint64_t size,
 	return Q2_OK;
 }
 
-void q2_target_push(struct q2_target *t, struct q2_range range)
-{
-	if (t->kind == Q2_TARGET_FILE && !(t->flags & Q2_TARGET_NO_SYNC))
-		(void)sync_file_range(t->fd, (off_t)range.start,
-				      (off_t)range.len, SYNC_FILE_RANGE_WRITE);
-}
-
 bool q2_target_share(struct q2_target *t, struct q2_range range,
 		     struct q2_io *from, uint64_t off)
 {

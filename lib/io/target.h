@@ -55,9 +55,6 @@ enum q2_status q2_target_zero(struct q2_target *t, struct q2_range range,
 enum q2_status q2_target_reserve(struct q2_target *t, uint64_t size,
 				 struct q2_err *err) Q2_MUST_CHECK;
 
-/* Asks the system to begin writing this range to the disk; merely a hint. */
-void q2_target_push(struct q2_target *t, struct q2_range range);
-
 /* Makes the range share its blocks with another file's, where the file system
  * can; false if it cannot, and then nothing has changed. */
 bool q2_target_share(struct q2_target *t, struct q2_range range,

@@ -20,9 +20,8 @@ struct got {
 	struct q2_extent e[64];
 };
 
-static enum q2_status take(void *ctx, const struct q2_extent *e)
+static void take(struct got *g, const struct q2_extent *e)
 {
-	struct got *g = ctx;
 	struct q2_extent *last = g->n ? &g->e[g->n - 1] : NULL;
 
 	ck_assert_uint_gt(e->length, 0);
@@ -34,12 +33,25 @@ static enum q2_status take(void *ctx, const struct q2_extent *e)
 		    e->kind != Q2_MAP_COMPRESSED &&
 		    (!e->has_host || last->host + last->length == e->host)) {
 			last->length += e->length;
-			return Q2_OK;
+			return;
 		}
 	}
 	ck_assert_uint_lt(g->n, 64);
 	g->e[g->n++] = *e;
-	return Q2_OK;
+}
+
+/* The extents of a range of the disk, as far as the map reaches. */
+static void walk(struct q2_map *m, uint64_t guest, uint64_t length,
+		 struct got *got)
+{
+	uint64_t end = length > UINT64_MAX - guest ? UINT64_MAX : guest + length;
+	struct q2_extent e;
+
+	for (; guest < end && guest < m->size; guest += e.length) {
+		q2_map_at(m, guest, end < m->size ? end - guest :
+						    m->size - guest, &e);
+		take(got, &e);
+	}
 }
 
 static void map_io(struct q2_io *io, const struct q2_tree *tree, bool probe,
@@ -55,7 +67,7 @@ static void map_io(struct q2_io *io, const struct q2_tree *tree, bool probe,
 	ck_assert_int_eq(q2_map_open(&m, &o.img, tree ? tree : &o.active, NULL,
 				     NULL), Q2_OK);
 	q2_map_holes(&m, probe);
-	ck_assert_int_eq(q2_map_walk(&m, guest, length, take, got), Q2_OK);
+	walk(&m, guest, length, got);
 	q2_map_close(&m);
 	ck_assert_uint_eq(b.used, 0);
 }
@@ -397,7 +409,7 @@ START_TEST(raw)
 	q2_map_open_raw(&map, &c.io);
 	/* Counted in whole sectors; the rest of the last one is zeros. */
 	ck_assert_uint_eq(map.size, 5120);
-	ck_assert_int_eq(q2_map_walk(&map, 0, UINT64_MAX, take, &g), Q2_OK);
+	walk(&map, 0, UINT64_MAX, &g);
 	ck_assert_uint_eq(g.n, 4);
 	expect(&g, 0, 1024, Q2_MAP_DATA, true, 0);
 	expect(&g, 1, 1024, Q2_MAP_ZERO_ALLOC, true, 1024);

@@ -199,7 +199,6 @@ START_TEST(test_target)
 	ck_assert_uint_eq(q2_target_io(t)->size, 0);
 	ck_assert_int_eq(q2_target_reserve(t, 5000, NULL), Q2_OK);
 	ck_assert_uint_eq(q2_target_io(t)->size, 5000);
-	q2_target_push(t, all);
 	q2_target_forget(t);
 	ck_assert_str_eq(q2_target_path(t), in_dir("new.part"));
 	ck_assert_int_eq(q2_target_sync(t, NULL), Q2_OK);
@@ -211,7 +210,6 @@ START_TEST(test_target)
 
 	t = new_target("new", Q2_TARGET_REPLACE | Q2_TARGET_FULL |
 				      Q2_TARGET_NO_SYNC);
-	q2_target_push(t, all);
 	ck_assert_int_eq(q2_target_zero(t, (struct q2_range){7, 0}, NULL),
 			 Q2_OK);
 	ck_assert_int_eq(q2_target_zero(t, all, NULL), Q2_OK);
@@ -305,7 +303,6 @@ START_TEST(test_stream)
 		st = q2_target_reserve(t, 10, NULL);
 	if (st == Q2_OK)
 		st = q2_target_sync(t, NULL);
-	q2_target_push(t, (struct q2_range){0, 10});
 	q2_target_forget(t);
 	if (st == Q2_OK)
 		st = q2_target_publish(t, NULL);
