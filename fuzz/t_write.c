@@ -5,7 +5,7 @@
  *
  * W-1 each moment of a run of writes leaves an image that is clean or leaky, in
  * which each sector reads as before or as after, snapshots as ever; also when an
- * operation or an allocation fails.  The judge is tests/support/q2write*.c, which
+ * operation or an allocation fails; W-3 see t_rough.c.  The judge is tests/support/q2write*.c, which
  * ends in die() when a promise is broken.
  */
 #include <stdarg.h>
@@ -355,8 +355,10 @@ int q2f_write(const uint8_t *data, size_t size)
 		}
 		if (good && q2f_thorough && !q2f_faulty(&in.ctl)) {
 			judge_same_view(&s);
+			q2f_judge_refusals(&in, s.flags);
 			judge_looks(&s);
 			q2f_judge_growth(&s);
+			q2f_judge_long_l1(&s);
 			judge_backing(&s, "Q2-CANARY-DO-NOT-OPEN", "raw");
 			judge_backing(&s, "Q2-CANARY-DO-NOT-OPEN", NULL);
 			judge_backing(&s, NULL, NULL);
@@ -369,6 +371,8 @@ int q2f_write(const uint8_t *data, size_t size)
 			runs(&s, &in);
 		}
 	}
+	if (q2f_sampled(&in, 8))
+		q2f_rough(&in);
 	if (s.below.n != SIZE_MAX)
 		q2f_own_free(s.below.bytes);
 	if (s.view.n != SIZE_MAX)

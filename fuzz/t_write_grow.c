@@ -72,6 +72,39 @@ void q2f_judge_growth(const struct setup *s)
 	run_close(&r);
 }
 
+/* The length of a disk whose L1 table takes more clusters than the refcount table
+ * counts, if that counts few. */
+static uint64_t past_reach_by_l1(const struct setup *s, const struct run *r)
+{
+	const struct q2_geom *g = q2_writer_geom(r->w);
+	uint64_t reach = g->reftable_bytes / 8
+			 << (g->block_bits + g->cluster_bits);
+
+	return reach > GROWN_MAX || s->no_resize ?
+		       0 : (reach / 8 + 1) << (g->l2_bits + g->cluster_bits);
+}
+
+/* The refcount table has to move for a run of clusters. */
+void q2f_judge_long_l1(const struct setup *s)
+{
+	struct q2_err err = {0};
+	struct run r;
+	uint64_t size;
+
+	run_open(&r, s);
+	if (run_start(&r) != Q2_OK)
+		die("it cannot be opened again");
+	size = past_reach_by_l1(s, &r);
+	/* A bitmap's table may be in the way. */
+	if (size && q2_write_resize(r.w, size, true, NULL) == Q2_OK) {
+		if (q2_write_resize(r.w, size, false, &err) != Q2_OK ||
+		    fill(&r, s->view.n, s->view.n + PIECE) != Q2_OK)
+			die("the L1 table cannot grow: %s", err.text);
+		judge_image(r.mem, Q2_CLEAN, "an L1 table that grew");
+	}
+	run_close(&r);
+}
+
 /* The k-th operation of a kind fails, or the k-th allocation, from here on. */
 static void arm(struct run *r, unsigned kind, unsigned k)
 {
@@ -145,7 +178,8 @@ void q2f_fault_change(const struct setup *s, unsigned kind, unsigned k,
 	else
 		st = q2_write_resize(r.w, change == 2 ?
 				     s->view.n / 1024 * 512 :
-				     s->view.n + (UINT64_C(3) << 20), false,
+				     q2_max(s->view.n + (UINT64_C(3) << 20),
+					    past_reach_by_l1(s, &r)), false,
 				     NULL);
 	if (went_off(&r, kind) && st == Q2_OK)
 		die("failure %u of kind %u was overlooked", k, kind);
