@@ -131,7 +131,10 @@ static void judge_names(const struct q2_chain *chain)
 static void judge_snapshots(struct q2_disk *disk)
 {
 	const struct q2_layer *top = disk->chain.layers[0];
+	const struct q2_tree none = {0};
 
+	if (top->raw && q2_chain_tree(&disk->chain, &none, NULL) == Q2_OK)
+		q2f_violation("M-4", "a raw disk has snapshots");
 	if (top->raw ||
 	    q2_snaptable_read(&top->opened.img, &disk->snapshots, NULL) !=
 		    Q2_OK)
@@ -148,7 +151,9 @@ static void disk_of(const struct q2f_input *in, bool alone)
 {
 	uint64_t before;
 	struct q2_disk disk = {0};
+	struct q2_err err = {0};
 	struct q2f_world w;
+	enum q2_status st;
 
 	q2f_heap_watch(in->ctl.fail_alloc);
 	before = q2f_heap.blocks;
@@ -157,8 +162,11 @@ static void disk_of(const struct q2f_input *in, bool alone)
 	else
 		q2f_world_make(&w, in);
 	w.choice = alone ? 0 : in->ctl.pick;
-	if (q2f_world_chain(&w, alone, &disk.budget, &disk.chain, NULL) ==
-	    Q2_OK) {
+	st = q2f_world_chain(&w, alone, &disk.budget, &disk.chain, &err);
+	if (st != err.code)
+		q2f_violation("C-1", "opening: status %d, and %d with \"%s\"",
+			      (int)st, (int)err.code, err.text);
+	if (st == Q2_OK) {
 		/* The reference reader does not know holes. */
 		judge_disk(&disk, alone && in->ctl.hole == 0 &&
 					  !q2f_faulty(&in->ctl) ? in : NULL);

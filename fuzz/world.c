@@ -66,12 +66,14 @@ enum q2_status q2f_world_chain(struct q2f_world *w, bool alone,
 {
 	static const char *const allow[] = {"base", "/", NULL};
 	static const char *const formats[] = {NULL, "raw", "qcow2", "vmdk"};
-	static const char *const data[] = {NULL, "data", "file:data",
-					   "json:{\"driver\":\"qcow2\"}"};
+	static const char *const data[] = {
+		NULL, "data", "file:data",
+		"json:{\"driver\":\"qcow2\",\"file.filename\":\"data\"}"};
 	static const char *const tops[] = {
 		"image", "file:image",
 		"json:{\"driver\":\"raw\",\"file.filename\":\"image\"}",
-		"json:{\"driver\":\"qcow2\",\"file.filename\":\"image\"}"};
+		"json:{\"driver\":\"qcow2\",\"file.filename\":\"image\"}",
+		"nbd://server/export", "json:{", "", "image"};
 	unsigned c = w->choice;
 	const struct q2_policy policy = {.backing = !alone && !(c & 1),
 					 .data_files = !alone && !(c & 2),
@@ -87,8 +89,9 @@ enum q2_status q2f_world_chain(struct q2f_world *w, bool alone,
 					 .open = q2f_world_open,
 					 .ctx = w};
 
-	w->opened = 0;
-	return q2_chain_open(tops[c >> 11 & 3], Q2_FORMAT_QCOW2, &policy,
+	/* The last name is of a file that is not there. */
+	w->opened = (c >> 11 & 7) == 7 ? w->n : 0;
+	return q2_chain_open(tops[c >> 11 & 7], Q2_FORMAT_QCOW2, &policy,
 			     budget, chain, err);
 }
 
