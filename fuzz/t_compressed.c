@@ -35,10 +35,20 @@ static void one(struct q2_inflate *work, const struct q2_geom *g,
 static void streams(const struct q2_image *img, const struct q2f_input *in)
 {
 	struct q2_inflate *work;
+	struct q2_range wide = {0, 2 * img->geom.cluster_size + 1};
+	enum q2_status st = q2_inflate_new(img, &work, NULL);
 	unsigned left = STREAMS;
+	const uint8_t *bytes;
+	bool whole;
+	size_t n;
 
-	if (!img->geom.inflatable || q2_inflate_new(img, &work, NULL) != Q2_OK)
+	if (img->geom.inflatable == (st == Q2_E_UNSUPPORTED))
+		q2f_violation("D-2", "a method is %s known",
+			      img->geom.inflatable ? "not" : "");
+	if (st != Q2_OK)
 		return;
+	if (q2_inflate(work, wide, &bytes, &n, &whole, NULL) != Q2_E_ARG)
+		q2f_violation("D-2", "more than two clusters are taken");
 	for (size_t at = 0; at + 8 <= in->size && left; at += 8) {
 		uint64_t raw = q2_be64(in->image + at) | Q2_COMPRESSED;
 		struct q2_l2_entry e;

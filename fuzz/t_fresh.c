@@ -45,8 +45,18 @@ static void refused(struct q2_newimage_opts n)
 
 static void refusals(struct q2_newimage_opts n)
 {
+	static char name[500];
 	struct q2_newimage_opts bad = n;
 
+	memset(name, 'n', sizeof(name) - 1);
+	bad.backing = name;
+	bad.backing_format = "raw";
+	bad.cluster_bits = 9;
+	bad.ext_l2 = false;
+	refused(bad);
+	bad = n;
+	bad.disk_size = UINT64_C(1) << 62;
+	refused(bad);
 	bad.cluster_bits = 8;
 	refused(bad);
 	bad.cluster_bits = 22;
@@ -135,6 +145,9 @@ static void fill(struct q2_newimage **image, struct q2_io *io,
 					      &err),
 			     &err, "a cluster of zeros");
 	}
+	if (q2_newimage_data(*image, UINT64_C(1) << 40, NULL, 0, 0, &err) !=
+	    Q2_E_RANGE)
+		q2f_violation("M-7", "a cluster past the end is taken");
 	q2f_own_free(bytes);
 }
 
