@@ -107,6 +107,21 @@ static void unsound(const struct repair *r)
 	}
 }
 
+/* Nor one on an image of another length. */
+static void misfit(const struct repair *r)
+{
+	size_t n = (size_t)q2_max(r->plan->old_size, r->plan->new_size) + 512;
+	uint8_t *bytes = q2f_own(n);
+	struct q2_io *io;
+
+	if (q2_io_memory(bytes, n, &io, NULL) != Q2_OK)
+		abort();
+	if (q2_plan_verify(r->plan, io, 0, NULL) != Q2_E_CHANGED)
+		q2f_violation("R-6", "a plan fits %zu bytes, too", n);
+	q2_io_close(io);
+	q2f_own_free(bytes);
+}
+
 /* A journal says how far its image is, and that is what is read. */
 static void states(const struct repair *r)
 {
@@ -187,6 +202,37 @@ static void restore(const struct q2f_input *in, const struct q2_plan *backup,
 	q2_io_close(io);
 }
 
+/* A backup that makes no sense, or of more than a device has, is not put back. */
+static void unsound_backup(const struct q2f_input *in, struct q2_plan *backup)
+{
+	struct q2_edit *last = &backup->edits.at[backup->edits.n - 1];
+	struct q2_edit was = *last;
+	struct q2_plan *plan;
+	struct q2_io *io;
+
+	if (q2_io_memory_rw(in->image, (size_t)was.offset, 0, &io, NULL) !=
+	    Q2_OK)
+		abort();
+	io->is_device = true;
+	if (q2_restore_make(backup, io, 0, &plan, NULL) != Q2_E_RANGE)
+		q2f_violation("P-2", "a device of %llu bytes is enough",
+			      (unsigned long long)was.offset);
+	for (unsigned i = 0; i < 4; i++) {
+		if (i == 0)
+			last->len = 0;
+		else if (i == 1)
+			last->action = (uint32_t)backup->actions.n;
+		else if (i == 2)
+			last->offset = backup->old_size;
+		else
+			last->len = UINT32_MAX;
+		if (q2_restore_make(backup, io, 0, &plan, NULL) != Q2_E_FORMAT)
+			q2f_violation("P-2", "nonsense %u is put back", i);
+		*last = was;
+	}
+	q2_io_close(io);
+}
+
 static void backups(const struct q2f_input *in)
 {
 	const struct q2_plan_opts opts = {0};
@@ -208,6 +254,7 @@ static void backups(const struct q2f_input *in)
 			q2f_violation("P-2", "a backup cannot be stored");
 		restore(in, backup, 0);
 		restore(in, backup, in->size / 2);
+		unsound_backup(in, backup);
 		q2_plan_free(backup);
 		q2_plan_free(made);
 		q2_io_close(file);
@@ -308,6 +355,7 @@ int q2f_plan(const uint8_t *data, size_t size)
 			if (q2f_sampled(&in, 8))
 				q2f_forged(&r);
 			unsound(&r);
+			misfit(&r);
 			q2f_repair_finish(&r);
 		}
 		in.ctl.flags ^= Q2F_FREE;
