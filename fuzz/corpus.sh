@@ -40,10 +40,23 @@ trailers() {
 			if ("sector" in v) v["read"] = v["sector"]
 			if ("one-not" in v) v["pick"] += 1024 + v["one-not"]
 			all = all "Q2CT\\1" be(v["flags"], 1) be(v["pick"], 2) be(v["alloc"], 4) be(v["read"], 4) \
-				be(v["write"], 4) be(0, 4) be(0, 4) be(v["stop"], 4)
+				be(v["write"], 4) be(v["hole"], 8) be(v["stop"], 4)
 		}
 		print $1, $2, all
 	}' "$root/corpus/inputs.list"
+}
+
+# Several images of the corpus as one input: see fuzz/world.h.
+pack() { # out image+image...
+	local out=$1 parts part n octets=
+	IFS=+ read -ra parts <<<"$2"
+	for part in "${parts[@]}"; do cat "$out/$part.qcow2" || return 1; done
+	for part in "${parts[@]:1}"; do
+		n=$(stat -c %s "$out/$part.qcow2")
+		octets+=$(printf '\\%03o' $((n >> 24 & 255)) $((n >> 16 & 255)) $((n >> 8 & 255)) $((n & 255)))
+	done
+	# shellcheck disable=SC2059
+	printf "$octets\\$(printf %o $((${#parts[@]} - 1)))Q2PACK\\0"
 }
 
 inputs() { # q2mk out
@@ -52,6 +65,11 @@ inputs() { # q2mk out
 		n=$((n + 1))
 		from=$out/$image.qcow2
 		case $image in
+		*+*)
+			mkdir -p "$out/inputs/case"
+			from=$out/inputs/case/pack
+			pack "$out" "$image" >"$from" || return 1
+			;;
 		pack/*)
 			from=$out/inputs/$image
 			mkdir -p "$out/inputs/pack"
@@ -66,7 +84,7 @@ inputs() { # q2mk out
 			;;
 		esac
 		mkdir -p "$out/inputs/$target"
-		if [ -z "$trailers" ]; then # one file under many names takes its room once
+		if [ -z "$trailers" ] && [ "$from" != "$out/inputs/case/pack" ]; then # one file under many names takes its room once
 			ln "$from" "$out/inputs/$target/$n.in" 2>/dev/null || cp "$from" "$out/inputs/$target/$n.in" || return 1
 			continue
 		fi
