@@ -21,7 +21,10 @@ count=200
 every=6
 repaired=1
 patience=20
-case $build in *asan | *tsan) count=40 every=16 repaired=4 patience=100 ;; esac
+case $build in
+*asan | *tsan) count=40 every=16 repaired=4 patience=100 ;;
+*cov) patience=300 ;; # nothing is optimised there
+esac
 
 verdict() { # what status [errors]
 	local errors=${3:-err}
