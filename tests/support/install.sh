@@ -13,6 +13,18 @@ root=$3$4
 libdir=$3$5
 unitdir=$3$6
 
+# They end up in makefiles' and shells' words, units and the like, where quoting
+# differs.
+for path in "$4" "$5" "$6"; do
+	case $path in
+	*[!A-Za-z0-9/._+~-]* | [!/]*)
+		echo "install: PREFIX, LIBDIR and UNITDIR are absolute paths of plain" \
+			"letters, digits and ._+~-: not '$path'" >&2
+		exit 2
+		;;
+	esac
+done
+
 # mode:source:destination below PREFIX; below LIBDIR if that begins with "lib/", and
 # below UNITDIR if with "unit/"
 manifest="
@@ -80,6 +92,13 @@ try() {
 	# Not in /tmp: a system may run no programs from there.
 	stage=$(mktemp -d "$(pwd)/$build/stage.XXXXXX")
 	trap 'rm -rf "$stage"' EXIT
+	for odd in '/a b' relative '/a|b' '/a&b' "/a'b"; do
+		if sh "$0" install "$build" "$stage/" "$odd" "$libdir" "$unitdir" 2>/dev/null; then
+			echo "installcheck: PREFIX=$odd is not refused" >&2
+			exit 1
+		fi
+	done
+	[ -z "$(ls "$stage")" ]
 	sh "$0" install "$build" "$stage" "$root" "$libdir" "$unitdir"
 	examples=$stage$root/share/doc/libq2-dev/examples
 	export PKG_CONFIG_PATH="$stage$libdir/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$stage"
