@@ -21,6 +21,7 @@ int dump_confine(struct dump *dump, char *images[])
 	for (size_t i = 0; i < o->allow.n; i++)
 		if (q2_cli_is_nbd(o->allow.at[i]))
 			needs |= Q2_SANDBOX_NET;
+	dump->sandbox.quiet = o->quiet != 0;
 	if (o->sandbox != Q2_SANDBOX_OFF)
 		q2_cli_output_reserve(&dump->out);
 	return q2_cli_sandbox_start(&dump->sandbox, dump->tool,

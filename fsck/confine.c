@@ -26,6 +26,7 @@ int fsck_confine(struct fsck *fsck)
 		if (q2_cli_is_nbd(fsck->images[i]))
 			needs |= Q2_SANDBOX_NET;
 	fsck->sandbox.verbose = fsck->options->verbose != 0;
+	fsck->sandbox.quiet = fsck->options->quiet != 0;
 	if (fsck->options->sandbox != Q2_SANDBOX_OFF)
 		q2_cli_output_reserve(&fsck->out);
 	return q2_cli_sandbox_start(

@@ -52,6 +52,7 @@ int map_confine(struct map *map, const struct verb *verb, char *operands[])
 
 	if (operands[0])
 		operands += verb->words;
+	s->quiet = o->quiet != 0;
 	if (o->sandbox != Q2_SANDBOX_OFF)
 		q2_cli_output_reserve(&map->out);
 	status = q2_cli_sandbox_start(s, map->tool,

@@ -150,6 +150,7 @@ int q2_cli_sandbox_start(struct q2_cli_sandbox *s,
 {
 	const char *lack = NULL;
 
+	s->verbose |= !s->quiet && isatty(STDERR_FILENO) == 1;
 	s->tool = tool;
 	s->mode = mode;
 	s->ruleset = -1;

@@ -58,7 +58,9 @@ enum {
 struct q2_cli_sandbox {
 	const struct q2_cli_tool *tool;
 	enum q2_sandbox_mode mode;
-	bool verbose;	/* say on stderr what the kernel lacks */
+	bool verbose;	/* say on stderr what the kernel lacks; on a terminal that
+			 * is said anyway */
+	bool quiet;	/* not even there */
 	bool started;
 	bool closed;
 	bool net;	/* an NBD server is to be reached */

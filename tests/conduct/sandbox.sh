@@ -202,7 +202,7 @@ else
 	done
 fi
 
-# A kernel that lacks the means: as before, and silent, unless told otherwise.
+# A kernel that lacks the means: as before, and told only to who is there to read it.
 for lack in NO_LANDLOCK NO_SECCOMP; do
 	for mode in 'fsck image.qcow2' 'map extents image.qcow2' \
 		'dump --digest image.qcow2'; do
@@ -215,6 +215,14 @@ for lack in NO_LANDLOCK NO_SECCOMP; do
 			"${words[@]:1}" --require-sandbox >out 2>err
 		[ $? = 8 ] && [ ! -s out ] && grep -q 'sandbox: the kernel' err
 		verdict "$lack: qcow2-$mode --require-sandbox fails" $?
+		env $lack=1 script -qec "LD_PRELOAD=$intruder $build/bin/qcow2-$mode >out" \
+			/dev/null >err </dev/null
+		[ $? = 0 ] && [ -s out ] && grep -q 'sandbox: the kernel' err
+		verdict "$lack: qcow2-$mode on a terminal tells" $?
+		env $lack=1 script -qec "LD_PRELOAD=$intruder $build/bin/qcow2-$mode -q >out" \
+			/dev/null >err </dev/null
+		[ $? = 0 ] && ! grep -q sandbox err
+		verdict "$lack: qcow2-$mode -q on a terminal does not" $?
 	done
 	env $lack=1 LD_PRELOAD="$intruder" "$build/bin/qcow2-fsck" -v image.qcow2 >out 2>err
 	[ $? = 0 ] && grep -q 'sandbox: the kernel' err
