@@ -54,7 +54,7 @@ done
 # One line of JSON for each image; and one if not all of them can be found.
 summaries() {
 	{
-		find "$@" -xdev -type f -name '*.qcow2' -print0 3>&- || echo incomplete >&3
+		find -H "$@" -xdev -type f -name '*.qcow2' -print0 3>&- || echo incomplete >&3
 	} | xargs -0 -r qcow2-fsck -n --output=ndjson 2>/dev/null 3>&- |
 		grep '^{"summary": ' 3>&-
 }

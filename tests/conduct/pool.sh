@@ -135,6 +135,10 @@ test_nagios() {
 	check 'nagios: a folder that is not there' grep -q '^QCOW2 UNKNOWN: 0 images.*not all folders' out
 	mkdir none
 	exits 0 --nagios none
+	ln -s pool link
+	exits 2 --nagios link
+	check 'nagios: a folder by a link' grep -q '^QCOW2 CRITICAL: 8 images' out
+	rm link
 	# As the example has it.
 	sed "s|@PREFIX@/libexec/qcow2-progs/pool-check|sh $tool|; s|@PREFIX@/bin|$build/bin|" \
 		"$source/fsck/pool/nagios.cfg.in" >nagios.cfg
