@@ -51,11 +51,15 @@ for path; do
 	shift
 done
 
-# One line of JSON for each image; and one if not all of them can be found.
+# One line of JSON for each image; one that tells how many were asked about; and one if
+# not all of them can be found.
+# shellcheck disable=SC2016  # that is for the inner shell
 summaries() {
 	{
 		find -H "$@" -xdev -type f -name '*.qcow2' -print0 3>&- || echo incomplete >&3
-	} | xargs -0 -r qcow2-fsck -n --output=ndjson 2>/dev/null 3>&- |
+	} | xargs -0 -r sh -c '
+		echo "asked $#" >&3
+		exec qcow2-fsck -n --output=ndjson "$@" 2>/dev/null 3>&-' sh |
 		grep '^{"summary": ' 3>&-
 }
 
@@ -87,6 +91,10 @@ $0 == "incomplete" {
 	incomplete = 1
 	next
 }
+$1 == "asked" {
+	asked += $2
+	next
+}
 {
 	if (!match($0, /"filename": "([^"\\]|\\.)*"/))
 		next
@@ -113,6 +121,7 @@ $0 == "incomplete" {
 '
 metrics='
 END {
+	incomplete += asked > n
 	put("qcow2_fsck_corruptions", "Corruptions that a check found.", corruptions)
 	put("qcow2_fsck_leaked_clusters", "Clusters that nothing refers to.", leaks)
 	put("qcow2_fsck_in_use", "1: a virtual machine writes to it, so it was not judged.", busy)
@@ -120,9 +129,9 @@ END {
 	print "# HELP qcow2_fsck_images Images that were found."
 	print "# TYPE qcow2_fsck_images gauge"
 	print "qcow2_fsck_images " n + 0
-	print "# HELP qcow2_fsck_incomplete 1: not all folders could be read."
+	print "# HELP qcow2_fsck_incomplete 1: not all folders could be read, or a check ended early."
 	print "# TYPE qcow2_fsck_incomplete gauge"
-	print "qcow2_fsck_incomplete " incomplete + 0
+	print "qcow2_fsck_incomplete " (incomplete > 0)
 	print "# HELP qcow2_fsck_time_seconds When the check ended, since 1970."
 	print "# TYPE qcow2_fsck_time_seconds gauge"
 	print "qcow2_fsck_time_seconds " now
@@ -130,6 +139,7 @@ END {
 '
 nagios='
 END {
+	unread += asked > n ? asked - n : 0
 	status = corrupt ? 2 : unread || incomplete ? 3 : leaky ? 1 : 0
 	split("OK WARNING CRITICAL UNKNOWN", words, " ")
 	printf "QCOW2 %s: %d images, %d corrupt, %d leaky, %d in use, %d not readable", \

@@ -85,6 +85,21 @@ test_metrics() {
 	check 'the rest is there' metric qcow2_fsck_corruptions pool/clean.qcow2 0
 }
 
+# A check that is killed, or that the sandbox stops, tells nothing of what comes later.
+test_killed() {
+	mkdir fake
+	printf '#!/bin/sh\n"%s" -n --output=ndjson pool/clean.qcow2\nkill -9 $$\n' \
+		"$build/bin/qcow2-fsck" >fake/qcow2-fsck
+	chmod +x fake/qcow2-fsck
+	PATH=$work/fake:$build/bin:$PATH sh "$tool" --nagios pool >out 2>err
+	check 'killed: nagios: unknown' test $? -eq 3
+	check 'killed: nagios: how many' grep -q '^QCOW2 UNKNOWN: 1 images, .* 7 not readable' out
+	PATH=$work/fake:$build/bin:$PATH sh "$tool" --metrics metrics pool 2>err
+	check 'killed: incomplete' grep -qx 'qcow2_fsck_incomplete 1' metrics/qcow2-fsck.prom
+	check 'killed: what was told' metric qcow2_fsck_corruptions pool/clean.qcow2 0
+	rm -r fake
+}
+
 # While a virtual machine writes to it an image is not judged.
 test_in_use() {
 	mkfifo go
@@ -277,6 +292,7 @@ test_confined() {
 make_pool
 test_usage
 test_metrics
+test_killed
 test_in_use
 test_metrics
 test_exporter
