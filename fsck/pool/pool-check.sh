@@ -117,6 +117,7 @@ $1 == "asked" {
 	leaky += corruptions[n] == 0 && leaks[n] > 0
 	if (corruptions[n] > 0 && example == "")
 		example = paths[n]
+	gsub(/\|/, "_", example) # figures stand behind one
 }
 '
 metrics='

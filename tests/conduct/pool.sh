@@ -150,6 +150,11 @@ test_nagios() {
 	check 'nagios: a folder that is not there' grep -q '^QCOW2 UNKNOWN: 0 images.*not all folders' out
 	mkdir none
 	exits 0 --nagios none
+	mkdir bar
+	cp pool/corrupt.qcow2 'bar/a|corrupt=0.qcow2'
+	exits 2 --nagios bar
+	check 'nagios: a bar in a name' grep -q '; bar/a_corrupt=0.qcow2|images=1 corrupt=1 ' out
+	rm -r bar
 	ln -s pool link
 	exits 2 --nagios link
 	check 'nagios: a folder by a link' grep -q '^QCOW2 CRITICAL: 8 images' out
