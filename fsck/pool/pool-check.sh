@@ -38,9 +38,15 @@ case ${1-} in
 *) usage ;;
 esac
 
+# The programs that were installed with this one, whatever who calls it has for a PATH.
+case $0 in
+*/*) PATH=${0%/*}/../../sbin:${0%/*}/../../bin:$PATH ;;
+esac
 command -v qcow2-fsck >/dev/null || {
 	echo "$name: qcow2-fsck is not to be found" >&2
-	exit 8
+	[ $form = metrics ] && exit 8
+	echo 'QCOW2 UNKNOWN: qcow2-fsck is not to be found'
+	exit 3
 }
 for path; do
 	# What begins with a dash would be an option of find.

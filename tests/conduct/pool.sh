@@ -62,7 +62,10 @@ test_usage() {
 	exits 8 --metrics nowhere pool
 	check 'no folder for metrics: said' test -s err
 	PATH=/usr/bin:/bin sh "$tool" --nagios pool >out 2>err
-	check 'without the programs: fails' test $? -eq 8
+	check 'without the programs: unknown' test $? -eq 3
+	check 'without the programs: said' grep -qx 'QCOW2 UNKNOWN: .*not to be found' out
+	PATH=/usr/bin:/bin sh "$tool" --metrics metrics pool >out 2>err
+	check 'without the programs: no metrics' test $? -eq 8
 }
 
 test_metrics() {
@@ -272,6 +275,8 @@ test_units() {
 	check 'systemd-analyze security' systemd-analyze security --offline=true --threshold=25 \
 		stage/units/qcow2-pool.service >out 2>&1
 	sed -n 's/^ExecStart=//p' stage/units/qcow2-pool.service >started
+	env -i PATH=/usr/bin:/bin stage/libexec/qcow2-progs/pool-check --nagios pool/clean.qcow2 >out 2>err
+	check 'finds the programs beside it' grep -q '^QCOW2 OK: 1 images' out
 	check 'ExecStart is there' test -x "$(cut -d" " -f1 started)"
 }
 
