@@ -4,8 +4,17 @@
  * SPDX-License-Identifier: MIT
  */
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "fsck.h"
+
+static bool same_file(const char *a, const char *b)
+{
+	struct stat sa, sb;
+
+	return stat(a, &sa) == 0 && stat(b, &sb) == 0 &&
+	       sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+}
 
 int fsck_state_open(struct fsck *fsck)
 {
@@ -13,6 +22,11 @@ int fsck_state_open(struct fsck *fsck)
 
 	if (path == NULL)
 		return 0;
+	/* An empty one would be taken for a new state, and removed. */
+	if (fsck->images[0] && same_file(path, fsck->images[0])) {
+		q2_cli_complain(fsck->tool, path, "is the image itself");
+		return Q2_EXIT_FAILED;
+	}
 	return q2_cli_state_open(&fsck->state, fsck->tool, path);
 }
 

@@ -198,6 +198,13 @@ test_refused() {
 	sha256sum image.qcow2 >sum
 	exits 8 --state=image.qcow2 image.qcow2
 	check 'the image itself: as it was' sha256sum -c --quiet sum
+	: >empty
+	ln empty link
+	exits 8 --state=link empty
+	check 'an empty image, by another name: stays' test -e link
+	exits 8 --state=empty empty
+	check 'an empty image: stays' test -e empty
+	rm -f empty link
 	rm kept
 	mkdir kept
 	exits 8 --state=kept image.qcow2
