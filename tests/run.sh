@@ -82,7 +82,7 @@ part() { # name; each prints its own "NAME: N passed, N failed"
 	map-fleet) bash "$here/map/fleet.sh" "$build/bin/qcow2-map" ;;
 	map-shard) bash "$here/map/shard.sh" "$build/bin/qcow2-map" ;;
 	map-lint) bash "$here/map/lint.sh" "$build" ;;
-	docs) python3 "$here/docs/guide.py" "$build" "$here/../fsck/recovery.md" ;;
+	docs) bash "$here/docs/run.sh" "$build" ;;
 	sandbox) bash "$here/conduct/sandbox.sh" "$build" ;;
 	map-pictures) python3 "$here/pictures/run.py" "$build" ;;
 	map-forecast) bash "$here/map/forecast.sh" "$build" ;;
