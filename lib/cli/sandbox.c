@@ -20,6 +20,7 @@
 
 /* What the signal handler can reach. */
 static const char *name;
+static unsigned arch;
 
 /* The calls that an intruder would want; of all others the number must do. */
 static const struct {
@@ -85,6 +86,8 @@ static void __attribute__((noreturn)) on_forbidden(int sig, siginfo_t *info,
 	char line[200];
 	size_t n = put_text(line, name);
 
+	bool foreign = info->si_code == SYS_SECCOMP && info->si_arch != arch;
+
 	(void)context;
 	n += put_text(line + n, info->si_code == SYS_SECCOMP ?
 			": sandbox: forbidden system call " :
@@ -92,12 +95,14 @@ static void __attribute__((noreturn)) on_forbidden(int sig, siginfo_t *info,
 	n += put_number(line + n, info->si_code == SYS_SECCOMP ?
 			(unsigned)info->si_syscall : (unsigned)sig);
 	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
-		if (info->si_code == SYS_SECCOMP &&
+		if (info->si_code == SYS_SECCOMP && !foreign &&
 		    info->si_syscall == known[i].number) {
 			n += put_text(line + n, " (");
 			n += put_text(line + n, known[i].name);
 			n += put_text(line + n, ")");
 		}
+	if (foreign)
+		n += put_text(line + n, " of another architecture");
 	line[n++] = '\n';
 	if (write(STDERR_FILENO, line, n) < 0)
 		_exit(Q2_EXIT_SANDBOX); /* nobody is there to be told */
@@ -158,6 +163,7 @@ int q2_cli_sandbox_start(struct q2_cli_sandbox *s,
 	s->started = mode != Q2_SANDBOX_OFF && !has_sanitizer();
 	if (s->started) {
 		name = tool->name;
+		arch = q2_cli_sandbox_arch();
 		if (!limit(needs))
 			lack = "sandbox: the kernel, or this build, has no "
 			       "filter for system calls";

@@ -98,6 +98,7 @@ bool q2_cli_is_nbd(const char *path);
 /* Parts of the above: the filter for system calls, and a list of paths that is to
  * be filled.  False if there can be none. */
 bool q2_cli_sandbox_calls(unsigned needs);
+unsigned q2_cli_sandbox_arch(void); /* ours, as siginfo_t names it; 0: not known */
 bool q2_cli_sandbox_paths(struct q2_cli_sandbox *s);
 
 #endif

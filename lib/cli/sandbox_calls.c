@@ -17,6 +17,11 @@ bool q2_cli_sandbox_calls(unsigned needs)
 	return false;
 }
 
+unsigned q2_cli_sandbox_arch(void)
+{
+	return 0;
+}
+
 #else
 
 #include <errno.h>
@@ -225,11 +230,18 @@ bool q2_cli_sandbox_calls(unsigned needs)
 #endif
 	if (ctx == NULL)
 		return false;
+	/* By default that ends the thread alone, and says nothing. */
+	(void)seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_TRAP);
 	/* A tree instead of a list; no matter if it cannot be had. */
 	(void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	ok = fill(ctx, needs) && seccomp_load(ctx) == 0;
 	seccomp_release(ctx);
 	return ok;
+}
+
+unsigned q2_cli_sandbox_arch(void)
+{
+	return seccomp_arch_native();
 }
 
 #endif

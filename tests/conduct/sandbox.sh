@@ -69,6 +69,13 @@ reading=('fsck image.qcow2' 'fsck --chain image.qcow2' 'map extents image.qcow2'
 	'map lint image.qcow2' 'dump --digest image.qcow2'
 	'dump --compare image.qcow2 image.qcow2')
 
+# Calls by the numbers of 32-bit programs, if the kernel runs these.
+try foreign ../elsewhere/file fsck --no-sandbox image.qcow2
+if [ "$status" -lt 128 ]; then
+	calls+=(foreign)
+else
+	echo 'sandbox: this kernel runs no 32-bit programs: their calls are not tried' >&2
+fi
 for mode in "${modes[@]}"; do
 	read -ra words <<<"$mode"
 	for call in "${calls[@]}"; do

@@ -75,6 +75,20 @@ static long call_mprotect(void)
 						PROT_READ | PROT_EXEC);
 }
 
+/* As a program of the 32-bit architecture would call: another table of numbers. */
+static long call_foreign(void)
+{
+#if defined(__x86_64__) && !defined(__ILP32__)
+	long got;
+
+	__asm__ volatile("int $0x80" : "=a"(got) : "0"(20L /* getpid */)
+			 : "memory", "r8", "r9", "r10", "r11");
+	return got;
+#else
+	return syscall(SYS_execve, "/bin/sh", NULL, NULL);
+#endif
+}
+
 static long call_thread(void)
 {
 	/* Shares nothing by which it could run: only the answer counts. */
@@ -107,6 +121,8 @@ static long call(const char *what)
 		return call_execve();
 	if (IS("fork"))
 		return call_fork();
+	if (IS("foreign"))
+		return call_foreign();
 	if (IS("thread"))
 		return call_thread();
 	if (IS("inet"))
