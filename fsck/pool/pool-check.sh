@@ -171,6 +171,7 @@ status=0
 qcow2-map audit -q --output=prom --to="$folder/qcow2-map.prom" "$@" || [ $? -lt 8 ] || status=8
 new=$(mktemp "$folder/.qcow2-fsck.XXXXXX") || exit 8
 trap 'rm -f "$new"' EXIT
+trap 'exit 32' INT TERM HUP
 summaries "$@" 3>&1 | awk -v now="$(date +%s)" "$program$metrics" >"$new" &&
 	chmod 644 "$new" && mv "$new" "$folder/qcow2-fsck.prom" || status=8
 exit $status

@@ -100,7 +100,17 @@ test_killed() {
 	PATH=$work/fake:$build/bin:$PATH sh "$tool" --metrics metrics pool 2>err
 	check 'killed: incomplete' grep -qx 'qcow2_fsck_incomplete 1' metrics/qcow2-fsck.prom
 	check 'killed: what was told' metric qcow2_fsck_corruptions pool/clean.qcow2 0
-	rm -r fake
+	# And pool-check itself, with all that it has started, as systemd does it.
+	printf '#!/bin/sh\n: >started\nexec sleep 60\n' >fake/qcow2-fsck
+	cp metrics/qcow2-fsck.prom was
+	PATH=$work/fake:$build/bin:$PATH setsid sh "$tool" --metrics metrics pool >out 2>err &
+	while [[ ! -e started ]]; do sleep 0.05; done
+	kill -- -$!
+	wait $!
+	check 'stopped: status' test $? -ne 0
+	check 'stopped: nothing half done is left' test "$(ls -A metrics)" = $'qcow2-fsck.prom\nqcow2-map.prom'
+	check 'stopped: the last figures stay' cmp was metrics/qcow2-fsck.prom
+	rm -r fake started was
 }
 
 # While a virtual machine writes to it an image is not judged.
