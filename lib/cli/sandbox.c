@@ -145,6 +145,9 @@ static bool limit(unsigned needs)
 	const struct rlimit none = {0, 0};
 
 	(void)setrlimit(RLIMIT_CORE, &none);
+	/* For users other than root, where there is no filter. */
+	if ((needs & (Q2_SANDBOX_THREADS | Q2_SANDBOX_NET)) == 0)
+		(void)setrlimit(RLIMIT_NPROC, &none);
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
 	       catch_forbidden() && q2_cli_sandbox_calls(needs);
 }

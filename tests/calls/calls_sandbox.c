@@ -22,13 +22,14 @@
 #include "cli/cli.h"
 
 static const struct q2_cli_tool tool = {.name = "calls"};
-static bool filtered, restricted, no_privileges;
+static bool filtered, restricted, no_privileges, no_core;
 static sigjmp_buf ended;
 static int status;
 
 int __wrap_seccomp_load(void *ctx);
 int __wrap_prctl(int what, unsigned long a, unsigned long b, unsigned long c,
 		 unsigned long d);
+int __wrap_setrlimit64(int what, const struct rlimit *to);
 long __real_syscall(long number, ...);
 void __wrap__exit(int code) __attribute__((noreturn));
 void *__real_seccomp_init(uint32_t action);
@@ -83,6 +84,12 @@ int __wrap_prctl(int what, unsigned long a, unsigned long b, unsigned long c,
 	return 0;
 }
 
+int __wrap_setrlimit64(int what, const struct rlimit *to)
+{
+	no_core |= what == RLIMIT_CORE && to->rlim_max == 0;
+	return 0;
+}
+
 void __wrap__exit(int code)
 {
 	status = code;
@@ -111,7 +118,7 @@ static enum q2_status confine(enum q2_sandbox_mode mode, unsigned needs,
 
 	s = (struct q2_cli_sandbox){.verbose = mode == Q2_SANDBOX_REQUIRED,
 				    .ruleset = -1};
-	filtered = restricted = no_privileges = false;
+	filtered = restricted = no_privileges = no_core = false;
 	if (sigsetjmp(ended, 1) == 0) {
 		status = q2_cli_sandbox_start(&s, &tool, mode, needs);
 		q2_cli_sandbox_allow(&s, "given/top.qcow2",
@@ -160,7 +167,7 @@ static enum q2_status run_required(struct q2_err *err)
 /* What is said to be confined, is. */
 static bool right_required(bool done)
 {
-	bool all = filtered && restricted && no_privileges;
+	bool all = filtered && restricted && no_privileges && no_core;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 	all = true;
@@ -189,6 +196,7 @@ static void raise_as(int code, int call)
 	siginfo_t info = {.si_signo = SIGSYS, .si_code = code};
 
 	info.si_syscall = call;
+	info.si_arch = call == SYS_openat ? 0 : q2_cli_sandbox_arch();
 	/* To itself a process may say that the kernel sent it. */
 	if (__real_syscall(SYS_rt_sigqueueinfo, getpid(), SIGSYS, &info) != 0)
 		die("SIGSYS cannot be raised");

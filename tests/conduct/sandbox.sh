@@ -93,6 +93,30 @@ for call in "${calls[@]}" read write create unlink rename mmap; do
 	rm -rf intruder.d elsewhere
 done
 
+# What a tool gives up for good, seen from outside while it waits for the image's header.
+held() { # TOOL ARGUMENT...: leaves told and limits, of /proc
+	FAULT_FILE=image.qcow2 FAULT_SLEEP=0:1:2 LD_PRELOAD=$build/tests/faultio.so \
+		"$build/bin/qcow2-$1" "${@:2}" >/dev/null 2>err &
+	for ((i = 0; i < 200; i++)); do
+		grep -qw $'Seccomp:\t2' /proc/$!/status 2>/dev/null && break
+		sleep 0.01
+	done
+	cat /proc/$!/status >told
+	cat /proc/$!/limits >limits
+	wait $!
+}
+for mode in "${modes[@]}"; do
+	read -ra words <<<"$mode"
+	fresh
+	held "${words[@]}"
+	grep -q $'^NoNewPrivs:\t1$' told && grep -q $'^Seccomp:\t2$' told
+	verdict "qcow2-$mode: no new privileges, and a filter" $?
+	grep -qE '^Max core file size +0 +0 ' limits
+	verdict "qcow2-$mode: no core file" $?
+	[ "${words[0]}" = dump ] || grep -qE '^Max processes +0 +0 ' limits
+	verdict "qcow2-$mode: no process" $?
+done
+
 # Who only reads cannot change a name or a file, not even beside the image.
 for mode in "${reading[@]}"; do
 	read -ra words <<<"$mode"
