@@ -27,7 +27,7 @@ int main(void)
 					   .found = found};
 	struct q2_check_result result;
 	struct q2_err err = {0};
-	struct q2_io *io;
+	struct q2_io *io = NULL;
 	unsigned char *bytes = NULL;
 	size_t size = 0, got;
 
@@ -45,6 +45,7 @@ int main(void)
 	if (q2_io_memory(bytes, size, &io, &err) != Q2_OK ||
 	    q2_check(io, &opts, &result, &err) != Q2_OK) {
 		fprintf(stderr, "check: %s\n", err.text);
+		q2_io_close(io);
 		free(bytes);
 		return 1;
 	}
