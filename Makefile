@@ -131,8 +131,8 @@ VFLAGS := -O0 -g -DNDEBUG -fsanitize-coverage-allowlist=fuzz/edges.list \
 else ifeq ($(VARIANT),cov)
 VFLAGS := -O0 -g --coverage -fprofile-update=atomic -DQ2_COVERAGE -DNDEBUG
 else
-$(error unknown VARIANT '$(VARIANT)': release, debug, clang, static, musl, asan, tsan, cov, llvmcov,
-	edges, afl, lf, s390x, i386 or armhf)
+$(error unknown VARIANT '$(VARIANT)': release, debug, clang, static, musl, asan, \
+	tsan, cov, llvmcov, edges, afl, lf, s390x, i386 or armhf)
 endif
 ifdef WERROR
 WARN += -Werror

@@ -28,6 +28,8 @@ verdict() { # what status
 
 bash tests/lint/layers.sh "$build"
 verdict layers $?
+make -s VARIANT=nonsense 2>&1 | grep -q "unknown VARIANT 'nonsense': release, .* or armhf"
+verdict 'make names the variants' $?
 bash tests/lint/cases.sh
 verdict cases $?
 python3 tests/lint/options.py "$build"
