@@ -301,6 +301,7 @@ CALLS := malloc calloc realloc free strdup strndup posix_memalign realpath \
 	clock_gettime fflush fwrite fseeko64 q2_cli_complain _exit prctl \
 	seccomp_init seccomp_rule_add seccomp_rule_add_array seccomp_load \
 	dlopen dlsym dlclose setrlimit64
+$(B)/tests/calls/%.o: private CFLAGS += $(CLI_CFLAGS)
 $(B)/tests/q2calls: $(call obj,$(CALLS_SRC) $(CLI_SRC)) $(B)/libq2.a
 	@mkdir -p $(@D)
 	$(call run,LD)

@@ -21,6 +21,11 @@
 #include "calls.h"
 #include "cli/cli.h"
 
+#if defined(HAVE_LIBSECCOMP) && !defined(__SANITIZE_ADDRESS__) &&               \
+	!defined(__SANITIZE_THREAD__)
+#define HAS_FILTER
+#endif
+
 static const struct q2_cli_tool tool = {.name = "calls"};
 static bool filtered, restricted, no_privileges, no_core;
 static sigjmp_buf ended;
@@ -40,6 +45,7 @@ int __wrap_seccomp_rule_add_array(void *ctx, uint32_t action, int call,
 				  unsigned n, const void *args);
 int __wrap_seccomp_rule_add(void *ctx, uint32_t action, int call, unsigned n);
 
+#ifdef HAVE_LIBSECCOMP
 int __wrap_seccomp_load(void *ctx)
 {
 	(void)ctx;
@@ -70,6 +76,7 @@ int __wrap_seccomp_rule_add(void *ctx, uint32_t action, int call, unsigned n)
 				      __real_seccomp_rule_add_array(
 					      ctx, action, call, 0, NULL);
 }
+#endif
 
 int __wrap_prctl(int what, unsigned long a, unsigned long b, unsigned long c,
 		 unsigned long d)
@@ -149,6 +156,7 @@ static void begin(void)
 	version = 6;
 }
 
+#ifdef HAVE_LIBSECCOMP
 static enum q2_status run_required(struct q2_err *err)
 {
 	static const unsigned needs[] = {
@@ -174,6 +182,7 @@ static bool right_required(bool done)
 #endif
 	return !done || all;
 }
+#endif
 
 static enum q2_status run_auto(struct q2_err *err)
 {
@@ -190,7 +199,7 @@ static bool right_auto(bool done)
 }
 
 /* -------------------------------------------------------- what is forbidden */
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifdef HAS_FILTER
 static void raise_as(int code, int call)
 {
 	siginfo_t info = {.si_signo = SIGSYS, .si_code = code};
@@ -245,9 +254,11 @@ static enum q2_status run_forbidden(struct q2_err *err)
 #endif
 
 const struct scene sandbox_scenes[] = {
+#ifdef HAVE_LIBSECCOMP
 	{"sandbox required", begin, run_required, right_required, 0},
+#endif
 	{"sandbox", begin, run_auto, right_auto, SCENE_TOLERANT},
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifdef HAS_FILTER
 	{"sandbox and an intruder", begin, run_forbidden, NULL,
 	 SCENE_TOLERANT | SCENE_FEW},
 #endif
