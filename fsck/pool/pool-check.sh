@@ -91,7 +91,7 @@ function put(metric, help, values,    i) {
 	print "# TYPE " metric " gauge"
 	for (i = 1; i <= n; i++)
 		if (i in values)
-			print metric "{path=\"" paths[i] "\"" copy[i] "} " values[i]
+			print metric "{path=\"" paths[i] "\"" bytes[i] "} " values[i]
 }
 $0 == "incomplete" {
 	incomplete = 1
@@ -107,8 +107,8 @@ $1 == "asked" {
 	n++
 	paths[n] = label(substr($0, RSTART + 13, RLENGTH - 14))
 	# Names that are not UTF-8 may have become alike.
-	if (seen[paths[n]]++)
-		copy[n] = ",copy=\"" seen[paths[n]] "\""
+	if (match($0, /"filename-bytes": "[0-9a-f]+"/))
+		bytes[n] = ",bytes=" substr($0, RSTART + 18, RLENGTH - 18)
 	busy[n] = $0 ~ /"used-by": "writer"/
 	failed[n] = $0 ~ /"error": "/ || $0 !~ /"verdict": "(clean|leaks|corrupt)"/
 	if (busy[n])

@@ -75,7 +75,7 @@ enum q2_status q2_finding_json(const struct q2_finding *f, const char *filename,
 
 	q2_buf_pipe(&out, store, sizeof(store), sink->write, sink->ctx);
 	q2_json_open(&j, NULL, '{');
-	q2_json_text(&j, "filename", filename);
+	q2_json_name(&j, "filename", "filename-bytes", filename);
 	q2_put_finding(&j, f);
 	q2_json_close(&j, '{');
 	q2_buf_char(&out, '\n');

@@ -43,7 +43,7 @@ static void put_summary(struct q2_json *j, const struct q2_report *r)
 	const struct q2_check_result *c = &r->result;
 	const char *error = q2_report_error(r);
 
-	q2_json_text(j, "filename", r->filename);
+	q2_json_name(j, "filename", "filename-bytes", r->filename);
 	if (r->has_result)
 		q2_json_text(j, "format", c->is_raw ? "raw" : "qcow2");
 	if (!q2_report_unchecked(r))

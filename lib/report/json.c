@@ -145,3 +145,36 @@ void q2_json_bytes(struct q2_json *j, const char *key, const void *bytes,
 	begin_value(j, key);
 	put_string(j->out, bytes, n);
 }
+
+bool q2_is_utf8(const char *text)
+{
+	size_t n = strlen(text), len;
+	uint32_t code;
+
+	for (; n; n -= len, text += len) {
+		len = q2_utf8((const uint8_t *)text, n, &code);
+		if (len == 0)
+			return false;
+	}
+	return true;
+}
+
+void q2_put_hex(struct q2_buf *out, const char *text)
+{
+	for (; *text; text++)
+		q2_buf_format(out, "%02x", (unsigned)(uint8_t)*text);
+}
+
+void q2_json_name(struct q2_json *j, const char *key, const char *bytes_key,
+		  const char *text)
+{
+	struct q2_buf b = {0};
+
+	q2_json_text(j, key, text);
+	if (q2_is_utf8(text))
+		return;
+	q2_put_hex(&b, text);
+	q2_buf_fail_as(j->out, &b);
+	q2_json_bytes(j, bytes_key, b.at, b.n);
+	q2_buf_free(&b);
+}

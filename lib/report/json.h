@@ -13,6 +13,8 @@
 #ifndef Q2_REPORT_JSON_H
 #define Q2_REPORT_JSON_H
 
+#include <stdbool.h>
+
 #include "base/buf.h"
 
 struct q2_json {
@@ -38,5 +40,11 @@ void q2_json_hex(struct q2_json *j, const char *key, uint64_t value);
 void q2_json_text(struct q2_json *j, const char *key, const char *text);
 void q2_json_bytes(struct q2_json *j, const char *key, const void *bytes,
 		   size_t n);
+/* Of a name that JSON cannot hold its bytes, too, under another key, in hexadecimal. */
+void q2_json_name(struct q2_json *j, const char *key, const char *bytes_key,
+		  const char *text);
+
+bool q2_is_utf8(const char *text);
+void q2_put_hex(struct q2_buf *out, const char *text);
 
 #endif

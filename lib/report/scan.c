@@ -40,40 +40,6 @@ static void put_numbers(struct q2_json *j, const struct q2_scan_file *f)
 	q2_json_u64(j, "changed", (uint64_t)f->changed);
 }
 
-static bool is_utf8(const char *text)
-{
-	size_t n = strlen(text), len;
-	uint32_t code;
-
-	for (; n; n -= len, text += len) {
-		len = q2_utf8((const uint8_t *)text, n, &code);
-		if (len == 0)
-			return false;
-	}
-	return true;
-}
-
-static void put_hex(struct q2_buf *out, const char *text)
-{
-	for (; *text; text++)
-		q2_buf_format(out, "%02x", (unsigned)(uint8_t)*text);
-}
-
-/* Of a name that JSON cannot hold: its bytes, too. */
-static void put_name(struct q2_json *j, const char *key, const char *bytes_key,
-		     const char *text)
-{
-	struct q2_buf b = {0};
-
-	q2_json_text(j, key, text);
-	if (is_utf8(text))
-		return;
-	put_hex(&b, text);
-	q2_buf_fail_as(j->out, &b);
-	q2_json_bytes(j, bytes_key, b.at, b.n);
-	q2_buf_free(&b);
-}
-
 /* Which files it names, whether they were looked at or not. */
 static void put_named(struct q2_json *j, const struct q2_scan *scan, size_t i)
 {
@@ -107,7 +73,7 @@ static void put_file(struct q2_json *j, const struct q2_scan *scan, size_t i,
 	q2_json_open_flat(j, NULL, '{');
 	if (line)
 		q2_json_text(j, "kind", "file");
-	put_name(j, "filename", "filename-bytes", f->path);
+	q2_json_name(j, "filename", "filename-bytes", f->path);
 	q2_json_text(j, "format", kind_text(f->kind));
 	if (f->error)
 		q2_json_text(j, "error", f->error);
@@ -118,7 +84,7 @@ static void put_file(struct q2_json *j, const struct q2_scan *scan, size_t i,
 	if (f->kind == Q2_FILE_QCOW2)
 		q2_json_u64(j, "snapshots", f->snapshots);
 	if (f->backing)
-		put_name(j, "backing-name", "backing-name-bytes", f->backing);
+		q2_json_name(j, "backing-name", "backing-name-bytes", f->backing);
 	if (f->format)
 		q2_json_text(j, "backing-format", f->format);
 	put_reference(j, scan, "base", f->base);
@@ -317,9 +283,9 @@ static void put_metric(struct q2_buf *out, const struct q2_scan *scan,
 		q2_buf_format(out, "%s{path=\"", m->name);
 		put_quoted(out, f.path);
 		/* Names must not become alike. */
-		if (!is_utf8(f.path)) {
+		if (!q2_is_utf8(f.path)) {
 			q2_buf_text(out, "\",bytes=\"");
-			put_hex(out, f.path);
+			q2_put_hex(out, f.path);
 		}
 		q2_buf_format(out, "\",format=\"%s\"", kind_text(f.kind));
 		if (q2_scan_volume(scan, f.volume, &v))

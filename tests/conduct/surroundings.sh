@@ -249,6 +249,10 @@ test_names() {
 	qemu-img create -q -f qcow2 -b "$name" -F qcow2 "$other"
 	exits 0 "$name"
 	check 'fsck: an escaped name' out_has 'caf\xe9\xff.qcow2'
+	exits 0 --output=json "$name"
+	check 'fsck: its bytes in JSON' json '.images[0]."filename-bytes" == "636166e9ff2e71636f7732"'
+	exits 0 --output=json data.qcow2
+	check 'fsck: none of another name' json '.images[0] | has("filename-bytes") | not'
 	"$build/bin/qcow2-dump" "$other" $'n\xfd.raw' >out 2>err
 	check 'dump: status' test $? -eq 0
 	check 'dump: the bytes' cmp data.raw $'n\xfd.raw'
