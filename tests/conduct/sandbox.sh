@@ -113,16 +113,17 @@ done
 
 # What a tool gives up for good, seen from outside while it waits for the image's header.
 held() { # TOOL ARGUMENT...: leaves told and limits, of /proc
-	FAULT_FILE=image.qcow2 FAULT_SLEEP=0:1:2 LD_PRELOAD=$build/tests/faultio.so \
+	FAULT_FILE=image.qcow2 FAULT_SLEEP=0:1:60 LD_PRELOAD=$build/tests/faultio.so \
 		"$build/bin/qcow2-$1" "${@:2}" >/dev/null 2>err &
-	for ((i = 0; i < 200; i++)); do
+	for ((i = 0; i < 2000; i++)); do
 		grep -qw $'Seccomp:\t2' /proc/$!/status 2>/dev/null && break
 		sleep 0.01
 	done
 	cat /proc/$!/status >told
 	cat /proc/$!/limits >limits
+	kill -9 $!
 	wait $!
-}
+} 2>/dev/null
 for mode in "${modes[@]}"; do
 	read -ra words <<<"$mode"
 	fresh
