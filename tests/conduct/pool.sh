@@ -104,7 +104,10 @@ test_killed() {
 	printf '#!/bin/sh\n: >started\nexec sleep 60\n' >fake/qcow2-fsck
 	cp metrics/qcow2-fsck.prom was
 	PATH=$work/fake:$build/bin:$PATH setsid sh "$tool" --metrics metrics pool >out 2>err &
-	while [[ ! -e started ]]; do sleep 0.05; done
+	for ((i = 0; i < 500; i++)); do
+		[[ ! -e started ]] || break
+		sleep 0.02
+	done
 	kill -- -$!
 	wait $!
 	check 'stopped: status' test $? -ne 0
