@@ -76,13 +76,24 @@ function number(key) {
 		return 0
 	return substr($0, RSTART + length(key) + 4, RLENGTH - length(key) - 4)
 }
+# Four digits of \\u; there are but control characters, and U+FFFD.
+function character(digits,    code) {
+	if (digits == "fffd")
+		return "\357\277\275"
+	code = 16 * (index("0123456789", substr(digits, 3, 1)) - 1) + \
+		index("0123456789abcdef", substr(digits, 4, 1)) - 1
+	return (code < 128 ? "" : "\302") sprintf("%c", code)
+}
 # A string of JSON as one of a label, where there are three escapes.
 function label(text,    out, c) {
 	for (out = ""; text != ""; text = substr(text, length(c) + 1)) {
 		c = substr(text, 1, 1)
 		if (c == "\\")
-			c = substr(text, 1, 2)
-		out = out (c ~ /^\\[^"\\n]/ ? "\\" c : c)
+			c = substr(text, 1, substr(text, 2, 1) == "u" ? 6 : 2)
+		if (c == "\\t")
+			out = out "\t"
+		else
+			out = out (length(c) == 6 ? character(substr(c, 3)) : c)
 	}
 	return out
 }

@@ -88,6 +88,23 @@ test_metrics() {
 	check 'the rest is there' metric qcow2_fsck_corruptions pool/clean.qcow2 0
 }
 
+# Both halves give an image the same labels, whatever it is called.
+test_labels() {
+	local half name
+	mkdir odd of-odd
+	for name in plain $'tab\t' $'\x01\x1f\x7f' $'\r' $'line\n' 'b\s\\' '"' $'\xc3\xa4' $'\xe4' $'\xc2\x85' '\u0041' '\t'; do
+		cp pool/clean.qcow2 "odd/$name.qcow2"
+	done
+	exits 0 --metrics of-odd odd
+	for half in qcow2_fsck_corruptions qcow2_commitment_bytes; do
+		sed -n "s/^$half{\(.*\)} [0-9]*$/\1/p" of-odd/*.prom | sed 's/,format="qcow2".*//' | sort >$half
+	done
+	check 'labels: of all' lines qcow2_fsck_corruptions 12
+	check 'labels: the same' cmp qcow2_fsck_corruptions qcow2_commitment_bytes
+	check 'labels: promtool finds nothing wrong' sh -c 'cat of-odd/*.prom | promtool check metrics'
+	rm -r odd of-odd
+}
+
 # A check that is killed, or that the sandbox stops, tells nothing of what comes later.
 test_killed() {
 	mkdir fake
@@ -316,6 +333,7 @@ test_confined() {
 make_pool
 test_usage
 test_metrics
+test_labels
 test_killed
 test_in_use
 test_metrics
