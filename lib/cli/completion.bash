@@ -34,7 +34,12 @@ _qcow2() {
 		if grep -qxF -- "${COMP_WORDS[1]:--}" <<<"$verbs"; then
 			program+=("${COMP_WORDS[1]}")
 		fi
+		# A verb may have words of its own: its usage begins with them.
 		verbs=
+		if ((COMP_CWORD == 2 && ${#program[@]} == 2)); then
+			verbs=$("${program[@]}" --help 2>/dev/null |
+				sed -n '1s/.*\] \([a-z]*|[a-z|]*\) .*/\1/p' | tr '|' '\n')
+		fi
 	fi
 
 	# bash splits --output=json into three words.
@@ -54,6 +59,10 @@ _qcow2() {
 	fi
 	if [[ -n $option ]]; then
 		words=$(_qcow2_values "$option" "${program[@]}")
+		# Of a list the last one is at hand.
+		if [[ $option == --explain && $current == *,* ]]; then
+			words=$(sed "s/^/${current%,*},/" <<<"$words")
+		fi
 	fi
 	if [[ -z $words && $current == -* ]]; then
 		while IFS= read -r line; do

@@ -340,6 +340,8 @@ test_documents() {
 	check 'completion: values' diff words offered
 	completed --explain = L2_UN >offered
 	check 'completion: problems' grep -qx L2_UNALIGNED offered
+	completed --explain = LEAK,L2_UN >offered
+	check 'completion: more problems' grep -qx LEAK,L2_UNALIGNED offered
 	completed clean >offered
 	check 'completion: files' grep -qx clean.qcow2 offered
 	check 'manual page: mandoc' test -z \

@@ -542,6 +542,14 @@ test_documents() {
 	check 'manual page: no other verbs' diff <(sort verbs) sections
 	completed ext >offered
 	check 'completion: verbs' grep -qx extents offered
+	for verb in commit flatten compress; do
+		completed forecast "${verb:0:3}" >offered
+		check "completion: forecast $verb" grep -qx "$verb" offered
+	done
+	completed forecast commit fla >offered
+	check 'completion: one word of forecast' test -z "$(<offered)"
+	completed layout com >offered
+	check 'completion: no words of layout' test -z "$(<offered)"
 	completed clean >offered
 	check 'completion: files' grep -qx clean.qcow2 offered
 	completed --output = n >offered
