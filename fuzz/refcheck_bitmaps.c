@@ -106,12 +106,13 @@ static void judge_tail(struct q2f_refcheck *r, const struct bitmap *b,
 }
 
 /* Of bitmaps out of date what has a refcount, and no other use, is theirs.  False if
- * not all is. */
+ * not all is; what is empty lies nowhere. */
 static bool hold(struct q2f_refcheck *r, uint64_t at, uint64_t len)
 {
 	bool all = true;
 
-	for (uint64_t c = at / r->cs; c < r->clusters && c * r->cs < at + len;
+	for (uint64_t c = at / r->cs;
+	     len && c < r->clusters && c * r->cs < at + len;
 	     c++) {
 		if (r->stored[c] && !r->counted[c])
 			rc_meta(r, c * r->cs, r->cs);
