@@ -60,15 +60,14 @@ static bool counts_right(const struct triage *t, const uint8_t *bytes,
 
 	for (uint64_t clu = lo; clu < hi; clu++) {
 		uint64_t v = q2_refcount(bytes, g->ref_order, clu - lo);
-		/* What this repair put behind the end it cannot know. */
-		uint64_t refs = clu < end ? q2_refmap_get(&c->map, clu).count :
-					    0;
+		uint64_t refs = q2_refmap_get(&c->map, clu).count;
 
 		if (f->table && (clu == f->table || clu == f->block))
 			refs = 1;
 		if (v == refs)
 			agree += v != 0;
-		else if (refs || f->table == 0)
+		/* What this repair put behind the end it need not know. */
+		else if ((v || clu < end) && (refs || f->table == 0))
 			differ++;
 		if (f->table && differ == 0 && agree == ENOUGH)
 			break;
