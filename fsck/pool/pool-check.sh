@@ -116,7 +116,8 @@ $1 == "asked" {
 	if (!match($0, /"filename": "([^"\\]|\\.)*"/))
 		next
 	n++
-	paths[n] = label(substr($0, RSTART + 13, RLENGTH - 14))
+	name = substr($0, RSTART + 13, RLENGTH - 14)
+	paths[n] = label(name)
 	# Names that are not UTF-8 may have become alike.
 	if (match($0, /"filename-bytes": "[0-9a-f]+"/))
 		bytes[n] = ",bytes=" substr($0, RSTART + 18, RLENGTH - 18)
@@ -133,7 +134,7 @@ $1 == "asked" {
 	corrupt += corruptions[n] > 0
 	leaky += corruptions[n] == 0 && leaks[n] > 0
 	if (corruptions[n] > 0 && example == "")
-		example = paths[n]
+		example = name # what is not printable stays spelled out
 	gsub(/\|/, "_", example) # figures stand behind one
 }
 '

@@ -189,6 +189,11 @@ test_nagios() {
 	exits 2 --nagios bar
 	check 'nagios: a bar in a name' grep -q '; bar/a_corrupt=0.qcow2|images=1 corrupt=1 ' out
 	rm -r bar
+	mkdir escape
+	cp pool/corrupt.qcow2 $'escape/a\e]0;b\xc2\x9bc.qcow2'
+	exits 2 --nagios escape
+	check 'nagios: controls in a name are spelled out' grep -qF '; escape/a\u001b]0;b\u009bc.qcow2|' out
+	rm -r escape
 	ln -s pool link
 	exits 2 --nagios link
 	check 'nagios: a folder by a link' grep -q '^QCOW2 CRITICAL: 8 images' out
