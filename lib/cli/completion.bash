@@ -59,8 +59,8 @@ _qcow2() {
 	fi
 	if [[ -n $option ]]; then
 		words=$(_qcow2_values "$option" "${program[@]}")
-		# Of a list the last one is at hand.
-		if [[ $option == --explain && $current == *,* ]]; then
+		# Of a list the last one is at hand; compgen expands what it is given.
+		if [[ $option == --explain && $current =~ ^[A-Z0-9_,]*,[A-Z0-9_]*$ ]]; then
 			words=$(sed "s/^/${current%,*},/" <<<"$words")
 		fi
 	fi

@@ -342,6 +342,8 @@ test_documents() {
 	check 'completion: problems' grep -qx L2_UNALIGNED offered
 	completed --explain = LEAK,L2_UN >offered
 	check 'completion: more problems' grep -qx LEAK,L2_UNALIGNED offered
+	completed --explain = '$(>expanded),L' >offered
+	check 'completion: nothing is executed' test ! -e expanded
 	completed clean >offered
 	check 'completion: files' grep -qx clean.qcow2 offered
 	check 'manual page: mandoc' test -z \
