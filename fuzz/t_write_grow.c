@@ -23,16 +23,23 @@ static void judge_image(struct q2_io *io, enum q2_verdict worst,
 
 #define PIECE ((size_t)64 << 10)
 
-/* The length of a disk whose data are more than the refcount table counts; 0 if that
- * is too much to write. */
-static uint64_t past_reach(const struct setup *s, const struct run *r)
+/* How many bytes of the file the refcount table counts; 0 if that is too much to
+ * write, or the disk cannot grow. */
+static uint64_t reach_of(const struct setup *s, const struct run *r)
 {
 	const struct q2_geom *g = q2_writer_geom(r->w);
 	uint64_t reach = g->reftable_bytes / 8
 			 << (g->block_bits + g->cluster_bits);
 
-	return reach > GROWN_MAX || s->no_resize ?
-		       0 : q2_max(s->view.n, reach + PIECE);
+	return reach > GROWN_MAX || s->no_resize ? 0 : reach;
+}
+
+/* The length of a disk whose data are more than that, or 0. */
+static uint64_t past_reach(const struct setup *s, const struct run *r)
+{
+	uint64_t reach = reach_of(s, r);
+
+	return reach ? q2_max(s->view.n, reach + PIECE) : 0;
 }
 
 static enum q2_status fill(struct run *r, uint64_t from, uint64_t to)
@@ -72,16 +79,13 @@ void q2f_judge_growth(const struct setup *s)
 	run_close(&r);
 }
 
-/* The length of a disk whose L1 table takes more clusters than the refcount table
- * counts, if that counts few. */
+/* The length of a disk whose L1 table alone takes more, or 0. */
 static uint64_t past_reach_by_l1(const struct setup *s, const struct run *r)
 {
 	const struct q2_geom *g = q2_writer_geom(r->w);
-	uint64_t reach = g->reftable_bytes / 8
-			 << (g->block_bits + g->cluster_bits);
+	uint64_t reach = reach_of(s, r);
 
-	return reach > GROWN_MAX || s->no_resize ?
-		       0 : (reach / 8 + 1) << (g->l2_bits + g->cluster_bits);
+	return reach ? (reach / 8 + 1) << (g->l2_bits + g->cluster_bits) : 0;
 }
 
 /* The refcount table has to move for a run of clusters. */
