@@ -473,7 +473,7 @@ valgrind: deps
 # --- fuzzing: TARGET=check TIME=60 FUZZER=afl|libfuzzer, see fuzz/README.md ------
 FUZZ_DEPS_DEBIAN := $(TEST_DEPS_DEBIAN) afl++ clang llvm lld \
 	libclang-rt-14-dev
-.PHONY: corpus fuzz fuzz-gate fuzz-cov fuzz-table fuzz-repairs fuzz-speed fuzz-triage deps-fuzz
+.PHONY: corpus fuzz fuzz-campaign fuzz-gate fuzz-cov fuzz-table fuzz-repairs fuzz-speed fuzz-triage deps-fuzz
 deps-fuzz:
 	@sh tests/support/deps.sh '$(FUZZ_DEPS_DEBIAN)' \
 		'$(DEPS_FEDORA) american-fuzzy-lop-clang compiler-rt lld llvm' \
@@ -484,6 +484,8 @@ corpus: $(B)/tests/q2mk $(FUZZ)
 fuzz: corpus
 	@bash fuzz/campaign.sh run '$(or $(FUZZER),afl)' '$(or $(TARGET),check)' \
 		'$(or $(TIME),60)'
+fuzz-campaign: corpus
+	@bash fuzz/campaign.sh campaign '$(or $(TIME),3600)'
 fuzz-gate: corpus
 	@bash fuzz/campaign.sh gate
 fuzz-speed: corpus

@@ -4,21 +4,26 @@
 # SPDX-License-Identifier: MIT
 #
 # usage: campaign.sh run afl|libfuzzer TARGET SECONDS
+#        campaign.sh campaign SECONDS
+#                               all targets by turns, one worker for each processor
 #        campaign.sh gate       a fixed number of runs for each target: the same
 #                               runs every time, so that a failure can be repeated
 #        campaign.sh speed      executions for each second of processor time
 #        campaign.sh cov        what the corpus reaches, file by file
 #        campaign.sh triage     crashes found, sorted by what they violate
-# AFL_ROLE="-M main" or "-S name" with the same build/fuzz folder joins machines.
+# A campaign keeps what it has in build/fuzz/afl-TARGET, or in the folder SYNC, and goes
+# on from there; machines with the same SYNC join. AFL_ROLE="-M main" or "-S name" lets
+# a run join one.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 corpus=build/corpus
 out=build/fuzz
+sync=${SYNC:-$out}
 export AFL_NO_AFFINITY=1 AFL_SKIP_CPUFREQ=1 AFL_NO_UI=1
 export AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1
 gate_seed=${SEED:-7}
 gate_runs=${RUNS:-10000}
-gate_targets=${TARGETS:-open walk check snapshot bitmap compressed map chain dump report write repair crash-repair rescue plan keep}
+all_targets=${TARGETS:-open walk check snapshot bitmap compressed map chain dump report write repair crash-repair rescue plan keep}
 speed_targets=${TARGETS:-open walk check map chain repair write dump}
 
 need() {
@@ -26,6 +31,15 @@ need() {
 		echo "campaign: '$1' is missing; 'make deps-fuzz' installs it" >&2
 		exit 2
 	}
+}
+
+seconds() { # text
+	case $1 in
+	'' | *[!0-9]* | 0)
+		echo "campaign: '$1' is not a number of seconds" >&2
+		exit 2
+		;;
+	esac
 }
 
 targets() {
@@ -77,12 +91,15 @@ build_libfuzzer() {
 	done
 }
 
-afl() { # target, folder, arguments...
+afl() { # target, folder, arguments...; false if it did not run
 	local target=$1 folder=$2
 	shift 2
 	AFL_CUSTOM_MUTATOR_LIBRARY=$PWD/build/release/fuzz/q2mut.so afl-fuzz -i "$(seeds_of "$target")" -o "$folder" \
 		-G 65536 -t 2000 -m none -x fuzz/qcow2.dict "$@" -- "build/afl/fuzz/q2fuzz-afl-$target" \
-		>"$out/$target.log" 2>&1
+		>"$out/$target.log" 2>&1 || {
+		tail -n 5 "$out/$target.log" >&2
+		return 1
+	}
 	grep -hE '^(execs_done|execs_per_sec|corpus_count|saved_crashes|saved_hangs|stability) ' \
 		"$folder"/*/fuzzer_stats | tr -s ' ' | tr '\n' ';'
 	echo
@@ -96,10 +113,18 @@ runs_of() { # target
 	esac
 }
 
-# Ticks of processor time of the fuzzer, its server, and what that has run so far.
-cpu_of() { # target
+descendants() { # pid
+	local child
+	for child in $(pgrep -P "$1"); do
+		echo "$child"
+		descendants "$child"
+	done
+}
+
+# Ticks of processor time of a fuzzer, its server, and what that has run so far.
+ticks_of() { # pid of the shell that started the fuzzer
 	local pid sum=0 line
-	for pid in $(pgrep -f "build/afl/fuzz/q2fuzz-afl-$1\$"); do
+	for pid in $(descendants "$1"); do
 		{ read -r -a line <"/proc/$pid/stat"; } 2>/dev/null || continue
 		sum=$((sum + line[13] + line[14]))
 		case ${line[1]} in *q2fuzz*) sum=$((sum + line[15] + line[16])) ;; esac
@@ -107,22 +132,68 @@ cpu_of() { # target
 	echo $sum
 }
 
-crashes() { # folder; prints them, false if there are none
-	find "$1" -path '*/crashes/id:*' -o -path '*/hangs/id:*' | grep .
+# Fuzzer and server on one processor: to wake another one costs more than a target.
+one_processor() {
+	unset AFL_NO_AFFINITY
+	export AFL_TRY_AFFINITY=1
+}
+
+measured() { # seconds between two looks, target, folder, arguments...; prints ticks
+	local pause=$1 ticks=0 now
+	shift
+	afl "$@" >/dev/null &
+	while kill -0 $! 2>/dev/null; do
+		sleep "$pause"
+		now=$(ticks_of $!)
+		ticks=$((now > ticks ? now : ticks))
+	done
+	wait
+	echo "$ticks"
+}
+
+executions() { # a fuzzer's folder
+	cat "$1/fuzzer_stats" 2>/dev/null | awk '/^execs_done/ { n = $3 } END { print n + 0 }'
+}
+
+# Takes the next target that no worker of this machine is at, SLICE seconds of it each
+# time; one line for each slice: target, executions, ticks.  A fuzzer that executes
+# nothing ends it.
+worker() { # number, end in seconds of bash
+	local name=$1 end=$2 slice=${SLICE:-300} target left before ticks runs
+	name=$(hostname)-$name
+	while left=$((end - SECONDS)) && [ "$left" -gt 0 ]; do
+		target=$(flock "$out/turns.lock" sed -i -e '1{w /dev/stdout' -e 'd}' "$out/turns")
+		before=$(executions "$sync/afl-$target/$name")
+		ticks=$(AFL_AUTORESUME=1 measured 1 "$target" "$sync/afl-$target" \
+			-S "$name" -V $((left < slice ? left : slice)))
+		runs=$(($(executions "$sync/afl-$target/$name") - before))
+		echo "$target $runs $ticks"
+		[ "$runs" -gt 0 ] || return
+		flock "$out/turns.lock" sh -c "echo $target >>$out/turns"
+	done
+}
+
+crashes() { # folders; prints them, false if there are none
+	find "$@" -path '*/crashes*/id:*' -o -path '*/hangs*/id:*' | grep .
 }
 
 case ${1:-} in
 run)
-	mkdir -p "$out"
+	mkdir -p "$out" "$sync"
 	make --no-print-directory test-programs >/dev/null
-	seeds
 	target=$3
+	seconds "$4"
+	targets | grep -qx -e "$target" || {
+		echo "campaign: there is no target '$target'; 'build/release/fuzz/q2fuzz --help' lists them" >&2
+		exit 2
+	}
+	[ -n "${AFL_ROLE:-}" ] && [ -d "$out/seeds" ] || seeds
 	if [ "$2" = afl ]; then
 		build_afl "$target"
-		rm -rf "$out/afl-$target"
+		[ -n "${AFL_ROLE:-}" ] || rm -rf "$sync/afl-$target"
 		# shellcheck disable=SC2086
-		afl "$target" "$out/afl-$target" -V "$4" ${AFL_ROLE:-}
-		! crashes "$out/afl-$target"
+		afl "$target" "$sync/afl-$target" -V "$4" ${AFL_ROLE:-} || exit 1
+		! crashes "$sync/afl-$target"
 	else
 		build_libfuzzer
 		mkdir -p "$out/lf-$target"
@@ -132,19 +203,50 @@ run)
 		[ "${PIPESTATUS[0]}" = 0 ]
 	fi
 	;;
+campaign)
+	seconds "${2:-}"
+	mkdir -p "$out" "$sync"
+	make --no-print-directory test-programs >/dev/null
+	seeds
+	# shellcheck disable=SC2086
+	build_afl $all_targets
+	one_processor
+	printf '%s\n' $all_targets >"$out/turns"
+	: >"$out/slices"
+	end=$((SECONDS + $2))
+	workers=$(printf '%s\n' "${WORKERS:-$(nproc)}" "$(wc -l <"$out/turns")" | sort -n | head -n 1)
+	for number in $(seq "$workers"); do
+		worker "$number" "$end" >>"$out/slices" &
+	done
+	wait
+	awk '
+		{ runs[$1] += $2; ticks[$1] += $3; all += $2; time += $3 }
+		$2 <= 0 { failed = 1 }
+		END {
+			for (target in runs)
+				printf "%s: %d executions in %d s of processor time\n", target, runs[target], ticks[target] / 100 | "sort"
+			close("sort")
+			printf "all: %d executions in %.2f hours of processor time\n", all, time / 360000
+			exit failed || all == 0
+		}' "$out/slices"
+	failed=$?
+	! crashes "$sync"/afl-* && [ $failed = 0 ]
+	;;
 gate)
 	mkdir -p "$out"
 	make --no-print-directory test-programs >/dev/null
 	seeds
 	# shellcheck disable=SC2086
-	build_afl $gate_targets
+	build_afl $all_targets
 	failed=0
 	n=0
-	for target in $gate_targets; do
+	for target in $all_targets; do
 		rm -rf "$out/gate-$target"
-		echo "$target: $(afl "$target" "$out/gate-$target" -s "$gate_seed" -E "$(runs_of "$target")")"
 		n=$((n + 1))
-		if crashes "$out/gate-$target"; then
+		broken=
+		said=$(afl "$target" "$out/gate-$target" -s "$gate_seed" -E "$(runs_of "$target")") || broken=1
+		echo "$target: $said"
+		if crashes "$out/gate-$target" || [ -n "$broken" ]; then
 			failed=$((failed + 1))
 			echo "again: SEED=$gate_seed RUNS=$gate_runs TARGETS=$target make fuzz-gate"
 		fi
@@ -158,17 +260,12 @@ speed)
 	seeds
 	# shellcheck disable=SC2086
 	build_afl $speed_targets
-	# Both processes on one processor: to wake another one costs more than a target.
-	unset AFL_NO_AFFINITY
-	export AFL_TRY_AFFINITY=1
+	one_processor
 	# What it comes upon first decides of a run: so there are several.
 	for target in $speed_targets; do
 		for seed in ${SEEDS:-7 8 9 10 11}; do
 			rm -rf "$out/speed-$target"
-			afl "$target" "$out/speed-$target" -s "$seed" -V "${TIME:-10}" >/dev/null &
-			cpu=0
-			while sleep 0.2 && now=$(cpu_of "$target") && [ "$now" != 0 ]; do cpu=$now; done
-			wait
+			cpu=$(measured 0.2 "$target" "$out/speed-$target" -s "$seed" -V "${TIME:-10}")
 			awk -v cpu="$cpu" '
 				/^execs_done/ { n = $3 } /^edges_found/ { e = $3 } /^total_edges/ { t = $3 }
 				END { print int(n / (cpu ? cpu : 1) * 100), e, t }
@@ -196,13 +293,13 @@ cov)
 	;;
 triage)
 	make --no-print-directory test-programs >/dev/null
-	crashes "$out" | while read -r file; do
+	crashes "$out" "$sync" | sort -u | while read -r file; do
 		target=$(echo "$file" | sed 's/.*\(afl\|gate\|lf\)-\([a-z-]*\).*/\2/')
 		echo "$(timeout 60 build/release/fuzz/q2fuzz "$target" "$file" 2>&1 | head -n 1): $target: $file"
 	done | sort | tee "$out/triage.txt"
 	;;
 *)
-	sed -n 's/^# \{0,1\}//; 6,13p' "$0"
+	sed -n 's/^# \{0,1\}//; 6,17p' "$0"
 	exit 2
 	;;
 esac
