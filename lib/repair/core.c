@@ -471,6 +471,8 @@ enum q2_status q2_fresh(struct q2_repair *r, uint32_t action, uint64_t n,
 	} else if (st == Q2_OK) {
 		st = q2_resize(r->io, *off + bytes, r->err);
 	}
+	if (r->fresh == 0)
+		r->fresh = *off;
 	r->append += bytes;
 	r->changed = true;
 	return st;

@@ -229,7 +229,7 @@ static bool forgets_snapshots(const struct q2_repair *r,
 static enum q2_status try_flips(struct q2_repair *r)
 {
 	struct q2_trial t;
-	bool mass = q2_counts_absurd(r->c), cheap;
+	bool mass = q2_counts_absurd(r), cheap;
 	enum q2_status st = Q2_OK;
 
 	q2_trial_start(&t, r);

@@ -99,6 +99,9 @@ static enum q2_status copy_table(struct spare *s, const struct q2_l2ref *ref)
 	if (st == Q2_OK)
 		st = q2_change(r, Q2_C_FRESH, action, to, s->table,
 			       (size_t)g->cluster_size);
+	if (st == Q2_OK)
+		st = q2_runs_push(&r->spared, &r->budget,
+				  (struct q2_run){ref->clu, 1}, r->err);
 	return st == Q2_OK ? redirect(s, ref, action, to) : st;
 }
 

@@ -296,7 +296,7 @@ enum q2_status q2_fix_orphans(struct q2_repair *r)
 		again = false;
 		st = q2_recheck(r);
 		if (st != Q2_OK || r->c->leaks.n == 0 || r->result.partial ||
-		    !q2_want(r, Q2_P_LEAK) || q2_counts_absurd(r->c))
+		    !q2_want(r, Q2_P_LEAK) || q2_counts_absurd(r))
 			break;
 		st = q2_triage(r, &o);
 		if (st == Q2_OK && o.tables.n && q2_want(r, Q2_P_ORPHAN_L2))

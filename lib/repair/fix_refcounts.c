@@ -118,12 +118,6 @@ static bool is_evidence(struct q2_repair *r)
 	       (r->room.left[Q2_P_LEAK] && r->c->leaks.n);
 }
 
-static bool is_fresh(const struct q2_repair *r, uint64_t clu)
-{
-	return !r->io->is_device &&
-	       clu >= q2_div_up(r->base->size, r->c->img.geom.cluster_size);
-}
-
 static enum q2_status mend_suspects(struct counts *k)
 {
 	struct q2_repair *r = k->r;
@@ -142,7 +136,7 @@ static enum q2_status mend_suspects(struct counts *k)
 
 		/* What the repair itself made is counted, whatever else is. */
 		if (!(s->at[i].why & Q2_S_REFCOUNT) || found == refs ||
-		    (!is_fresh(r, clu) && !q2_want(r, why)) ||
+		    (!q2_is_fresh(r, clu) && !q2_want(r, why)) ||
 		    (why == Q2_P_REFCOUNT_HIGH && evidence))
 			continue;
 		st = q2_act_bulk(r, why, 1,

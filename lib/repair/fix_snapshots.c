@@ -93,7 +93,7 @@ static enum q2_status try_flips(struct q2_repair *r)
 	enum q2_status st = Q2_OK;
 
 	/* Where no refcount is right, hiding a tree looks like mending it. */
-	if (!damaged(r) && !nonsense(r) && q2_counts_absurd(r->c))
+	if (!damaged(r) && !nonsense(r) && q2_counts_absurd(r))
 		return Q2_OK;
 	q2_trial_start(&t, r);
 	for (size_t i = 0; i < p->n && st == Q2_OK; i++) {

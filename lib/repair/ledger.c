@@ -12,8 +12,9 @@
 
 /* A lost reference makes a count one too high, a second one too low.  Where most
  * counts are off by more, it is they that are wrong. */
-bool q2_counts_absurd(const struct q2_checker *c)
+bool q2_counts_absurd(const struct q2_repair *r)
 {
+	const struct q2_checker *c = r->c;
 	uint64_t absurd = 0, plain = c->leaks.n;
 	/* Compressed data of many guest clusters may lie in one. */
 	uint64_t most = (c->trees.n + 1) * (c->img.geom.cluster_size / 16);
@@ -22,7 +23,9 @@ bool q2_counts_absurd(const struct q2_checker *c)
 		const struct q2_suspect *s = &c->suspects.at[i];
 		uint64_t refs = q2_refmap_get(&c->map, s->clu).count;
 
-		if (!(s->why & Q2_S_REFCOUNT) || s->found == Q2_NO_REFCOUNT)
+		/* What the repair itself took is not counted yet. */
+		if (!(s->why & Q2_S_REFCOUNT) || s->found == Q2_NO_REFCOUNT ||
+		    q2_is_fresh(r, s->clu))
 			continue;
 		if (s->found < refs || s->found > refs + c->trees.n)
 			absurd++;
@@ -43,7 +46,7 @@ void q2_ledger_init(struct q2_ledger *l, struct q2_repair *r)
 	q2_refmap_init(&l->given, &r->budget);
 	q2_refmap_init(&l->taken, &r->budget);
 	l->any = false;
-	if (q2_counts_absurd(r->c))
+	if (q2_counts_absurd(r))
 		return;
 	l->any = r->c->leaks.n != 0;
 	for (size_t i = 0; i < r->c->suspects.n && !l->any; i++)

@@ -20,7 +20,7 @@ struct q2_ledger {
 };
 
 /* Whether the refcounts on disk are no evidence of anything. */
-bool q2_counts_absurd(const struct q2_checker *c);
+bool q2_counts_absurd(const struct q2_repair *r);
 
 void q2_ledger_init(struct q2_ledger *l, struct q2_repair *r);
 void q2_ledger_free(struct q2_ledger *l);

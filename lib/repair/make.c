@@ -113,13 +113,13 @@ static enum q2_status start_again(struct q2_repair *r)
 	r->c = NULL;
 	r->io = NULL;
 	r->touches.n = r->findings.n = 0;
-	r->worthless.n = r->released.n = r->named.n = r->keep.n = 0;
-	r->dangling.n = 0;
+	r->worthless.n = r->released.n = r->spared.n = 0;
+	r->named.n = r->dangling.n = r->keep.n = 0;
 	r->saved.n = r->saved_tables.n = 0;
 	memset(r->bulk, 0, sizeof(r->bulk));
 	r->plan->actions.n = 0;
 	r->order = r->saving = 0;
-	r->append = r->judged.cluster = 0;
+	r->append = r->fresh = r->judged.cluster = 0;
 	r->changed = r->aliased = r->recounted = false;
 	r->told = (struct q2_told){0};
 	r->room.lacking = 0;
@@ -326,6 +326,7 @@ static void clean_up(struct q2_repair *r)
 	q2_findings_free(&r->findings, &r->budget);
 	q2_runs_free(&r->worthless, &r->budget);
 	q2_runs_free(&r->released, &r->budget);
+	q2_runs_free(&r->spared, &r->budget);
 	q2_runs_free(&r->saved, &r->budget);
 	q2_runs_free(&r->saved_tables, &r->budget);
 	q2_runs_free(&r->named, &r->budget);

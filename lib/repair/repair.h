@@ -106,12 +106,14 @@ struct q2_repair {
 	uint8_t wishes[Q2_NUMBERS];    /* enum q2_wish */
 	uint32_t bulk[Q2_NUMBERS];     /* 1 + the action for many places */
 	uint64_t append;	       /* where the next fresh cluster lies */
+	uint64_t fresh;		       /* and the first one; 0: none yet */
 	struct q2_judged judged;
 	struct q2_told told;
 	struct q2_room room;
 	bool aliased;	/* an L1 slot names another's table: places are not certain */
 	struct q2_runs worthless; /* leaks that nothing can need; by first */
 	struct q2_runs released;  /* what the repair itself gave up */
+	struct q2_runs spared;    /* tables of nonsense that it left */
 	struct q2_runs saved; /* orphans that a side file gets, and tables */
 	struct q2_runs saved_tables; /* among these */
 	uint32_t saving; /* 1 + the action for them; 0: none */
@@ -162,6 +164,12 @@ enum q2_status q2_change_u32(struct q2_repair *r, enum q2_class class,
  * problem. */
 enum q2_status q2_fresh(struct q2_repair *r, uint32_t action, uint64_t n,
 			uint64_t *off) Q2_MUST_CHECK;
+
+/* Whether the cluster lies where this repair has taken fresh ones. */
+static inline bool q2_is_fresh(const struct q2_repair *r, uint64_t clu)
+{
+	return r->fresh && clu >= r->fresh >> r->c->img.geom.cluster_bits;
+}
 
 /* Whether a pointer to that offset led past the end of the file, and does so no more
  * only because the file has grown. */

@@ -374,7 +374,7 @@ enum q2_status q2_strays_find(struct q2_strays *s)
 	enum q2_status st = see_named(s);
 
 	s->counted = c->leaks.n && c->leaks_over.n == 0 &&
-		     !q2_counts_absurd(c);
+		     !q2_counts_absurd(s->r);
 	if (st == Q2_OK)
 		st = see_shared(s);
 	if (st == Q2_OK)

@@ -273,6 +273,9 @@ static enum q2_status one(struct triage *t, uint64_t clu)
 	st = classify(t, clu, &kind, &shape);
 	if (st != Q2_OK)
 		return st;
+	/* The repair has a copy of what could be a table there. */
+	if (kind == Q2_LK_TABLE && q2_runs_have(&r->spared, clu))
+		kind = Q2_LK_DATA;
 	switch (kind) {
 	case Q2_LK_ZEROS:
 	case Q2_LK_STALE:
@@ -447,6 +450,7 @@ enum q2_status q2_triage(struct q2_repair *r, struct q2_orphans *o)
 	q2_holes_init(&t.holes, r->io, UINT64_MAX);
 	r->worthless.n = 0;
 	q2_runs_tidy(&r->released);
+	q2_runs_tidy(&r->spared);
 	st = see_all(&t);
 	if (st == Q2_OK)
 		st = drop_named(&t);
