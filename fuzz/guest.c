@@ -8,16 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <zlib.h>
-
 #include "base/hash.h"
 #include "refcheck_own.h"
+#include "world.h"
 
 #define OFFSET UINT64_C(0x00fffffffffffe00)
 #define PACKED UINT64_C(0x4000000000000000)
 #define CLUSTERS 65536u
 #define EMPTY 1u /* unallocated, and there is a backing file */
 #define ZEROS 2u
+#define APART 4u /* in a data file: what is there, only that */
 
 struct reader {
 	const struct q2f_refcheck *r;
@@ -27,11 +27,35 @@ struct reader {
 	uint64_t empty; /* what unallocated clusters are */
 };
 
-static bool alone(const struct reader *d, uint64_t off)
+/* The first reference to a cluster: they are in its order. */
+static unsigned first_ref(const struct q2f_refcheck *r, uint64_t clu)
+{
+	unsigned low = 0, high = r->n_refs;
+
+	while (low < high) {
+		unsigned mid = low + (high - low) / 2;
+
+		if (r->refs[mid].clu < clu)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+/* Whether all that names the cluster has it in this place: the disk, and snapshots
+ * that share it. */
+static bool alone(const struct reader *d, uint64_t off, enum rc_kind kind,
+		  uint64_t place)
 {
 	const struct q2f_refcheck *r = d->r;
+	uint64_t clu = off / r->cs;
 
-	return !d->strict || r->counted[off / r->cs] == 1;
+	for (unsigned i = first_ref(r, clu);
+	     d->strict && i < r->n_refs && r->refs[i].clu == clu; i++)
+		if (r->refs[i].kind != kind || r->refs[i].guest != place)
+			return false;
+	return true;
 }
 
 static uint64_t digest_of(const uint8_t *p, uint64_t n, uint64_t bitmap)
@@ -61,19 +85,16 @@ static uint64_t digest(const struct reader *d, uint64_t from, uint64_t bitmap)
 /* 0 if it does not yield a cluster. */
 static uint64_t inflated(const struct reader *d, uint64_t from, uint64_t end)
 {
-	uint8_t *out = malloc((size_t)d->r->cs);
-	z_stream z = {.next_out = out, .avail_out = (uInt)d->r->cs};
+	size_t cs = (size_t)d->r->cs;
+	uint8_t *out = q2f_own(cs);
+	bool zstd = d->r->version == 3 && (rc_get(d->r, 72, 8) & 8);
 	uint64_t h = 0;
 
-	if (out == NULL || inflateInit2(&z, -15) != Z_OK)
-		abort();
-	z.next_in = q2f_unconst(d->image + from);
-	z.avail_in = (uInt)((end < d->size ? end : d->size) - from);
-	inflate(&z, Z_FINISH);
-	if (z.avail_out == 0)
-		h = digest_of(out, d->r->cs, 0);
-	inflateEnd(&z);
-	free(out);
+	if (q2f_inflated(zstd, q2f_unconst(d->image + from),
+			 (size_t)((end < d->size ? end : d->size) - from), out,
+			 cs))
+		h = digest_of(out, cs, 0);
+	q2f_own_free(out);
 	return h;
 }
 
@@ -87,7 +108,7 @@ static uint64_t packed(const struct reader *d, uint64_t raw, uint64_t guest)
 		       (((raw & (PACKED - 1)) >> x) + 1) * 512;
 
 	if (off >> 56 || end > r->clusters * r->cs || off >= d->size ||
-	    r->data_file || (rc_get(r, 72, 8) & 8))
+	    r->data_file)
 		return 0;
 	for (unsigned i = 0; d->strict && i < r->n_refs; i++) {
 		const struct rc_ref *o = &r->refs[i];
@@ -124,9 +145,11 @@ static uint64_t one(const struct reader *d, uint64_t l2, uint64_t i,
 	if (r->ext_l2 && ((raw & 1) || (bitmap & bitmap >> 32 & 0xffffffff) ||
 			  ((bitmap & 0xffffffff) && off == 0)))
 		return 0;
-	if (off == 0 || r->data_file)
+	if (r->data_file && (off || raw >> 63))
+		return off == guest ? bitmap << 3 | APART : 0;
+	if (off == 0)
 		return bitmap ? bitmap | 4 : d->empty;
-	if (off % r->cs || off >= d->size || !alone(d, off))
+	if (off % r->cs || off >= d->size || !alone(d, off, RC_DATA, guest))
 		return 0;
 	return digest(d, off, bitmap);
 }
@@ -147,15 +170,15 @@ static bool doubtful(const struct reader *d, uint64_t l2)
 }
 
 static void read_table(struct q2f_guest *g, const struct reader *d,
-		       uint64_t slot)
+		       uint64_t l1, uint64_t slot)
 {
 	const struct q2f_refcheck *r = d->r;
-	uint64_t raw = rc_get(r, r->l1_at + 8 * slot, 8);
+	uint64_t raw = rc_get(r, l1 + 8 * slot, 8);
 	uint64_t l2 = raw & OFFSET, per = UINT64_C(1) << r->l2_bits;
 	bool sound = l2 % r->cs == 0 && l2 < d->size &&
 		     !(raw & UINT64_C(0x7f000000000001ff));
 
-	if (l2 && (!sound || !alone(d, l2) || doubtful(d, l2)))
+	if (l2 && (!sound || !alone(d, l2, RC_TABLE, slot) || doubtful(d, l2)))
 		return;
 	for (uint64_t i = 0; i < per && slot * per + i < g->n; i++)
 		g->digest[slot * per + i] = l2 ? one(d, l2, i,
@@ -164,46 +187,107 @@ static void read_table(struct q2f_guest *g, const struct reader *d,
 							 d->empty;
 }
 
+/* One disk; false if it is too large. */
+static bool read_disk(struct q2f_guest *g, const struct reader *d,
+		      const struct rc_tree *t)
+{
+	const struct q2f_refcheck *r = d->r;
+	uint64_t n = t->disk / r->cs + (t->disk % r->cs != 0);
+
+	if (n > CLUSTERS)
+		return false;
+	g->digest = calloc((size_t)(n ? n : 1), sizeof(*g->digest));
+	if (g->digest == NULL)
+		abort();
+	g->n = (size_t)n;
+	g->cluster_size = r->cs;
+	g->plain = !r->ext_l2 && !r->data_file && r->crypt == 0;
+	g->disk = t->disk;
+	for (uint64_t slot = 0; slot < t->entries && slot << r->l2_bits < n;
+	     slot++)
+		read_table(g, d, t->offset, slot);
+	return true;
+}
+
+/* What a record calls its snapshot. */
+static uint64_t name_of(const struct q2f_refcheck *r, uint64_t record)
+{
+	uint64_t at = record + 40 + rc_get(r, record + 36, 4);
+	uint64_t id = rc_get(r, record + 12, 2), name = rc_get(r, record + 14, 2);
+
+	return q2_hash(r->b + at, (size_t)(id + name)) + id;
+}
+
+/* Whether nothing else names the clusters of its L1 table. */
+static bool has_table(const struct q2f_refcheck *r, const struct rc_tree *t)
+{
+	uint64_t first = t->offset / r->cs;
+	uint64_t end = (t->offset + 8 * t->entries + r->cs - 1) / r->cs;
+
+	for (uint64_t c = first; c < end && c < r->clusters; c++)
+		if (r->counted[c] != 1)
+			return false;
+	return true;
+}
+
+static void read_snapshots(struct q2f_guest *g, const struct reader *d)
+{
+	const struct q2f_refcheck *r = d->r;
+
+	g->snapshots = calloc(r->n_trees + 1u, sizeof(*g->snapshots));
+	if (g->snapshots == NULL)
+		abort();
+	for (unsigned i = 0; i < r->n_trees; i++) {
+		const struct rc_tree *t = &r->trees[i];
+		struct q2f_guest *s = &g->snapshots[g->n_snapshots];
+
+		if (t->active || (d->strict && !(t->sound && has_table(r, t))) ||
+		    !read_disk(s, d, t))
+			continue;
+		s->index = t->index;
+		s->name = name_of(r, t->record);
+		s->l1 = t->offset;
+		g->n_snapshots++;
+	}
+}
+
 void q2f_guest_read(struct q2f_guest *g, const uint8_t *image, size_t size,
 		    bool strict)
 {
 	struct q2f_input in = {.image = image, .size = size};
 	struct q2f_refcheck *r = q2f_refcheck_new(&in);
 	struct reader d = {r, image, size, strict, ZEROS};
-	uint64_t n;
 
-	*g = (struct q2f_guest){0};
+	*g = (struct q2f_guest){.index = Q2_TREE_ACTIVE};
 	if (r == NULL || r->refused || (strict && (r->guess_counts || r->guess)))
 		goto out;
 	if (rc_get(r, 8, 8) && rc_get(r, 16, 4))
 		d.empty = EMPTY;
-	n = r->disk / r->cs + (r->disk % r->cs != 0);
-	if (n > CLUSTERS)
+	if (!read_disk(g, &d, &(struct rc_tree){.offset = r->l1_at,
+						.entries = r->l1_n,
+						.disk = r->disk}))
 		goto out;
-	g->digest = calloc((size_t)(n ? n : 1), sizeof(*g->digest));
-	if (g->digest == NULL)
-		abort();
-	g->n = (size_t)n;
-	g->cluster_size = r->cs;
-	g->plain = !r->ext_l2 && r->crypt == 0;
-	g->disk = r->disk;
 	g->opens = r->l1_n >= r->l1_needed;
-	for (uint64_t slot = 0; slot < r->l1_n && slot << r->l2_bits < n;
-	     slot++)
-		read_table(g, &d, slot);
+	read_snapshots(g, &d);
 out:
 	q2f_refcheck_free(r);
 }
 
 void q2f_guest_free(struct q2f_guest *g)
 {
+	for (size_t i = 0; i < g->n_snapshots; i++)
+		free(g->snapshots[i].digest);
+	free(g->snapshots);
 	free(g->digest);
 	*g = (struct q2f_guest){0};
 }
 
-void q2f_guest_doubt(struct q2f_guest *g, uint64_t start, uint64_t len)
+void q2f_guest_doubt(struct q2f_guest *g, uint32_t tree, uint64_t start,
+		     uint64_t len)
 {
-	for (size_t i = 0; i < g->n; i++)
+	for (size_t i = 0; i < g->n_snapshots; i++)
+		q2f_guest_doubt(&g->snapshots[i], tree, start, len);
+	for (size_t i = 0; i < g->n && g->index == tree; i++)
 		if (i * g->cluster_size < start + len &&
 		    (i + 1) * g->cluster_size > start)
 			g->digest[i] = 0;
@@ -223,8 +307,8 @@ void q2f_guest_same(const struct q2f_guest *g, const uint8_t *bytes, size_t n,
 	}
 }
 
-void q2f_guest_compare(const struct q2f_guest *before,
-		       const struct q2f_guest *after, const char *oracle)
+static void compare(const struct q2f_guest *before,
+		    const struct q2f_guest *after, const char *oracle)
 {
 	/* A repaired root field makes another disk of it. */
 	if (before->cluster_size == 0 ||
@@ -237,8 +321,42 @@ void q2f_guest_compare(const struct q2f_guest *before,
 			continue;
 		if (before->digest[i] != after->digest[i] &&
 		    q2f_open_violation(oracle,
-				       "guest cluster %zu of %zu reads otherwise",
-				       i, before->n))
+				       "guest cluster %zu of %zu reads otherwise%s",
+				       i, before->n,
+				       before->index == Q2_TREE_ACTIVE ? "" :
+						       " in a snapshot"))
 			return;
+	}
+}
+
+/* The same snapshot: one that gets an id of its own keeps its table, and one that gets
+ * a table of its own keeps its id. */
+static const struct q2f_guest *snapshot(const struct q2f_guest *g,
+					const struct q2f_guest *like)
+{
+	const struct q2f_guest *found = NULL;
+
+	for (size_t i = 0; i < g->n_snapshots; i++) {
+		const struct q2f_guest *s = &g->snapshots[i];
+
+		if (s->name == like->name && s->l1 == like->l1)
+			return s;
+		if (s->name == like->name || s->l1 == like->l1)
+			found = s;
+	}
+	return found;
+}
+
+void q2f_guest_compare(const struct q2f_guest *before,
+		       const struct q2f_guest *after, const char *oracle)
+{
+	compare(before, after, oracle);
+	for (size_t i = 0; i < before->n_snapshots; i++) {
+		const struct q2f_guest *s = &before->snapshots[i];
+		const struct q2f_guest *now = snapshot(after, s);
+
+		if (now == NULL)
+			q2f_violation(oracle, "snapshot %u is gone", s->index);
+		compare(s, now, oracle);
 	}
 }

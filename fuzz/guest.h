@@ -16,10 +16,16 @@ struct q2f_guest {
 	bool opens; /* L1 reaches as far as the disk: else QEMU refuses it */
 	uint64_t disk;
 	size_t n;
-	/* By guest cluster of the active disk: a digest of what is read, or 0 if
-	 * that is in doubt: a table or cluster is out of the file, unaligned, or
-	 * has another reference. */
+	/* By guest cluster of the disk: a digest of what is read, or 0 if that is in
+	 * doubt: a table or cluster is out of the file, unaligned, or has a reference
+	 * that is not another disk's to the same place. */
 	uint64_t *digest;
+	/* Of the active disk: those of snapshots whose records are sound. */
+	struct q2f_guest *snapshots;
+	size_t n_snapshots;
+	uint32_t index; /* a snapshot's number in the table, */
+	uint64_t name;	/* a digest of its id and name, */
+	uint64_t l1;	/* and where its table is */
 };
 
 /* `strict`: doubt everything that has two references.  Otherwise only what
@@ -28,8 +34,10 @@ void q2f_guest_read(struct q2f_guest *g, const uint8_t *image, size_t size,
 		    bool strict);
 void q2f_guest_free(struct q2f_guest *g);
 
-/* Bytes [start, start + len) are in doubt. */
-void q2f_guest_doubt(struct q2f_guest *g, uint64_t start, uint64_t len);
+/* Bytes [start, start + len) of a disk are in doubt: of a snapshot's by its number, or
+ * of the active one's (Q2_TREE_ACTIVE). */
+void q2f_guest_doubt(struct q2f_guest *g, uint32_t tree, uint64_t start,
+		     uint64_t len);
 
 /* Violates `oracle` if these bytes, the start of the same disk, are not what was
  * read from a plain image. */

@@ -18,6 +18,7 @@ void rc_bad(struct q2f_refcheck *r, const char *why)
 	if (!r->corrupt)
 		snprintf(r->why, sizeof(r->why), "%s", why);
 	r->corrupt = true;
+	r->bad++;
 }
 
 /* What lies past the end of the file reads as zeros. */
@@ -66,7 +67,7 @@ void rc_meta(struct q2f_refcheck *r, uint64_t at, uint64_t len)
 struct table {
 	uint64_t offset, slot, weight, limit;
 	unsigned tree;
-	bool active, copied, clear;
+	bool active, copied, clear, aliased;
 };
 
 static void judge_subclusters(struct q2f_refcheck *r, uint64_t raw,
@@ -184,8 +185,10 @@ static struct table *note_table(struct q2f_refcheck *r, struct table *tables,
 
 		if (t->offset != off)
 			continue;
-		if (t->slot != slot || t->tree == tree)
+		if (t->slot != slot || t->tree == tree) {
 			rc_bad(r, "an L2 table in two places");
+			t->aliased = true;
+		}
 		return t;
 	}
 	tables[*n] = (struct table){.offset = off, .slot = slot, .tree = tree};
@@ -240,7 +243,9 @@ void rc_trees(struct q2f_refcheck *r)
 					  .weight = (uint32_t)t->weight,
 					  .kind = RC_TABLE,
 					  .active = t->active,
-					  .copied = t->copied});
+					  .copied = t->copied,
+					  .guest = t->aliased ? UINT64_MAX :
+								t->slot});
 		for (uint64_t k = 0; k < UINT64_C(1) << r->l2_bits; k++)
 			judge_l2_entry(r, t, k);
 	}

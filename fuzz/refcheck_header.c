@@ -280,7 +280,7 @@ static uint64_t record(struct q2f_refcheck *r, uint64_t at)
 	return (end + 7) / 8 * 8;
 }
 
-static void judge_record(struct q2f_refcheck *r, uint64_t at)
+static void judge_record(struct q2f_refcheck *r, uint64_t at, uint32_t index)
 {
 	uint64_t l1 = rc_get(r, at, 8), n = rc_get(r, at + 8, 4);
 	uint64_t extra = rc_get(r, at + 36, 4);
@@ -290,7 +290,9 @@ static void judge_record(struct q2f_refcheck *r, uint64_t at)
 	unsigned reach = r->l2_bits + r->bits;
 	uint64_t needed = (disk >> reach) + (disk % (UINT64_C(1) << reach) != 0);
 	uint64_t there = n > 4194304 ? 4194304 : n;
-	struct rc_tree t = {.offset = l1, .disk = disk};
+	struct rc_tree t = {.offset = l1, .disk = disk, .record = at,
+			    .index = index};
+	unsigned bad = r->bad;
 
 	if (r->version == 3 && extra < 16)
 		rc_bad(r, "a snapshot's extra data is too short");
@@ -322,6 +324,7 @@ static void judge_record(struct q2f_refcheck *r, uint64_t at)
 	if (needed > 4194304)
 		t.disk = n << reach;
 	t.entries = n;
+	t.sound = r->bad == bad;
 	if (n == 0)
 		return;
 	for (unsigned i = 0; i < r->n_trees; i++)
@@ -352,7 +355,7 @@ void rc_snapshots(struct q2f_refcheck *r)
 			r->guess_counts = true;
 			return;
 		}
-		judge_record(r, at);
+		judge_record(r, at, (uint32_t)i);
 		end = at + 40 + rc_get(r, at + 36, 4) +
 		      rc_get(r, at + 12, 2) + rc_get(r, at + 14, 2);
 		at += len;

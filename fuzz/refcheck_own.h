@@ -28,7 +28,7 @@ struct rc_ref {
 	enum rc_kind kind;
 	bool active; /* from the active tree */
 	bool copied;
-	uint64_t guest;
+	uint64_t guest; /* of a table: its slot, or UINT64_MAX if it has several */
 	uint64_t start; /* a stream's first byte, and its end */
 	uint64_t end;
 };
@@ -38,6 +38,9 @@ struct rc_tree {
 	uint64_t entries;
 	uint64_t disk; /* bytes */
 	bool active;
+	uint64_t record; /* a snapshot's, */
+	uint32_t index;	 /* and its number in the table */
+	bool sound;	 /* nothing is wrong with that record */
 };
 
 struct q2f_refcheck {
@@ -64,6 +67,7 @@ struct q2f_refcheck {
 	/* The judgement. */
 	bool refused;	 /* there is no geometry */
 	bool corrupt;
+	unsigned bad; /* how often something was called corrupt */
 	bool leaks;
 	bool guess;	 /* other readers may judge and count otherwise */
 	bool guess_counts; /* ... may count otherwise */

@@ -233,9 +233,10 @@ static void doubt_gains(struct repair *r)
 		const struct q2_action *a = &r->plan->actions.at[i];
 		unsigned needed = Q2_F_GUEST | Q2_F_LENGTH;
 
-		if (a->effect == Q2_EFFECT_GAIN && a->f.tree == Q2_TREE_ACTIVE &&
+		if (a->effect == Q2_EFFECT_GAIN &&
 		    (a->f.fields & needed) == needed)
-			q2f_guest_doubt(&r->guest, a->f.guest, a->f.length);
+			q2f_guest_doubt(&r->guest, a->f.tree, a->f.guest,
+					a->f.length);
 	}
 }
 

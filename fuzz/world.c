@@ -130,9 +130,7 @@ static bool zstd_magic(const uint8_t *in, size_t n)
 	return n < 4 || magic == 0xfd2fb528 || magic >> 4 == 0x184d2a5;
 }
 
-/* Inflates one cluster with the reference decoders, of zstd as many frames as it
- * takes, the last one to its end; false if it is not one. */
-static bool inflated(bool zstd, uint8_t *in, size_t n, uint8_t *out, size_t cs)
+bool q2f_inflated(bool zstd, uint8_t *in, size_t n, uint8_t *out, size_t cs)
 {
 	bool whole;
 
@@ -190,7 +188,7 @@ static bool packed(const struct q2_layer *l, const struct q2_row *r,
 
 	n = q2_min(n, q2_min(r->stored, 2 * cs));
 	copy(l->io, r->host, in, (size_t)n);
-	whole = g->inflatable && inflated(g->zstd, in, (size_t)n, out, cs);
+	whole = g->inflatable && q2f_inflated(g->zstd, in, (size_t)n, out, cs);
 	if (skip + len > cs)
 		q2f_violation("M-1", "a compressed row of %zu bytes", len);
 	if (whole)

@@ -37,6 +37,10 @@ enum q2_status q2f_world_chain(struct q2f_world *w, bool alone,
 			       struct q2_budget *budget,
 			       struct q2_chain *chain, struct q2_err *err);
 
+/* Inflates one cluster with the reference decoders, of zstd as many frames as it
+ * takes, the last one to its end; false if it is not one. */
+bool q2f_inflated(bool zstd, uint8_t *in, size_t n, uint8_t *out, size_t cs);
+
 #define Q2F_VIEW (UINT64_C(1) << 20) /* so much of a disk is looked at */
 
 /* The start of a disk, put together from rows without the library's readers. */
