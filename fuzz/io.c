@@ -4,7 +4,8 @@
  * SPDX-License-Identifier: MIT
  *
  * The allowance of reads is the fuel of all loops (I-10): it depends on what is
- * stored, never on what the header or a hole claims.
+ * stored, never on what the header or a hole claims.  Writing would be possible, and
+ * breaks a promise (C-3).
  */
 #include <string.h>
 
@@ -103,8 +104,40 @@ static void io_close(struct q2_io *io)
 	q2f_own_free(io);
 }
 
+/* It could be written to, as any image that belongs to who looks at it. */
+static enum q2_status io_pwrite(struct q2_io *io, const void *buf, size_t len,
+				uint64_t off, struct q2_err *err)
+{
+	(void)io;
+	(void)buf;
+	(void)err;
+	q2f_violation("C-3", "%zu bytes are written at %llu by who only reads",
+		      len, (unsigned long long)off);
+}
+
+static enum q2_status io_resize(struct q2_io *io, uint64_t size,
+				struct q2_err *err)
+{
+	(void)io;
+	(void)err;
+	q2f_violation("C-3", "the file is made %llu bytes long by who only reads",
+		      (unsigned long long)size);
+}
+
+static enum q2_status io_discard(struct q2_io *io, struct q2_range range,
+				 struct q2_err *err)
+{
+	(void)io;
+	(void)err;
+	q2f_violation("C-3", "%llu bytes are given back by who only reads",
+		      (unsigned long long)range.len);
+}
+
 static const struct q2_io_ops ops = {
 	.pread = io_pread,
+	.pwrite = io_pwrite,
+	.resize = io_resize,
+	.discard = io_discard,
 	.close = io_close,
 	.data = io_data,
 };
@@ -116,6 +149,7 @@ struct q2_io *q2f_io_new(const struct q2f_input *in)
 	m->io.ops = &ops;
 	m->io.size = in->size + in->ctl.hole;
 	m->io.stored = m->stored = in->size;
+	m->io.writable = true;
 	m->data = in->image;
 	m->fail_read = in->ctl.fail_read;
 	/* It costs a look at every byte. */

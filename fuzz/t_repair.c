@@ -243,18 +243,18 @@ static void doubt_gains(struct repair *r)
 /* False if there is nothing to do. */
 bool q2f_repair_start(struct repair *r, const struct q2f_input *in)
 {
-	struct q2_io *plain = q2f_repair_io(in, false);
-	bool hashed = q2f_thorough || q2f_sampled(in, 8);
-	uint64_t before = hashed ? q2_hash(in->image, in->size) : 0;
+	/* A copy that could be written to. */
+	bool copied = in->size && q2f_sampled(in, 8);
+	struct q2_io *plain = q2f_repair_io(in, copied);
 
 	*r = (struct repair){.in = in};
 	q2f_context = in->ctl.flags & Q2F_FREE ? " (free)" :
 		      in->ctl.flags & Q2F_ALL ? " (all)" : " (safe)";
 	if (q2f_repair_plan(in, plain, &r->plan, &r->result) != Q2_OK)
 		r->plan = NULL;
-	q2_io_close(plain);
-	if (hashed && q2_hash(in->image, in->size) != before)
+	if (copied && !q2f_repair_holds(plain, in->image, in->size))
 		q2f_violation("C-3", "planning changed the image");
+	q2_io_close(plain);
 	if (r->plan == NULL)
 		return false;
 	judge_plan(r);
