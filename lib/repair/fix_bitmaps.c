@@ -332,8 +332,10 @@ static enum q2_status rewrite(struct dir *d)
 	void *block;
 	enum q2_status st;
 
+	/* Of a damaged record no length is believed, and it is not kept. */
 	for (size_t i = 0; i < p->n; i++)
-		d->room += (p->at[i].len + 7) & ~UINT64_C(7);
+		if (p->at[i].sound)
+			d->room += (p->at[i].len + 7) & ~UINT64_C(7);
 	d->room = q2_min(d->room, Q2_BITMAPDIR_MAX);
 	st = q2_get(&r->budget, d->room, &block, r->err);
 	if (st != Q2_OK)
