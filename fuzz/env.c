@@ -167,6 +167,25 @@ bool q2f_heap_done(void)
 	return failed;
 }
 
+#define HEAP_FREE (UINT64_C(24) << 20)
+#define HEAP_A_BYTE 64u
+
+void q2f_heap_judge(const char *what, uint64_t before, uint64_t stored)
+{
+	if (q2f_heap.peak > before + HEAP_FREE + HEAP_A_BYTE * stored)
+		q2f_violation("D-1", "%s takes %llu bytes of heap for %llu stored ones",
+			      what, (unsigned long long)(q2f_heap.peak - before),
+			      (unsigned long long)stored);
+}
+
+void q2f_heap_empty(const char *what)
+{
+	(void)q2f_heap_done();
+	if (q2f_heap.blocks)
+		q2f_violation("I-7", "%s leaves %llu blocks behind", what,
+			      (unsigned long long)q2f_heap.blocks);
+}
+
 void *q2f_own(size_t size)
 {
 	void *p = __real_calloc(1, size ? size : 1);

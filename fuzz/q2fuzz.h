@@ -152,6 +152,12 @@ void *q2f_own(size_t size);
 void q2f_own_free(void *p);
 /* Stops failing; true if the chosen allocation was reached. */
 bool q2f_heap_done(void);
+/* Violates I-7 if anything is left that was allocated since counting began. */
+void q2f_heap_empty(const char *what);
+/* Violates D-1 if since then, beside `before` bytes, more was in use than so many
+ * stored bytes explain: 64 for each, and read-ahead, windows over records, and what is
+ * believed of claims over holes. */
+void q2f_heap_judge(const char *what, uint64_t before, uint64_t stored);
 
 /* An image in memory that is only read: counted, faulty if asked for, with a
  * hole behind it.  Violates I-10 if it is read more than its size explains. */

@@ -16,11 +16,6 @@
 #include "q2fuzz.h"
 #include "refcheck.h"
 
-/* What a check may allocate besides 64 bytes for each stored byte: read-ahead,
- * windows over records, and what is believed of claims over holes. */
-#define HEAP_FREE (UINT64_C(24) << 20)
-#define HEAP_A_BYTE 64u
-
 struct listener {
 	struct q2f_said *said;
 	uint64_t leaks;
@@ -195,14 +190,8 @@ void q2f_judge_check(const struct q2f_said *s)
 static void judge_memory(const struct q2f_input *in,
 			 const struct q2f_said *s)
 {
-	uint64_t most = HEAP_FREE + HEAP_A_BYTE * in->size;
-
-	if (q2f_heap.peak > most)
-		q2f_violation("D-1", "%llu bytes of heap for %zu stored ones",
-			      (unsigned long long)q2f_heap.peak, in->size);
-	if (q2f_heap.blocks)
-		q2f_violation("I-7", "%llu blocks are left behind",
-			      (unsigned long long)q2f_heap.blocks);
+	q2f_heap_judge("a check", 0, in->size);
+	q2f_heap_empty("a check");
 	if (in->ctl.fail_alloc == 0 && s->result.peak_memory > q2f_heap.peak)
 		q2f_violation("D-1", "a peak of %llu was told, of %llu",
 			      (unsigned long long)s->result.peak_memory,

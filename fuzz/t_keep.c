@@ -113,14 +113,6 @@ struct kept {
 	bool weighs; /* what there is no memory for is no evidence */
 };
 
-static void nothing_left(const char *what)
-{
-	(void)q2f_heap_done();
-	if (q2f_heap.blocks)
-		q2f_violation("I-7", "%s leaves %llu blocks behind", what,
-			      (unsigned long long)q2f_heap.blocks);
-}
-
 static uint64_t check_once(const struct q2f_input *in,
 			   const struct q2_check_keep *keep, struct state *s)
 {
@@ -131,7 +123,7 @@ static uint64_t check_once(const struct q2f_input *in,
 
 	q2f_heap_watch(in->ctl.fail_alloc);
 	q2f_run_check(io, in->ctl.flags, &said);
-	nothing_left("a check");
+	q2f_heap_empty("a check");
 	q2_io_close(io);
 	if (said.status == Q2_OK) {
 		const uint64_t all[] = {
@@ -192,7 +184,7 @@ static uint64_t plan_once(const struct q2f_input *in,
 		q2f_violation("C-1", "planning: status %d without a cause",
 			      (int)st);
 	q2_plan_free(plan);
-	nothing_left("planning");
+	q2f_heap_empty("planning");
 	q2_io_close(&t.io);
 	q2_io_close(io);
 	return sum;

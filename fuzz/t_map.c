@@ -19,6 +19,7 @@
 #include "world.h"
 
 #define SNAPSHOTS 6u /* of an image that are looked at */
+#define WINDOW (UINT64_C(32) << 20) /* bytes for guest offsets of clusters */
 
 struct delta {
 	uint64_t at;
@@ -185,6 +186,7 @@ static void disk_of(const struct q2f_input *in, bool alone)
 		free(disk.found);
 	}
 	(void)q2f_heap_done();
+	q2f_heap_judge("mapping", 0, in->size);
 	if (disk.budget.used || q2f_heap.blocks != before)
 		q2f_violation("I-7", "mapping leaves %llu bytes behind",
 			      (unsigned long long)disk.budget.used);
@@ -318,6 +320,20 @@ static void judge_found(const struct q2_survey *s)
 			      (unsigned long long)r->corruptions);
 }
 
+/* The layout, with the guest's offsets or without. */
+static void judge_rows(struct layout *l, struct q2_layout_opts *how, bool guest)
+{
+	enum q2_status st;
+
+	l->at = 0;
+	how->guest = guest;
+	st = q2_survey_layout(l->s, how, NULL);
+	if (st == Q2_OK && l->at != q2_io_size(l->s->io))
+		q2f_violation("M-3", "the layout ends at %llu of %llu",
+			      (unsigned long long)l->at,
+			      (unsigned long long)q2_io_size(l->s->io));
+}
+
 static void layout_of(const struct q2f_input *in)
 {
 	uint32_t left = in->ctl.stop;
@@ -327,7 +343,6 @@ static void layout_of(const struct q2f_input *in)
 	struct layout l = {0};
 	struct q2f_refcheck *ref = q2f_faulty(&in->ctl) || in->ctl.hole ?
 					   NULL : q2f_refcheck_new(in);
-	enum q2_status st;
 	uint64_t before;
 
 	q2f_heap_watch(in->ctl.fail_alloc);
@@ -339,12 +354,12 @@ static void layout_of(const struct q2f_input *in)
 		    !ref->guess_counts && !partial)
 			l.ref = ref;
 		how.ctx = &l;
-		how.guest = in->ctl.pick & 1;
-		st = q2_survey_layout(l.s, &how, NULL);
-		if (st == Q2_OK && l.at != q2_io_size(l.s->io))
-			q2f_violation("M-3", "the layout ends at %llu of %llu",
-				      (unsigned long long)l.at,
-				      (unsigned long long)q2_io_size(l.s->io));
+		judge_rows(&l, &how, in->ctl.pick & 1);
+		/* With guest offsets a window over clusters comes to this. */
+		q2f_heap_judge("surveying", in->ctl.pick & 1 ? WINDOW : 0,
+			       in->size);
+		if (q2f_thorough)
+			judge_rows(&l, &how, !(in->ctl.pick & 1));
 		judge_references(&l, in->ctl.pick / 2);
 		for (unsigned i = 1; i < 64 && q2f_thorough; i += 6)
 			judge_references(&l, in->ctl.pick / 2 + i);
@@ -354,6 +369,7 @@ static void layout_of(const struct q2f_input *in)
 		q2_survey_close(l.s);
 	}
 	(void)q2f_heap_done();
+	q2f_heap_judge("surveying", WINDOW, in->size);
 	if (q2f_heap.blocks != before)
 		q2f_violation("I-7", "surveying leaves %llu blocks behind",
 			      (unsigned long long)(q2f_heap.blocks - before));

@@ -7,7 +7,8 @@
  * empty; R-3 the result is that of a check of the real file; R-4 what a guest
  * could read without doubt it still reads; R-6 what is written is the plan, and
  * undoing gives back every byte; R-7 from each prefix of the writes both redo and
- * undo lead on, and the guest's data is there; R-8 the file grows little.
+ * undo lead on, and the guest's data is there; R-8 the file grows little; D-1 the
+ * memory of a plan follows what is stored; I-7 nothing is left behind.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -102,13 +103,14 @@ enum q2_status q2f_repair_plan(const struct q2f_input *in, struct q2_io *io,
 		.n_attach = ask && in->ctl.pick & Q2F_BELONGS ? ATTACHED : 0,
 		.ctx = &user,
 	};
+	uint64_t before = q2f_heap.peak = q2f_heap.live;
 	struct q2_err err = {0};
 	enum q2_status st;
 
 	for (uint32_t i = 0; i < ATTACHED; i++)
 		attach[i] = (struct q2_attach){i % 5, (i + UINT64_C(1)) << bits};
 	st = q2_plan_make(io, &opts, plan, result, &err);
-
+	q2f_heap_judge("a plan", before, in->size);
 	if (st != Q2_OK && err.code == Q2_OK)
 		q2f_violation("C-1", "planning: status %d without a cause",
 			      (int)st);
@@ -377,10 +379,12 @@ int q2f_repair(const uint8_t *data, size_t size)
 	struct q2f_input in = q2f_split(data, size);
 	uint8_t *room = q2f_repair_room(&in);
 
+	q2f_heap_watch(0);
 	if (q2f_faulty(&in.ctl))
 		q2f_repair_faults(&in);
 	else
 		repair(&in);
+	q2f_heap_empty("a repair");
 	q2f_own_free(room);
 	return 0;
 }
@@ -396,6 +400,7 @@ int q2f_rescue(const uint8_t *data, size_t size)
 	if (q2f_thorough)
 		q2f_beginnings();
 	in.ctl.flags = (in.ctl.flags & Q2F_ASK) | Q2F_ALL | Q2F_RESCUE;
+	q2f_heap_watch(0);
 	if (q2f_faulty(&in.ctl)) {
 		q2f_repair_faults(&in);
 	} else if (q2f_repair_start(&r, &in)) {
@@ -404,6 +409,7 @@ int q2f_rescue(const uint8_t *data, size_t size)
 		q2f_repair_undo(&r, r.image, "R-6");
 		q2f_repair_finish(&r);
 	}
+	q2f_heap_empty("a rescue");
 	q2f_own_free(room);
 	return 0;
 }

@@ -53,6 +53,7 @@ int q2f_crash_repair(const uint8_t *data, size_t size)
 	size_t n, step;
 	uint8_t *room = q2f_repair_room(&in);
 
+	q2f_heap_watch(0);
 	in.ctl.flags |= size % 2 ? 0 : Q2F_ALL;
 	if (!q2f_repair_start(&r, &in)) {
 		q2f_own_free(room);
@@ -62,10 +63,16 @@ int q2f_crash_repair(const uint8_t *data, size_t size)
 	end = q2f_repair_promised(&r);
 	n = r.log.n_log;
 	step = n / PREFIXES + 1;
-	for (size_t i = in.ctl.pick % step; i <= n; i += step)
-		crash(&r, i, i % 3 == 0, end);
+	for (size_t i = in.ctl.pick % step; i <= n; i += step) {
+		size_t not = delayed(&r, i);
+
+		crash(&r, i, i % 3 == 0, NONE, end);
+		if (not != NONE)
+			crash(&r, i, 0, not, end);
+	}
 	free(end);
 	q2f_repair_finish(&r);
+	q2f_heap_empty("a repair");
 	q2f_own_free(room);
 	return 0;
 }
@@ -110,11 +117,10 @@ static void plan_faults(const struct q2f_input *in)
 		judge_odd_plan(in, plan, &result);
 		q2_plan_free(plan);
 	}
-	if (q2f_heap.blocks)
-		q2f_violation("I-7", "planning leaves %llu blocks behind",
-			      (unsigned long long)q2f_heap.blocks);
+	q2f_heap_empty("planning");
 	q2_io_close(&t.io);
 	q2_io_close(io);
+	q2f_heap_watch(0);
 }
 
 /* The k-th operation of one kind fails, and nothing after it works; then both ways
