@@ -247,6 +247,7 @@ static void read_snapshots(struct q2f_guest *g, const struct reader *d)
 		s->index = t->index;
 		s->name = name_of(r, t->record);
 		s->l1 = t->offset;
+		s->sound = t->sound;
 		g->n_snapshots++;
 	}
 }
@@ -293,11 +294,14 @@ void q2f_guest_doubt(struct q2f_guest *g, uint32_t tree, uint64_t start,
 			g->digest[i] = 0;
 }
 
-void q2f_guest_same(const struct q2f_guest *g, const uint8_t *bytes, size_t n,
-		    const char *oracle)
+void q2f_guest_same(const struct q2f_guest *g, uint32_t tree,
+		    const uint8_t *bytes, size_t n, const char *oracle)
 {
-	for (size_t i = 0; g->plain && i < g->n && (i + 1) * g->cluster_size <= n;
-	     i++) {
+	for (size_t i = 0; i < g->n_snapshots; i++)
+		if (g->snapshots[i].sound)
+			q2f_guest_same(&g->snapshots[i], tree, bytes, n, oracle);
+	for (size_t i = 0; g->plain && g->index == tree && i < g->n &&
+			   (i + 1) * g->cluster_size <= n; i++) {
 		uint64_t is = digest_of(bytes + i * g->cluster_size,
 					g->cluster_size, 0);
 

@@ -26,6 +26,7 @@ struct q2f_guest {
 	uint32_t index; /* a snapshot's number in the table, */
 	uint64_t name;	/* a digest of its id and name, */
 	uint64_t l1;	/* and where its table is */
+	bool sound;	/* nothing is wrong with its record */
 };
 
 /* `strict`: doubt everything that has two references.  Otherwise only what
@@ -39,10 +40,10 @@ void q2f_guest_free(struct q2f_guest *g);
 void q2f_guest_doubt(struct q2f_guest *g, uint32_t tree, uint64_t start,
 		     uint64_t len);
 
-/* Violates `oracle` if these bytes, the start of the same disk, are not what was
- * read from a plain image. */
-void q2f_guest_same(const struct q2f_guest *g, const uint8_t *bytes, size_t n,
-		    const char *oracle);
+/* Violates `oracle` if these bytes, the start of the same disk, or of a snapshot's (as
+ * above), are not what was read from a plain image. */
+void q2f_guest_same(const struct q2f_guest *g, uint32_t tree,
+		    const uint8_t *bytes, size_t n, const char *oracle);
 
 /* Violates `oracle` if a cluster that was beyond doubt now reads otherwise. */
 void q2f_guest_compare(const struct q2f_guest *before,

@@ -4,9 +4,9 @@
  * SPDX-License-Identifier: MIT
  *
  * M-1 rows are a partition of the disk, of the active one and of each snapshot's;
- * M-2 what they name reads as a reader of its own has it; M-3 the layout is a
- * partition of the file, and agrees with the reference checker on what is in use;
- * M-4 costs and differences of snapshots stay inside of what there is; I-7.
+ * M-2 what they name, snapshots' too, reads as a reader of its own has it; M-3 the
+ * layout is a partition of the file, and agrees with the reference checker on what is
+ * in use; M-4 costs and differences of snapshots stay inside of what there is; D-1, I-7.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +41,10 @@ static enum q2_status on_delta(void *ctx, uint64_t guest, uint64_t length)
 
 /* ---------------------------------------------------------------- the disk */
 
-static void judge_disk(struct q2_disk *disk, const struct q2f_input *top)
+/* The active disk, or a snapshot's; `top` is NULL if the reference reader cannot read
+ * what it is made of. */
+static void judge_disk(struct q2_disk *disk, const struct q2f_input *top,
+		       uint32_t tree)
 {
 	const struct q2_opened *opened = &disk->chain.layers[0]->opened;
 	struct q2f_view view;
@@ -53,7 +56,7 @@ static void judge_disk(struct q2_disk *disk, const struct q2f_input *top)
 		struct q2f_guest guest;
 
 		q2f_guest_read(&guest, top->image, top->size, false);
-		q2f_guest_same(&guest, view.bytes, view.n, "M-2");
+		q2f_guest_same(&guest, tree, view.bytes, view.n, "M-2");
 		q2f_guest_free(&guest);
 	}
 	q2f_view_free(&view);
@@ -129,7 +132,7 @@ static void judge_names(const struct q2_chain *chain)
 		q2f_violation("M-4", "a layer is found that is not there");
 }
 
-static void judge_snapshots(struct q2_disk *disk)
+static void judge_snapshots(struct q2_disk *disk, const struct q2f_input *input)
 {
 	const struct q2_layer *top = disk->chain.layers[0];
 	const struct q2_tree none = {0};
@@ -144,7 +147,7 @@ static void judge_snapshots(struct q2_disk *disk)
 		const struct q2_snap *s = &disk->snapshots.snaps.at[i];
 
 		if (q2_chain_tree(&disk->chain, &s->tree, NULL) == Q2_OK)
-			judge_disk(disk, NULL);
+			judge_disk(disk, input, s->tree.id);
 	}
 }
 
@@ -169,8 +172,10 @@ static void disk_of(const struct q2f_input *in, bool alone)
 			      (int)st, (int)err.code, err.text);
 	if (st == Q2_OK) {
 		/* The reference reader does not know holes. */
-		judge_disk(&disk, alone && in->ctl.hole == 0 &&
-					  !q2f_faulty(&in->ctl) ? in : NULL);
+		const struct q2f_input *top = alone && in->ctl.hole == 0 &&
+				!q2f_faulty(&in->ctl) ? in : NULL;
+
+		judge_disk(&disk, top, Q2_TREE_ACTIVE);
 		if (q2f_sampled(in, 4)) {
 			judge_layers(&disk);
 			judge_names(&disk.chain);
@@ -178,7 +183,7 @@ static void disk_of(const struct q2f_input *in, bool alone)
 							    (unsigned)in->size /
 								    512);
 		}
-		judge_snapshots(&disk);
+		judge_snapshots(&disk, top);
 		if (q2f_thorough && !q2f_faulty(&in->ctl))
 			q2f_asked_of_disk(&disk);
 		q2_snaptable_free(&disk.snapshots, &disk.budget);
