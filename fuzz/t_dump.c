@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * M-5 what is read is what the rows of the map name; M-6 ranges are a partition, and
- * what is lost is told, and only then; M-7 the same bytes have the same digest,
- * stored raw or in a fresh image, which a check calls clean.
+ * M-4 what is measured is enough; M-5 what is read is what the rows of the map name;
+ * M-6 ranges are a partition, and what is lost is told, and only then; M-7 the same
+ * bytes have the same digest, stored raw or in a fresh image, which a check calls clean.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -189,6 +189,29 @@ struct q2_newimage_opts q2f_form(uint64_t choice, uint64_t size,
 	return n;
 }
 
+/* What is measured is enough for what is written, if nothing is compressed. */
+static void judge_measured(struct q2_guest *g, const struct q2_newimage_opts *n,
+			   uint64_t length)
+{
+	const struct q2_measure_opts opts = {
+		.version = n->version,
+		.cluster_size = UINT64_C(1) << n->cluster_bits,
+		.refcount_bits = 1u << n->ref_order,
+		.ext_l2 = n->ext_l2};
+	struct q2_disk disk = {.chain = g->view};
+	struct q2_measure m;
+
+	if (q2_disk_bytes(&disk) == n->disk_size &&
+	    q2_disk_measure(&disk, 0, &opts, &m, NULL) == Q2_OK &&
+	    length > m.required)
+		q2f_violation("M-4", "%llu bytes are measured, %llu written",
+			      (unsigned long long)m.required,
+			      (unsigned long long)length);
+	free(disk.found);
+	for (unsigned i = 0; i < g->chain.n; i++)
+		q2_map_holes(&g->chain.layers[i]->map, true);
+}
+
 static void fresh(struct q2_guest *g, const struct q2f_view *view,
 		  const struct q2_digest *d, uint64_t choice)
 {
@@ -213,6 +236,8 @@ static void fresh(struct q2_guest *g, const struct q2f_view *view,
 			      q2_verdict_text(result.verdict));
 	same(d, q2_io_memory_bytes(io), (size_t)q2_io_size(io), view->n,
 	     false);
+	if (compress == Q2_COMPRESS_NONE && q2f_thorough)
+		judge_measured(g, &n, p.length);
 	q2_io_close(io);
 }
 
