@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: MIT
  *
  * T-1 text for people is printable, whatever the image holds; T-2 JSON is valid, as
- * a reader of its own has it, or each line is; T-3 where the sink refuses, that is
- * said; I-7.
+ * a reader of its own has it, or each line is, and markup is well-formed; T-3 where
+ * the sink refuses, that is said; I-7.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -51,14 +51,81 @@ static int take(void *ctx, const char *bytes, size_t n)
 
 /* ------------------------------------------------------------------- pages */
 
+/* The character at p in UTF-8, and its length; 0 if it is none. */
+static size_t character(const char *p, size_t n, uint32_t *c)
+{
+	unsigned char first = (unsigned char)*p;
+	size_t len = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 :
+		     first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+
+	*c = first & (len == 1 ? 0x7f : 0x7fu >> len);
+	for (size_t i = 1; i < len; i++) {
+		if (i == n || (p[i] & 0xc0) != 0x80)
+			return 0;
+		*c = *c << 6 | (p[i] & 0x3f);
+	}
+	return len;
+}
+
+/* Controls of both sets, and what breaks lines or turns them round. */
+static bool is_control(uint32_t c)
+{
+	return c < ' ' || (c >= 0x7f && c < 0xa0) || (c >= 0x2028 && c <= 0x202e) ||
+	       (c >= 0x2066 && c <= 0x2069) || c == 0x200e || c == 0x200f ||
+	       c == 0xfeff;
+}
+
 static void judge_text(const struct page *p, bool colour)
 {
-	for (size_t i = 0; i < p->n; i++) {
-		unsigned char c = (unsigned char)p->bytes[i];
+	size_t len;
 
-		if ((c < ' ' && c != '\n' && !(colour && c == 27)) || c == 127)
-			q2f_violation("T-1", "byte %u at %zu of %zu", c, i,
-				      p->n);
+	for (size_t i = 0; i < p->n; i += len) {
+		uint32_t c;
+
+		len = character(p->bytes + i, p->n - i, &c);
+		if (len == 0 || (is_control(c) && c != '\n' &&
+				 !(colour && c == 27)))
+			q2f_violation("T-1", "byte %u at %zu of %zu",
+				      (unsigned char)p->bytes[i], i, p->n);
+	}
+}
+
+/* How far what begins with "<" or "&" goes; 0 if that is no markup.  What programs
+ * and styles hold is not looked at. */
+static size_t mark(const char *p)
+{
+	static const char *const whole[][2] = {
+		{"<script", "</script>"}, {"<style", "</style>"}, {"<!--", "-->"}};
+	size_t n = strcspn(p + 1, "<&;");
+	char quote = 0;
+
+	if (*p == '&')
+		return n && n < 9 && p[1 + n] == ';' ? n + 2 : 0;
+	for (size_t i = 0; i < sizeof(whole) / sizeof(*whole); i++)
+		if (strncmp(p, whole[i][0], strlen(whole[i][0])) == 0) {
+			const char *end = strstr(p, whole[i][1]);
+
+			return end ? (size_t)(end - p) + strlen(whole[i][1]) : 0;
+		}
+	if (strchr("/!?", p[1]) == NULL && (p[1] < 'a' || p[1] > 'z'))
+		return 0;
+	for (n = 1; p[n] && p[n] != '<' && (quote || p[n] != '>'); n++)
+		if (p[n] == '"')
+			quote = quote ? 0 : p[n];
+	return p[n] == '>' ? n + 1 : 0;
+}
+
+static void judge_markup(const struct page *p)
+{
+	size_t n;
+
+	if (p->bytes[0] != '<')
+		q2f_violation("T-2", "no markup");
+	for (const char *at = p->bytes; (at = strpbrk(at, "<&")) != NULL; at += n) {
+		n = mark(at);
+		if (n == 0)
+			q2f_violation("T-2", "markup at %zu of %zu: %.20s",
+				      (size_t)(at - p->bytes), p->n, at);
 	}
 }
 
@@ -109,8 +176,7 @@ static void judge_page(const struct page *p, enum kind kind)
 		break;
 	case MARKUP:
 		judge_text(p, false);
-		if (p->bytes[0] != '<' || memchr(p->bytes, 0, p->n))
-			q2f_violation("T-2", "no markup");
+		judge_markup(p);
 		break;
 	}
 }
