@@ -3,7 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * R-7 wherever it fails, the guest's data is there, and redo and undo lead on; I-7
+ * R-7 wherever it fails, the guest's data is there, and redo and undo lead on, also
+ * where a write comes to the disk later than the next ones, up to a flush; I-7
  * nothing is left behind; C-4 a plan that could be made in spite of a failure is
  * as true as any other.
  */
@@ -22,8 +23,38 @@ static void interrupted(const struct repair *r, struct q2_io *io)
 		q2f_repair_guest(r, io, "R-7");
 }
 
-/* A crash after `n` events; of the next one, a write, sectors may have got through. */
-static void crash(struct repair *r, size_t n, size_t sectors,
+#define NONE SIZE_MAX
+
+/* One of the writes after the last flush before event `n`, or NONE: a disk may have
+ * those after it, but not this one. */
+static size_t delayed(const struct repair *r, size_t n)
+{
+	size_t from = n;
+
+	while (from > 0 && r->log.log[from - 1].op == TEST_WRITE)
+		from--;
+	return n - from > 1 ? from + n % (n - from - 1) : NONE;
+}
+
+/* Puts the sectors of write number `not` back to what they were before it: later writes
+ * to the same sectors are not on the disk either. */
+static void take_back(const struct repair *r, size_t not, struct q2_io *io)
+{
+	const struct test_event *e = &r->log.log[not];
+	uint64_t from = e->off / 512 * 512, end = e->off + e->len + 511;
+	struct q2_io *then = q2f_repair_io(r->in, true);
+
+	test_io_replay(&r->log, not, 0, then);
+	end = q2_min(end / 512 * 512, q2_io_size(then));
+	if (from < end && q2_pwrite(io, q2_io_memory_bytes(then) + from,
+				    (size_t)(end - from), from, NULL) != Q2_OK)
+		abort();
+	q2_io_close(then);
+}
+
+/* A crash after `n` events, of which one write (not NONE) is not on the disk yet; of
+ * the next one, a write, sectors may have got through. */
+static void crash(struct repair *r, size_t n, size_t sectors, size_t not,
 		  const uint8_t *end)
 {
 	struct q2_io *io = q2f_repair_io(r->in, true);
@@ -32,6 +63,8 @@ static void crash(struct repair *r, size_t n, size_t sectors,
 		      sectors * 512 - r->log.log[n].off % 512 : 0;
 
 	test_io_replay(&r->log, n, torn, io);
+	if (not != NONE)
+		take_back(r, not, io);
 	interrupted(r, io);
 	if (n % 2) {
 		q2f_repair_undo(r, io, "R-7");
