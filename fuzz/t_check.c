@@ -180,6 +180,10 @@ void q2f_judge_check(const struct q2f_said *s)
 		q2f_violation("C-4", "clean, with status %d and %llu errors",
 			      (int)s->status,
 			      (unsigned long long)r->check_errors);
+	/* A repair that relied on it would free what is in use. */
+	if (s->unreadable && s->status == Q2_OK && !r->partial && v != Q2_UNREADABLE)
+		q2f_violation("C-4", "%llu parts were not read, and all is said to be known",
+			      (unsigned long long)s->unreadable);
 	if (v == Q2_UNREADABLE && s->status == Q2_OK && !r->is_raw &&
 	    r->corruptions == 0)
 		q2f_violation("C-1", "unreadable, and nothing says why");
