@@ -229,8 +229,9 @@ void q2f_repair_guest(const struct repair *r, struct q2_io *io,
 
 /* Where a report says that the guest gets data back, on evidence, what it read before
  * was in doubt. */
-static void doubt_gains(struct repair *r)
+void q2f_repair_before(struct repair *r)
 {
+	q2f_guest_read(&r->guest, r->in->image, r->in->size, true);
 	for (size_t i = 0; i < r->plan->actions.n; i++) {
 		const struct q2_action *a = &r->plan->actions.at[i];
 		unsigned needed = Q2_F_GUEST | Q2_F_LENGTH;
@@ -266,8 +267,7 @@ bool q2f_repair_start(struct repair *r, const struct q2f_input *in)
 	}
 	r->image = q2f_repair_io(in, true);
 	test_io_open(&r->log, r->image);
-	q2f_guest_read(&r->guest, in->image, in->size, true);
-	doubt_gains(r);
+	q2f_repair_before(r);
 	return true;
 }
 

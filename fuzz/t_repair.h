@@ -24,6 +24,9 @@ struct repair {
 bool q2f_repair_start(struct repair *r, const struct q2f_input *in);
 void q2f_repair_finish(struct repair *r);
 
+/* Reads what the guest has before, where that is not in doubt. */
+void q2f_repair_before(struct repair *r);
+
 /* Applies the plan to r->image, which has to become what it says. */
 void q2f_repair_apply(struct repair *r);
 

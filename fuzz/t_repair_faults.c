@@ -112,7 +112,8 @@ int q2f_crash_repair(const uint8_t *data, size_t size)
 
 /* ------------------------------------------------------------------- faults */
 
-/* A plan that something failed under: it may be another one, but not a wrong one. */
+/* A plan that something failed under: it may be another one, but not a wrong one.  What
+ * could not be read proves nothing: the guest's data is there. */
 static void judge_odd_plan(const struct q2f_input *in, struct q2_plan *plan,
 			   const struct q2_plan_result *result)
 {
@@ -122,11 +123,15 @@ static void judge_odd_plan(const struct q2f_input *in, struct q2_plan *plan,
 		return;
 	r.image = q2f_repair_io(in, true);
 	test_io_open(&r.log, r.image);
+	q2f_repair_before(&r);
 	q2f_repair_apply(&r);
 	/* Evidence that is weighed may have been what could not be read. */
 	if (!result->after.partial)
 		q2f_repair_result(&r);
+	if (!(in->ctl.flags & (Q2F_RESCUE | Q2F_ASK)))
+		q2f_repair_guest(&r, r.image, "C-4");
 	q2f_repair_undo(&r, r.image, "R-6");
+	q2f_guest_free(&r.guest);
 	q2_io_close(&r.log.io);
 	q2_io_close(r.image);
 }
@@ -140,7 +145,10 @@ static void plan_faults(const struct q2f_input *in)
 	enum q2_status st;
 
 	test_io_open(&t, io);
-	t.faults.fail_at[TEST_READ] = in->ctl.fail_read;
+	if (in->ctl.flags & Q2F_SECTOR)
+		t.faults.bad = in->ctl.fail_read;
+	else
+		t.faults.fail_at[TEST_READ] = in->ctl.fail_read;
 	q2f_heap_watch(in->ctl.fail_alloc);
 	st = q2f_repair_plan(in, &t.io, &plan, &result);
 	(void)q2f_heap_done();
@@ -262,9 +270,14 @@ void q2f_repair_faults(const struct q2f_input *in)
 	struct q2f_input sound = *in;
 	struct repair r;
 
-	/* Sectors that cannot be read are for what only reads. */
-	if (in->ctl.flags & Q2F_SECTOR)
+	/* Where nothing is believed to be of use, it has to be known. */
+	if (in->ctl.flags & Q2F_SECTOR) {
+		for (unsigned i = 0; i < 3; i++) {
+			plan_faults(&sound);
+			sound.ctl.flags |= i ? Q2F_FREE : Q2F_ALL;
+		}
 		return;
+	}
 	if (in->ctl.fail_alloc || in->ctl.fail_read || in->ctl.stop)
 		plan_faults(in);
 	if (in->ctl.fail_write == 0 && in->ctl.stop == 0)

@@ -48,7 +48,9 @@ static enum q2_status test_pread(struct q2_io *io, void *buf, size_t len,
 {
 	struct test_io *t = (struct test_io *)io;
 
-	if (fails(t, TEST_READ))
+	if (fails(t, TEST_READ) ||
+	    (t->faults.bad && off / 512 < t->faults.bad &&
+	     (off + len + 511) / 512 >= t->faults.bad))
 		return q2_fail_errno(err, EIO, off, "read error");
 	return q2_pread(t->base, buf, len, off, err);
 }

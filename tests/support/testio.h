@@ -26,6 +26,7 @@ struct test_faults {
 	bool stay_broken;  /* and so do all after it, of any kind but reading */
 	size_t torn;	   /* of a write that fails, so many sectors get through */
 	uint64_t no_space; /* bytes that may be added to the file; 0: any */
+	uint64_t bad;	   /* this sector, from 1 on, can never be read */
 };
 
 struct test_io {
