@@ -274,6 +274,17 @@ out:
 	q2f_refcheck_free(r);
 }
 
+void q2f_guest_read_raw(struct q2f_guest *g, const uint8_t *image, size_t size)
+{
+	*g = (struct q2f_guest){.cluster_size = 512, .plain = true,
+				.disk = size, .n = size / 512};
+	g->digest = calloc(g->n + 1, sizeof(*g->digest));
+	if (g->digest == NULL)
+		abort();
+	for (size_t i = 0; i < g->n; i++)
+		g->digest[i] = digest_of(image + 512 * i, 512, 0);
+}
+
 void q2f_guest_free(struct q2f_guest *g)
 {
 	for (size_t i = 0; i < g->n_snapshots; i++)
@@ -308,6 +319,36 @@ void q2f_guest_same(const struct q2f_guest *g, uint32_t tree,
 		if (g->digest[i] > EMPTY && g->digest[i] != is)
 			q2f_violation(oracle, "guest cluster %zu of %zu reads otherwise",
 				      i, g->n);
+	}
+}
+
+/* Whether what lies below shows in all of [start, end). */
+static bool shows_through(const struct q2f_guest *g, uint64_t start, uint64_t end)
+{
+	if (g->cluster_size == 0 || end > g->disk)
+		return false;
+	for (uint64_t i = start / g->cluster_size; i * g->cluster_size < end; i++)
+		if (g->digest[i] != EMPTY)
+			return false;
+	return true;
+}
+
+void q2f_guest_layered(const struct q2f_guest *layers, size_t n,
+		       const uint8_t *bytes, size_t size, const char *oracle)
+{
+	for (size_t k = 0; k < n && layers[k].cluster_size; k++) {
+		const struct q2f_guest *g = &layers[k];
+		uint64_t cs = g->cluster_size;
+
+		for (size_t i = 0; g->plain && i < g->n && (i + 1) * cs <= size; i++) {
+			bool seen = g->digest[i] > EMPTY;
+
+			for (size_t j = 0; j < k && seen; j++)
+				seen = shows_through(&layers[j], i * cs, (i + 1) * cs);
+			if (seen && digest_of(bytes + i * cs, cs, 0) != g->digest[i])
+				q2f_violation(oracle, "cluster %zu of layer %zu reads otherwise",
+					      i, k);
+		}
 	}
 }
 

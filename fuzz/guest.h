@@ -33,6 +33,8 @@ struct q2f_guest {
  * cannot be read at all is 0. */
 void q2f_guest_read(struct q2f_guest *g, const uint8_t *image, size_t size,
 		    bool strict);
+/* The same of a raw image, in sectors. */
+void q2f_guest_read_raw(struct q2f_guest *g, const uint8_t *image, size_t size);
 void q2f_guest_free(struct q2f_guest *g);
 
 /* Bytes [start, start + len) of a disk are in doubt: of a snapshot's by its number, or
@@ -44,6 +46,11 @@ void q2f_guest_doubt(struct q2f_guest *g, uint32_t tree, uint64_t start,
  * above), are not what was read from a plain image. */
 void q2f_guest_same(const struct q2f_guest *g, uint32_t tree,
 		    const uint8_t *bytes, size_t n, const char *oracle);
+
+/* The same of a chain of n layers, the top one first: what shows through those above it
+ * is looked at, as far as each layer could be read. */
+void q2f_guest_layered(const struct q2f_guest *layers, size_t n,
+		       const uint8_t *bytes, size_t size, const char *oracle);
 
 /* Violates `oracle` if a cluster that was beyond doubt now reads otherwise. */
 void q2f_guest_compare(const struct q2f_guest *before,

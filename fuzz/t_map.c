@@ -4,9 +4,10 @@
  * SPDX-License-Identifier: MIT
  *
  * M-1 rows are a partition of the disk, of the active one and of each snapshot's;
- * M-2 what they name, snapshots' too, reads as a reader of its own has it; M-3 the
- * layout is a partition of the file, and agrees with the reference checker on what is
- * in use; M-4 costs and differences of snapshots stay inside of what there is; D-1, I-7.
+ * M-2 what they name, in snapshots and lower layers, too, reads as a reader of its own
+ * has it; M-3 the layout is a partition of the file, and agrees with the reference
+ * checker on what is in use; M-4 costs and differences of snapshots stay inside of what
+ * there is; D-1, I-7.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,10 +42,33 @@ static enum q2_status on_delta(void *ctx, uint64_t guest, uint64_t length)
 
 /* ---------------------------------------------------------------- the disk */
 
+/* The layers of a chain, each read for itself, and what shows through. */
+static void judge_layered(const struct q2_chain *chain, const struct q2f_view *view)
+{
+	struct q2f_guest layers[Q2F_FILES];
+	size_t n = 0;
+
+	for (; n < chain->n && n < Q2F_FILES; n++) {
+		const struct q2_layer *l = chain->layers[n];
+		const uint8_t *bytes;
+		size_t size = q2f_io_view(l->io, &bytes);
+
+		if (!l->raw && l->opened.faults.n)
+			break;
+		if (l->raw)
+			q2f_guest_read_raw(&layers[n], bytes, size);
+		else
+			q2f_guest_read(&layers[n], bytes, size, false);
+	}
+	q2f_guest_layered(layers, n, view->bytes, view->n, "M-2");
+	while (n-- > 0)
+		q2f_guest_free(&layers[n]);
+}
+
 /* The active disk, or a snapshot's; `top` is NULL if the reference reader cannot read
  * what it is made of. */
 static void judge_disk(struct q2_disk *disk, const struct q2f_input *top,
-		       uint32_t tree)
+		       uint32_t tree, bool layered)
 {
 	const struct q2_opened *opened = &disk->chain.layers[0]->opened;
 	struct q2f_view view;
@@ -59,6 +83,8 @@ static void judge_disk(struct q2_disk *disk, const struct q2f_input *top,
 		q2f_guest_same(&guest, tree, view.bytes, view.n, "M-2");
 		q2f_guest_free(&guest);
 	}
+	if (layered && !view.closed)
+		judge_layered(&disk->chain, &view);
 	q2f_view_free(&view);
 }
 
@@ -147,7 +173,7 @@ static void judge_snapshots(struct q2_disk *disk, const struct q2f_input *input)
 		const struct q2_snap *s = &disk->snapshots.snaps.at[i];
 
 		if (q2_chain_tree(&disk->chain, &s->tree, NULL) == Q2_OK)
-			judge_disk(disk, input, s->tree.id);
+			judge_disk(disk, input, s->tree.id, false);
 	}
 }
 
@@ -172,10 +198,11 @@ static void disk_of(const struct q2f_input *in, bool alone)
 			      (int)st, (int)err.code, err.text);
 	if (st == Q2_OK) {
 		/* The reference reader does not know holes. */
-		const struct q2f_input *top = alone && in->ctl.hole == 0 &&
-				!q2f_faulty(&in->ctl) ? in : NULL;
+		bool sound = in->ctl.hole == 0 && !q2f_faulty(&in->ctl);
+		const struct q2f_input *top = alone && sound ? in : NULL;
 
-		judge_disk(&disk, top, Q2_TREE_ACTIVE);
+		judge_disk(&disk, top, Q2_TREE_ACTIVE,
+			   !alone && sound && q2f_sampled(in, 8));
 		if (q2f_sampled(in, 4)) {
 			judge_layers(&disk);
 			judge_names(&disk.chain);
