@@ -134,6 +134,25 @@ static void used_up(struct q2_io *io)
 		q2f_violation("P-1", "after %u states: status %d", n, (int)st);
 }
 
+/* A plan with another one's header, which makes sense by itself: only its end tells. */
+static void mixed(const struct repair *r)
+{
+	struct forged f = {0};
+	struct q2_io *io;
+
+	if (q2_io_memory_rw("", 0, 0, &io, NULL) != Q2_OK ||
+	    q2_pf_write(r->plan, Q2_PLAN_REVIEW, 1, io, NULL) != Q2_OK)
+		q2f_violation("P-1", "a plan cannot be stored");
+	f.n = (size_t)q2_io_size(io);
+	f.bytes = q2f_own(f.n);
+	memcpy(f.bytes, q2_io_memory_bytes(io), f.n);
+	with_header(&f, Q2_PF_H_NEW_SIZE, 8, r->plan->new_size + 512);
+	with_header(&f, Q2_PF_H_IDENTITY, 8, r->plan->identity + 1);
+	with_header(&f, Q2_PF_H_TIME, 8, 2);
+	q2f_own_free(f.bytes);
+	q2_io_close(io);
+}
+
 void q2f_forged(const struct repair *r)
 {
 	struct forged f;
@@ -170,4 +189,5 @@ void q2f_forged(const struct repair *r)
 	used_up(io);
 	q2f_own_free(f.bytes);
 	q2_io_close(io);
+	mixed(r);
 }
