@@ -49,7 +49,7 @@ struct q2f_refcheck {
 	uint64_t clusters;
 	uint64_t cs;
 	unsigned bits, version, order, crypt, l2_bits;
-	bool ext_l2, data_file, raw_data, bitmaps_promised, zstd;
+	bool ext_l2, data_file, raw_data, bitmaps_promised;
 	uint64_t disk;
 	uint64_t l1_at, l1_n, l1_needed;
 	uint64_t rt_at, rt_bytes;
