@@ -396,6 +396,9 @@ void q2f_guest_compare(const struct q2f_guest *before,
 		       const struct q2f_guest *after, const char *oracle)
 {
 	compare(before, after, oracle);
+	/* Too large to be read now, or another geometry. */
+	if (before->cluster_size != after->cluster_size)
+		return;
 	for (size_t i = 0; i < before->n_snapshots; i++) {
 		const struct q2f_guest *s = &before->snapshots[i];
 		const struct q2f_guest *now = snapshot(after, s);
