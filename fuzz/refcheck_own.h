@@ -66,9 +66,8 @@ struct q2f_refcheck {
 	uint64_t mapped;
 	/* The judgement. */
 	bool refused;	 /* there is no geometry */
-	bool corrupt;
+	bool corrupt, leaks;
 	unsigned bad; /* how often something was called corrupt */
-	bool leaks;
 	bool guess;	 /* other readers may judge and count otherwise */
 	bool guess_counts; /* ... may count otherwise */
 	char why[96];	 /* the first corruption */

@@ -97,7 +97,7 @@ static size_t mark(const char *p)
 	static const char *const whole[][2] = {
 		{"<script", "</script>"}, {"<style", "</style>"}, {"<!--", "-->"}};
 	size_t n = strcspn(p + 1, "<&;");
-	char quote = 0;
+	bool quoted = false;
 
 	if (*p == '&')
 		return n && n < 9 && p[1 + n] == ';' ? n + 2 : 0;
@@ -109,9 +109,8 @@ static size_t mark(const char *p)
 		}
 	if (strchr("/!?", p[1]) == NULL && (p[1] < 'a' || p[1] > 'z'))
 		return 0;
-	for (n = 1; p[n] && p[n] != '<' && (quote || p[n] != '>'); n++)
-		if (p[n] == '"')
-			quote = quote ? 0 : p[n];
+	for (n = 1; p[n] && p[n] != '<' && (quoted || p[n] != '>'); n++)
+		quoted ^= p[n] == '"';
 	return p[n] == '>' ? n + 1 : 0;
 }
 
