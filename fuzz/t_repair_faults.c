@@ -272,7 +272,7 @@ void q2f_repair_faults(const struct q2f_input *in)
 
 	/* Where nothing is believed to be of use, it has to be known. */
 	if (in->ctl.flags & Q2F_SECTOR) {
-		for (unsigned i = 0; i < 3; i++) {
+		for (unsigned i = 0; i < (q2f_thorough ? 3 : 1); i++) {
 			plan_faults(&sound);
 			sound.ctl.flags |= i ? Q2F_FREE : Q2F_ALL;
 		}

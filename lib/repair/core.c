@@ -418,11 +418,11 @@ static void skip_named(struct q2_repair *r, uint64_t bytes)
 	bool again = true;
 
 	while (again) {
-		struct q2_range want = {r->append, bytes};
+		struct q2_range want = {r->fresh.next, bytes};
 
 		again = false;
 		if (q2_overlap(want, directory)) {
-			r->append = (q2_end(directory) + cs - 1) & ~(cs - 1);
+			r->fresh.next = (q2_end(directory) + cs - 1) & ~(cs - 1);
 			again = true;
 			continue;
 		}
@@ -435,7 +435,7 @@ static void skip_named(struct q2_repair *r, uint64_t bytes)
 
 			if (!q2_overlap(want, named))
 				continue;
-			r->append = (q2_end(named) + cs - 1) & ~(cs - 1);
+			r->fresh.next = (q2_end(named) + cs - 1) & ~(cs - 1);
 			again = true;
 			break;
 		}
@@ -451,9 +451,9 @@ enum q2_status q2_fresh(struct q2_repair *r, uint32_t action, uint64_t n,
 	unsigned problem = r->plan->actions.at[action].problem;
 	enum q2_status st;
 
-	r->append = (q2_max(r->append, first_fresh(r)) + mask) & ~mask;
+	r->fresh.next = (q2_max(r->fresh.next, first_fresh(r)) + mask) & ~mask;
 	skip_named(r, bytes);
-	*off = r->append;
+	*off = r->fresh.next;
 	r->room.lacking = 0;
 	if (r->io->is_device && !q2_inside(*off, bytes, r->io->size))
 		r->room.lacking = problem;
@@ -471,9 +471,9 @@ enum q2_status q2_fresh(struct q2_repair *r, uint32_t action, uint64_t n,
 	} else if (st == Q2_OK) {
 		st = q2_resize(r->io, *off + bytes, r->err);
 	}
-	if (r->fresh == 0)
-		r->fresh = *off;
-	r->append += bytes;
+	if (r->fresh.first == 0)
+		r->fresh.first = *off;
+	r->fresh.next += bytes;
 	r->changed = true;
 	return st;
 }

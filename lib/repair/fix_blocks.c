@@ -37,7 +37,7 @@ static uint64_t used_clusters(const struct q2_repair *r)
 			       r->result.image_end_offset >> g->cluster_bits :
 			       g->file_clusters;
 
-	return q2_max(end, r->append >> g->cluster_bits);
+	return q2_max(end, r->fresh.next >> g->cluster_bits);
 }
 
 /* Table clusters for so many host clusters, with the table and the blocks counted

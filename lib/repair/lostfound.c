@@ -253,7 +253,7 @@ static const char *hindrance(const struct home *h)
 {
 	const struct q2_repair *r = h->r;
 	const struct q2_geom *g = &r->c->img.geom;
-	uint64_t end = q2_max(r->append, r->result.image_end_offset);
+	uint64_t end = q2_max(r->fresh.next, r->result.image_end_offset);
 
 	if (g->data_file)
 		return "an image with an external data file has none";

@@ -119,7 +119,8 @@ static enum q2_status start_again(struct q2_repair *r)
 	memset(r->bulk, 0, sizeof(r->bulk));
 	r->plan->actions.n = 0;
 	r->order = r->saving = 0;
-	r->append = r->fresh = r->judged.cluster = 0;
+	r->fresh = (struct q2_fresh){0};
+	r->judged.cluster = 0;
 	r->changed = r->aliased = r->recounted = false;
 	r->told = (struct q2_told){0};
 	r->room.lacking = 0;

@@ -83,6 +83,12 @@ struct q2_room {
 	bool left[Q2_NUMBERS]; /* what is left for want of room */
 };
 
+/* Offsets of clusters that the repair has taken for itself. */
+struct q2_fresh {
+	uint64_t first; /* 0: none yet */
+	uint64_t next;
+};
+
 /* Whether a kind of problem concerns refcounts only: a repair leaves what the guest
  * reads. */
 bool q2_is_refcounts(unsigned number);
@@ -105,8 +111,7 @@ struct q2_repair {
 	struct q2_findings findings;   /* those of structures that are few */
 	uint8_t wishes[Q2_NUMBERS];    /* enum q2_wish */
 	uint32_t bulk[Q2_NUMBERS];     /* 1 + the action for many places */
-	uint64_t append;	       /* where the next fresh cluster lies */
-	uint64_t fresh;		       /* and the first one; 0: none yet */
+	struct q2_fresh fresh;
 	struct q2_judged judged;
 	struct q2_told told;
 	struct q2_room room;
@@ -168,7 +173,8 @@ enum q2_status q2_fresh(struct q2_repair *r, uint32_t action, uint64_t n,
 /* Whether the cluster lies where this repair has taken fresh ones. */
 static inline bool q2_is_fresh(const struct q2_repair *r, uint64_t clu)
 {
-	return r->fresh && clu >= r->fresh >> r->c->img.geom.cluster_bits;
+	return r->fresh.first &&
+	       clu >= r->fresh.first >> r->c->img.geom.cluster_bits;
 }
 
 /* Whether a pointer to that offset led past the end of the file, and does so no more
