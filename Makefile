@@ -177,7 +177,7 @@ UNITS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SRC))
 TOOLS := $(B)/tests/bitflip $(B)/tests/crash $(B)/tests/fixpoint $(B)/tests/q2mk $(B)/tests/q2write \
 	$(B)/tests/q2inplace $(B)/tests/q2problems $(B)/tests/faultio.so $(B)/tests/faultwrite.so
 FUZZ := $(B)/fuzz/q2fuzz $(B)/fuzz/q2gen $(B)/fuzz/q2mut.so $(B)/fuzz/q2guard \
-	$(B)/fuzz/q2canary.so
+	$(B)/fuzz/q2canary.so $(B)/fuzz/q2keeps
 TOOLS += $(B)/tests/q2keep
 TOOLS += $(B)/tests/q2calls
 TOOLS += $(B)/tests/faultalloc.so $(B)/tests/intruder.so
@@ -361,6 +361,10 @@ $(B)/fuzz/q2guard: $(call obj,fuzz/q2guard.c)
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
+$(B)/fuzz/q2keeps: $(B)/fuzz/guard/q2keeps.o $(B)/fuzz/targets.a $(B)/libq2.a
+	@mkdir -p $(@D)
+	$(call run,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) $(WRAP_ALLOC) -o $@ $^ $(LIB_LIBS)
 $(B)/fuzz/q2canary.so: fuzz/q2canary.c
 	@mkdir -p $(@D)
 	$(call run,LD)

@@ -16,7 +16,7 @@
 #define PACKED UINT64_C(0x4000000000000000)
 #define CLUSTERS 65536u
 #define EMPTY 1u /* unallocated, and there is a backing file */
-#define ZEROS 2u
+#define ZEROS Q2F_GUEST_ZEROS
 #define APART 4u /* in a data file: what is there, only that */
 
 struct reader {
@@ -24,6 +24,7 @@ struct reader {
 	const uint8_t *image;
 	size_t size;
 	bool strict;
+	bool counted; /* refcounts are looked at, too */
 	uint64_t empty; /* what unallocated clusters are */
 };
 
@@ -51,6 +52,9 @@ static bool alone(const struct reader *d, uint64_t off, enum rc_kind kind,
 	const struct q2f_refcheck *r = d->r;
 	uint64_t clu = off / r->cs;
 
+	if (d->counted && (!(r->is[clu] & RC_KNOWN) ||
+			   r->stored[clu] != r->counted[clu]))
+		return false;
 	for (unsigned i = first_ref(r, clu);
 	     d->strict && i < r->n_refs && r->refs[i].clu == clu; i++)
 		if (r->refs[i].kind != kind || r->refs[i].guest != place)
@@ -252,12 +256,12 @@ static void read_snapshots(struct q2f_guest *g, const struct reader *d)
 	}
 }
 
-void q2f_guest_read(struct q2f_guest *g, const uint8_t *image, size_t size,
-		    bool strict)
+static void read_image(struct q2f_guest *g, const uint8_t *image, size_t size,
+		       bool strict, bool counted)
 {
 	struct q2f_input in = {.image = image, .size = size};
 	struct q2f_refcheck *r = q2f_refcheck_new(&in);
-	struct reader d = {r, image, size, strict, ZEROS};
+	struct reader d = {r, image, size, strict, counted, ZEROS};
 
 	*g = (struct q2f_guest){.index = Q2_TREE_ACTIVE};
 	if (r == NULL || r->refused || (strict && (r->guess_counts || r->guess)))
@@ -272,6 +276,18 @@ void q2f_guest_read(struct q2f_guest *g, const uint8_t *image, size_t size,
 	read_snapshots(g, &d);
 out:
 	q2f_refcheck_free(r);
+}
+
+void q2f_guest_read(struct q2f_guest *g, const uint8_t *image, size_t size,
+		    bool strict)
+{
+	read_image(g, image, size, strict, false);
+}
+
+void q2f_guest_read_counted(struct q2f_guest *g, const uint8_t *image,
+			    size_t size)
+{
+	read_image(g, image, size, true, true);
 }
 
 void q2f_guest_read_raw(struct q2f_guest *g, const uint8_t *image, size_t size)

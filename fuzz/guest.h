@@ -10,6 +10,9 @@
 
 #include "q2fuzz.h"
 
+/* Digests up to this are of no data. */
+#define Q2F_GUEST_ZEROS 2u
+
 struct q2f_guest {
 	uint64_t cluster_size; /* 0: the image was not read */
 	bool plain; /* no subclusters, no encryption */
@@ -33,6 +36,9 @@ struct q2f_guest {
  * cannot be read at all is 0. */
 void q2f_guest_read(struct q2f_guest *g, const uint8_t *image, size_t size,
 		    bool strict);
+/* Strict, and what its refcount does not confirm is in doubt, too. */
+void q2f_guest_read_counted(struct q2f_guest *g, const uint8_t *image,
+			    size_t size);
 /* The same of a raw image, in sectors. */
 void q2f_guest_read_raw(struct q2f_guest *g, const uint8_t *image, size_t size);
 void q2f_guest_free(struct q2f_guest *g);
