@@ -51,7 +51,7 @@ TEST_DEPS_DEBIAN := $(BUILD_DEPS_DEBIAN) clang check qemu-utils e2fsprogs jq \
 	mandoc shellcheck codespell git xz-utils util-linux binutils xxhash \
 	xfsprogs mount libnbd-dev libnbd-bin nbdkit curl prometheus \
 	prometheus-node-exporter \
-	dosfstools mtools fdisk xxd python3 libqcow-utils libqcow-dev chromium \
+	dosfstools mtools fdisk xxd zip python3 libqcow-utils libqcow-dev chromium \
 	fonts-dejavu-core file systemd clang-tidy cppcheck valgrind gcovr gddrescue \
 	nagios4-core icinga2-bin $(STATIC_DEPS_DEBIAN)
 # For check-portable.
@@ -62,18 +62,18 @@ DEPS_FEDORA := gcc glibc-devel nettle-devel pkgconf zlib-devel libdeflate-devel 
 	libzstd-devel xxhash-devel openssl-devel libsmartcols-devel json-c-devel libnbd-devel \
 	libseccomp-devel clang check-devel qemu-img e2fsprogs jq mandoc ShellCheck codespell git xz \
 	util-linux binutils xxhash xfsprogs nbdkit curl golang-github-prometheus \
-	node-exporter dosfstools mtools xxd chromium-headless python3 \
+	node-exporter dosfstools mtools xxd zip chromium-headless python3 \
 	clang-tools-extra cppcheck valgrind ddrescue
 DEPS_ALPINE := gcc nettle-dev nettle-static musl-dev linux-headers pkgconf zlib-dev libdeflate-dev \
 	zstd-dev xxhash-dev openssl-dev util-linux-dev json-c-dev libnbd-dev clang check-dev \
 	libseccomp-dev qemu-img e2fsprogs jq mandoc shellcheck codespell git xz util-linux binutils \
 	bash xxhash xfsprogs nbdkit curl prometheus prometheus-node-exporter \
-	dosfstools mtools sfdisk xxd chromium python3 clang-extra-tools cppcheck valgrind \
+	dosfstools mtools sfdisk xxd zip chromium python3 clang-extra-tools cppcheck valgrind \
 	ddrescue
 DEPS_ARCH := gcc nettle pkgconf zlib libdeflate zstd xxhash openssl json-c libnbd clang check \
 	libseccomp qemu-img e2fsprogs jq mandoc shellcheck codespell git xz util-linux binutils \
 	xfsprogs nbdkit curl prometheus prometheus-node-exporter \
-	dosfstools mtools xxd chromium python cppcheck valgrind ddrescue
+	dosfstools mtools xxd zip chromium python cppcheck valgrind ddrescue
 
 # --- compiling: V=1 shows the commands ------------------------------------------------------------------
 # Programs without shared libraries have nettle, of which the linker takes only what
@@ -164,7 +164,8 @@ Q2INPLACE_SRC := tests/support/failalloc.c $(sort $(wildcard tests/support/q2inp
 CALLS_SRC := $(sort $(wildcard tests/calls/*.c))
 MKBIG_SRC := $(sort $(wildcard tests/bench/mkbig*.c))
 MUT_SRC := $(addprefix fuzz/mutator/,view.c base.c fixup.c fields.c ops.c q2mut.c trim.c)
-FUZZ_SRC := $(filter-out fuzz/drv_% fuzz/q2guard.c fuzz/q2canary.c,$(sort $(wildcard fuzz/*.c)))
+FUZZ_SRC := $(filter-out fuzz/drv_%,$(sort $(wildcard fuzz/*.c)))
+GUARD_SRC := $(addprefix fuzz/guard/,look.c tree.c watch.c)
 FUZZ_IO := $(addprefix tests/support/,testio.c q2write_run.c q2write_crash.c)
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 obj = $(patsubst %.c,$(B)/%.o,$(1))
@@ -357,7 +358,7 @@ $(B)/fuzz/q2gen: $(call obj,fuzz/mutator/q2gen.c $(MUT_SRC))
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
-$(B)/fuzz/q2guard: $(call obj,fuzz/q2guard.c)
+$(B)/fuzz/q2guard: $(call obj,fuzz/guard/q2guard.c $(GUARD_SRC))
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
@@ -365,7 +366,7 @@ $(B)/fuzz/q2keeps: $(B)/fuzz/guard/q2keeps.o $(B)/fuzz/targets.a $(B)/libq2.a
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) $(WRAP_ALLOC) -o $@ $^ $(LIB_LIBS)
-$(B)/fuzz/q2canary.so: fuzz/q2canary.c
+$(B)/fuzz/q2canary.so: fuzz/guard/q2canary.c
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O1 $(WARN) -fPIC -shared -o $@ $< -ldl

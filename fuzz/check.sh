@@ -195,7 +195,7 @@ kit() { # what status arguments...
 	job "q2corpus: $what" "$want" bash "$root/fuzz/q2corpus" "$@" --corpus corpus
 }
 case $build in
-*asan | *tsan) ;; # the guards cannot be preloaded before a sanitizer
+*asan | *tsan) ;; # others' programs, once, are enough
 *)
 	mkdir one
 	cp corpus/seeds/bitmap.qcow2 corpus/seeds/backing-qcow2.qcow2 one
@@ -205,20 +205,83 @@ case $build in
 	if command -v qcowinfo >/dev/null; then
 		kit 'qcowinfo' 0 run --cmd 'qcowinfo @@'
 	fi
-	kit 'a command that writes' 1 run --images one --cmd 'echo >>@@'
-	kit 'a command that crashes' 1 run --images one --cmd 'kill -SEGV $$'
-	kit 'a command that hangs' 3 run --timeout 0.2 --images one --cmd 'sleep 20'
-	kit 'a repair that lies' 1 repair --images one --check-cmd false --repair-cmd true
+	mkdir small-one odd
+	cp corpus/seeds/bitmap.qcow2 small-one
+	cp corpus/seeds/bitmap.qcow2 'odd/a"b&<c>.qcow2'
+	cp corpus/seeds/bitmap.qcow2 $'odd/line\nand \xff\x01.qcow2'
+	on() { # what status command options...
+		kit "$1" "$2" run --images small-one --cmd "$3; : @@" "${@:4}"
+	}
+	on 'a command that writes' 1 'echo >>@@'
+	on 'a command that may write' 0 'echo >>@@' --writes
+	on 'a command that removes the image' 1 'rm @@'
+	on 'a command that puts a pipe in its place' 1 'rm @@; mkfifo @@'
+	on 'a command that puts a device in its place' 1 'rm @@; ln -s /dev/zero @@'
+	on 'a command that crashes' 1 'kill -SEGV $$'
+	on 'a status that is a crash' 1 'exit 101' --crash '2 101'
+	on 'a command that hangs' 3 'trap "" TERM; sleep 20' --timeout 0.2
+	on 'a command that leaves a daemon' 1 'setsid sh -c "sleep 20.25 & sleep 20.25" & true'
+	on 'a command that forks without end' 1 'b() { b | b & }; b; sleep 5'
+	on 'a command that takes memory' 1 'head -c 200M /dev/zero | tail' --rss 60
+	on 'a command that fills the disk' 1 'for i in 1 2 3; do head -c 40M /dev/zero >@@.$i; done' --file 60
+	on 'a file that is too large' 1 'head -c 80M /dev/zero >@@.1' --file 60
+	on 'a command that writes elsewhere' 1 "echo >$tmp/elsewhere"
+	on 'a command that may write there' 0 "echo >$tmp/one/allowed" --may-write one
+	on 'a link that leads elsewhere' 1 "ln -s $tmp/elsewhere @@.l; echo >@@.l"
+	on 'a command that removes a folder elsewhere' 1 "rmdir $tmp/one"
+	on 'modes of an image elsewhere' 1 "chmod 600 $tmp/one/bitmap.qcow2"
+	on 'the canary is opened' 1 'cat Q2-CANARY-DO-NOT-OPEN'
+	on 'the canary is found from another folder' 1 'cd /; cat ./tmp/../Q2-CANARY-DO-NOT-OPEN'
+	on 'much output' 0 'head -c 200M /dev/zero; head -c 200M /dev/zero >&2'
+	kit 'an image in quotes, by standard input, twice' 0 run --images small-one --strict --cmd 'cmp "@@" - <@@'
+	kit 'names of images' 1 run --images odd --cmd 'kill -SEGV $$; : @@' --junit odd.xml --jsonl odd.jsonl
+	kit 'a command that is not there' 2 run --images one --cmd 'no-such-parser @@'
+	kit 'a command without the image' 2 run --images one --cmd 'true'
 	kit 'no command' 2 run
+	kit 'a folder that is not there' 2 run --images no-such-folder --cmd 'true @@'
+	kit 'a report that cannot be written' 2 run --images one --cmd 'true @@' --junit no-such-folder/x
+	kit 'no number' 2 run --images one --cmd 'true @@' --timeout soon
+	fixes() { # what status check repair options...
+		kit "$1" "$2" repair --images damaged --check-cmd "$3" --repair-cmd "$4" "${@:5}"
+	}
+	mkdir damaged
+	cp corpus/field/cross-link.qcow2 corpus/security/qemu-3cce51c9.qcow2 damaged
+	ours="$build/bin/qcow2-fsck"
+	fixes 'our repair' 0 "$ours -n @@" "$ours -y @@" --fixed '0 1'
+	fixes 'a repair that lies' 1 'false @@' 'true @@'
+	fixes 'a repair that lies with status 1' 1 'false @@' 'exit 1; : @@' --fixed '0 1'
+	fixes 'a repair that says that it failed' 0 'false @@' 'exit 1; : @@'
+	fixes 'a repair that is never done' 1 'true @@' 'echo >>@@'
+	fixes 'a repair that grows the file' 1 'true @@' 'truncate -s 8M @@'
+	fixes 'a repair that destroys what there was' 1 'qemu-img check -q -f qcow2 @@' 'qemu-img create -q -f qcow2 @@ 1M'
+	fixes 'a repair that loses data' 1 'true @@' 'dd of=@@ if=/dev/zero bs=512 seek=5 count=9 conv=notrunc'
+	fixes 'a repair that removes the image' 1 'true @@' 'rm @@'
+	fixes 'a check that writes' 1 'echo >>@@' 'true @@'
+	fixes 'a check that hangs' 3 'sleep 20; : @@' 'true @@' --timeout 0.2
+	fixes 'a repair that is not there' 2 'true @@' 'no-such-repair @@'
 	# What a repair calls repaired is clean, for qemu-img too.
 	job 'repairs of generated images' 0 env JOBS=1 bash "$root/fuzz/repairs.sh" "$build" 120 70000
 	;;
 esac
-for form in raw crosvm go; do
+for form in raw crosvm go oss-fuzz; do
 	kit "export as $form" 0 export $form "out-$form"
 done
 all_jobs
 if [ -d one ]; then
+	[ -e one/bitmap.qcow2 ] && [ ! -e elsewhere ] && [ -e one/allowed ] && ! pgrep -f '^sleep 20\.25$' >out
+	verdict 'q2corpus: what a command does elsewhere is undone' $?
+	python3 -c 'import sys, xml.dom.minidom as m; s = m.parse("odd.xml").documentElement
+sys.exit(not len(s.getElementsByTagName("failure")) == int(s.getAttribute("failures")) == len(s.getElementsByTagName("testcase")) == 2)' &&
+		[ "$(jq -r 'select(.violations == "K-1") | .class' odd.jsonl)" = $'any\nany' ]
+	verdict 'q2corpus: names of images in reports' $?
+	# ^C: nothing is left behind.
+	mkdir away
+	TMPDIR=$tmp/away bash "$root/fuzz/q2corpus" run --images small-one --cmd 'setsid sleep 20.5 & sleep 20.5; : @@' >out 2>&1 &
+	while ! pgrep -f '^sleep 20\.5$' >out; do sleep 0.1; done
+	kill -TERM $!
+	wait $!
+	[ $? = 143 ] && ! pgrep -f '^sleep 20\.5$' >out && [ -z "$(ls away)" ]
+	verdict 'q2corpus: interrupted' $?
 	grep -q '^<testsuite .*failures="0"' out.xml && [ "$(jq -s length out.jsonl)" = "$(jq '.images | length' corpus/MANIFEST.json)" ]
 	verdict 'q2corpus: JUnit and JSON lines' $?
 	bash "$root/fuzz/acceptance.sh" "$build" corpus - qemu.jsonl out.jsonl >out 2>err &&
@@ -229,6 +292,12 @@ for form in raw crosvm go; do
 	[ "$(ls out-$form | wc -l)" -gt 150 ]
 	verdict "export as $form: files" $?
 done
+[ "$(python3 -m zipfile -l out-oss-fuzz_seed_corpus.zip | grep -c '\.qcow2 ')" = "$(ls out-raw | wc -l)" ]
+verdict 'export as oss-fuzz: an archive of all' $?
+[ "$(python3 -c 'import ast; t = open("out-go/bitmap").read().split("\n")
+assert t[0] == "go test fuzz v1" and t[1].startswith("[]byte(") and t[2:] == [""]
+print(ast.literal_eval("b" + t[1][7:-1]) == open("corpus/seeds/bitmap.qcow2", "rb").read())')" = True ]
+verdict 'export as go: the bytes' $?
 cmp -s <(tail -c +17 out-crosvm/bitmap) corpus/seeds/bitmap.qcow2
 verdict 'export as crosvm: 16 bytes in front' $?
 # A trailer with "each" stands for as many failures as there are places.

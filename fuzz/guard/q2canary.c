@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: MIT
  *
+ * For systems where watch.c has nothing to watch with.
  * An image of the corpus that names another file names Q2-CANARY-DO-NOT-OPEN.
  * Who opens it is noted in the file $Q2_CANARY_LOG; the opening then fails.
  */
