@@ -354,7 +354,7 @@ $(B)/fuzz/q2fuzz-lf: $(call obj,fuzz/drv_libfuzzer.c $(FUZZ_SRC) $(MUT_SRC) $(FU
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer $(WRAP_ALLOC) -o $@ $^ $(LIB_LIBS)
-$(B)/fuzz/q2gen: $(call obj,fuzz/mutator/q2gen.c $(MUT_SRC))
+$(B)/fuzz/q2gen: $(call obj,fuzz/mutator/q2gen.c fuzz/guard/look.c fuzz/guard/tree.c $(MUT_SRC))
 	@mkdir -p $(@D)
 	$(call run,LD)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^

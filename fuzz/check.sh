@@ -259,6 +259,12 @@ case $build in
 	fixes 'a check that writes' 1 'echo >>@@' 'true @@'
 	fixes 'a check that hangs' 3 'sleep 20; : @@' 'true @@' --timeout 0.2
 	fixes 'a repair that is not there' 2 'true @@' 'no-such-repair @@'
+	job 'q2gen: a command that is not there' 2 "$gen" --seed 1 --cmd 'no-such-parser @@'
+	job 'q2gen: a command without the image' 2 "$gen" --seed 1 --cmd true
+	job 'q2gen: a negative count' 2 "$gen" --seed 1 --count -1 --out negative
+	job 'q2gen: no number' 2 "$gen" --seed one --out none
+	head -c 300000 /dev/zero >long
+	job 'q2gen: a file that would be cut' 2 "$gen" --seed 1 --one long
 	# What a repair calls repaired is clean, for qemu-img too.
 	job 'repairs of generated images' 0 env JOBS=1 bash "$root/fuzz/repairs.sh" "$build" 120 70000
 	;;

@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../guard/guard.h"
 #include "q2mut.h"
 
 #define STATUSES 256u
@@ -34,17 +35,18 @@ static const char help[] =
 	"  --describe    print each image's seed and what was done to it\n"
 	"  --timeout T   seconds for one run of the command (10)\n"
 	"Exit status: 0 the command survived all images; 1 it was killed by a\n"
-	"signal; 2 usage; 3 it only ran out of time.\n";
+	"signal; 2 usage, or it could not be tried; 3 it only ran out of time.\n";
 
 static struct {
 	uint64_t seed, count;
 	uint32_t profile;
 	const char *out, *cmd, *one;
 	bool describe, measure;
-	unsigned timeout;
+	uint64_t timeout;
 } opt = {.count = 1, .timeout = 10};
 
 static uint8_t image[2 * Q2MUT_MAX];
+static volatile sig_atomic_t stopped;
 
 static const char *const profiles[] = {"any",	     "snapshots", "bitmaps",
 				       "compressed", "refcounts", "header",
@@ -89,89 +91,82 @@ static void write_all(void)
 	}
 }
 
-/* The command in a shell of its own process group, with what it prints thrown
- * away; its wait status, or -1 after the time ran out. */
-static int run(const char *command)
+static void stop(int number)
+{
+	stopped = number;
+}
+
+static void child(const char *command)
 {
 	const struct rlimit size = {UINT64_C(1) << 30, UINT64_C(1) << 30};
-	struct timespec step = {0, 1000000};
+	int null = open("/dev/null", O_RDWR);
+
+	setpgid(0, 0);
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGHUP, SIG_DFL);
+	setrlimit(RLIMIT_FSIZE, &size);
+	dup2(null, 0);
+	dup2(null, 1);
+	dup2(null, 2);
+	execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+	_exit(127);
+}
+
+/* The command in a shell, with what it prints thrown away; its wait status, or -1
+ * after the time ran out.  Whatever it started ends with it. */
+static int run(const char *command)
+{
+	struct timespec step = {0, 1000000}, now, start;
 	pid_t pid = fork();
-	int status;
+	int status = -1;
+	bool ended;
 
 	if (pid < 0)
 		die("fork");
-	if (pid == 0) {
-		int null = open("/dev/null", O_RDWR);
-
-		setpgid(0, 0);
-		setrlimit(RLIMIT_FSIZE, &size);
-		dup2(null, 0);
-		dup2(null, 1);
-		dup2(null, 2);
-		execl("/bin/sh", "sh", "-c", command, (char *)NULL);
-		_exit(127);
-	}
-	for (unsigned long long ns = 0;; ns += (unsigned long long)step.tv_nsec) {
-		if (waitpid(pid, &status, WNOHANG) == pid)
-			return status;
-		if (ns > opt.timeout * 1000000000ull)
+	if (pid == 0)
+		child(command);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	while (!(ended = waitpid(pid, &status, WNOHANG) == pid) && !stopped) {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		if (now.tv_sec - start.tv_sec > (time_t)opt.timeout ||
+		    (now.tv_sec - start.tv_sec == (time_t)opt.timeout &&
+		     now.tv_nsec > start.tv_nsec))
 			break;
 		nanosleep(&step, NULL);
 	}
-	kill(-pid, SIGKILL);
-	waitpid(pid, &status, 0);
-	return -1;
+	guard_tree_end();
+	return ended ? status : -1;
 }
 
-static void expand(char *out, size_t room, const char *file)
-{
-	const char *p = opt.cmd;
-	size_t n = 0;
+static uint64_t seen[STATUSES], killed, late;
 
-	while (*p && n + 1 < room) {
-		if (p[0] == '@' && p[1] == '@') {
-			n += (size_t)snprintf(out + n, room - n, "%s", file);
-			p += 2;
-		} else {
-			out[n++] = *p++;
-		}
+/* False if it is no use to go on. */
+static bool count(uint64_t seed, int status)
+{
+	int code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) :
+					 WEXITSTATUS(status);
+
+	if (stopped)
+		return false;
+	if (status == -1) {
+		late++;
+		printf("timeout: seed %llu\n", (unsigned long long)seed);
+	} else if (code > 128) {
+		killed++;
+		printf("killed (status %d): seed %llu: %s\n", code,
+		       (unsigned long long)seed, q2mut_last());
+	} else if (code == 126 || code == 127) {
+		fprintf(stderr, "q2gen: the shell cannot run '%s'\n", opt.cmd);
+		return false;
+	} else {
+		seen[code]++;
 	}
-	out[n < room ? n : room - 1] = 0;
+	return true;
 }
 
-static int run_all(void)
+static int sums(void)
 {
-	char folder[] = "/tmp/q2gen.XXXXXX", file[64], command[8192];
-	uint64_t seen[STATUSES] = {0}, killed = 0, late = 0;
-
-	if (access("/dev/shm", W_OK) == 0)
-		memcpy(folder, "/dev/shm/q.XXXXXX", sizeof("/dev/shm/q.XXXXXX"));
-	if (mkdtemp(folder) == NULL)
-		die(folder);
-	snprintf(file, sizeof(file), "%s/image.qcow2", folder);
-	expand(command, sizeof(command), file);
-	for (uint64_t i = 0; i < opt.count; i++) {
-		size_t n = make(opt.seed + i);
-		int status;
-
-		unlink(file);
-		save(file, image, n);
-		status = run(command);
-		if (status == -1) {
-			late++;
-			printf("timeout: seed %llu\n",
-			       (unsigned long long)(opt.seed + i));
-		} else if (WIFSIGNALED(status) || WEXITSTATUS(status) > 127) {
-			killed++;
-			printf("killed (%d): seed %llu: %s\n", status,
-			       (unsigned long long)(opt.seed + i),
-			       q2mut_last());
-		} else {
-			seen[WEXITSTATUS(status)]++;
-		}
-	}
-	unlink(file);
-	rmdir(folder);
 	for (unsigned i = 0; i < STATUSES; i++)
 		if (seen[i])
 			printf("exit status %u: %llu\n", i,
@@ -179,6 +174,40 @@ static int run_all(void)
 	printf("killed: %llu, out of time: %llu\n", (unsigned long long)killed,
 	       (unsigned long long)late);
 	return killed ? 1 : late ? 3 : 0;
+}
+
+static int run_all(void)
+{
+	char folder[] = "/tmp/q2gen.XXXXXX", file[64], command[8192];
+	struct sigaction act = {.sa_handler = stop};
+	bool goes_on = true;
+
+	if (access("/dev/shm", W_OK) == 0)
+		memcpy(folder, "/dev/shm/q.XXXXXX", sizeof("/dev/shm/q.XXXXXX"));
+	if (mkdtemp(folder) == NULL)
+		die(folder);
+	snprintf(file, sizeof(file), "%s/image.qcow2", folder);
+	if (!guard_expand(command, sizeof(command), opt.cmd, file)) {
+		fprintf(stderr, "q2gen: no @@ in '%s', or too long\n", opt.cmd);
+		rmdir(folder);
+		return 2;
+	}
+	sigaction(SIGINT, &act, NULL);
+	sigaction(SIGTERM, &act, NULL);
+	sigaction(SIGHUP, &act, NULL);
+	guard_tree_adopt();
+	for (uint64_t i = 0; i < opt.count && goes_on; i++) {
+		size_t n = make(opt.seed + i);
+
+		guard_folder_empty(folder);
+		save(file, image, n);
+		goes_on = count(opt.seed + i, run(command));
+	}
+	guard_folder_empty(folder);
+	rmdir(folder);
+	if (stopped)
+		return 128 + (int)stopped;
+	return goes_on ? sums() : 2;
 }
 
 static void measure(void)
@@ -206,6 +235,10 @@ static void mutate_one(void)
 	if (f == NULL)
 		die(opt.one);
 	n = fread(image, 1, sizeof(image), f);
+	if (n > sizeof(image) - Q2MUT_MAX / 2 || ferror(f)) {
+		errno = ferror(f) ? errno : EFBIG;
+		die(opt.one);
+	}
 	fclose(f);
 	n = q2mut_mutate(image, n, sizeof(image), opt.seed, opt.profile);
 	if (opt.describe)
@@ -224,6 +257,21 @@ static int find_profile(const char *name)
 	return 2;
 }
 
+static bool number(const char *text, uint64_t most, uint64_t *to)
+{
+	char *end;
+	unsigned long long n;
+
+	errno = 0;
+	n = strtoull(text, &end, 0);
+	if (*text < '0' || *text > '9' || *end || errno || n > most) {
+		fprintf(stderr, "q2gen: '%s' is no such number\n", text);
+		return false;
+	}
+	*to = n;
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -238,10 +286,12 @@ int main(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1)
 		switch (c) {
 		case 's':
-			opt.seed = strtoull(optarg, NULL, 0);
+			if (!number(optarg, UINT64_MAX, &opt.seed))
+				return 2;
 			break;
 		case 'n':
-			opt.count = strtoull(optarg, NULL, 0);
+			if (!number(optarg, UINT64_MAX, &opt.count))
+				return 2;
 			break;
 		case 'o':
 			opt.out = optarg;
@@ -257,7 +307,8 @@ int main(int argc, char **argv)
 			opt.one = optarg;
 			break;
 		case 't':
-			opt.timeout = (unsigned)strtoul(optarg, NULL, 0);
+			if (!number(optarg, 1000000, &opt.timeout))
+				return 2;
 			break;
 		case 'd':
 			opt.describe = true;
@@ -291,5 +342,7 @@ int main(int argc, char **argv)
 		for (uint64_t i = 0; i < opt.count; i++)
 			(void)make(opt.seed + i);
 	}
+	if (fflush(stdout) != 0 || ferror(stdout))
+		die("standard output");
 	return 0;
 }
