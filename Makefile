@@ -478,13 +478,17 @@ valgrind: deps
 # --- fuzzing: TARGET=check TIME=60 FUZZER=afl|libfuzzer, see fuzz/README.md ------
 FUZZ_DEPS_DEBIAN := $(TEST_DEPS_DEBIAN) afl++ clang llvm lld \
 	libclang-rt-14-dev
-.PHONY: corpus fuzz fuzz-campaign fuzz-gate fuzz-cov fuzz-table fuzz-repairs fuzz-speed fuzz-triage deps-fuzz
+.PHONY: corpus fuzz fuzz-campaign fuzz-gate fuzz-cov fuzz-table fuzz-repairs fuzz-speed fuzz-triage deps-fuzz deps-corpus
 deps-fuzz:
 	@sh tests/support/deps.sh '$(FUZZ_DEPS_DEBIAN)' \
 		'$(DEPS_FEDORA) american-fuzzy-lop-clang compiler-rt lld llvm' \
 		'$(DEPS_ALPINE) afl++ compiler-rt lld llvm' \
 		'$(DEPS_ARCH) afl++ compiler-rt lld llvm'
-corpus: $(B)/tests/q2mk $(FUZZ)
+# What those need who only want the corpus and what goes with it.
+deps-corpus:
+	@sh tests/support/deps.sh '$(BUILD_DEPS_DEBIAN) jq zip' '$(DEPS_FEDORA)' \
+		'$(DEPS_ALPINE)' '$(DEPS_ARCH)'
+corpus: missing $(B)/tests/q2mk $(FUZZ)
 	@bash fuzz/corpus.sh build $(B)/tests/q2mk build/corpus
 fuzz: corpus
 	@bash fuzz/campaign.sh run '$(or $(FUZZER),afl)' '$(or $(TARGET),check)' \
