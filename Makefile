@@ -478,7 +478,7 @@ valgrind: deps
 # --- fuzzing: TARGET=check TIME=60 FUZZER=afl|libfuzzer, see fuzz/README.md ------
 FUZZ_DEPS_DEBIAN := $(TEST_DEPS_DEBIAN) afl++ clang llvm lld \
 	libclang-rt-14-dev
-.PHONY: corpus fuzz fuzz-campaign fuzz-gate fuzz-cov fuzz-table fuzz-repairs fuzz-speed fuzz-triage deps-fuzz deps-corpus
+.PHONY: corpus fuzz fuzz-campaign fuzz-gate fuzz-cov fuzz-table fuzz-repairs fuzz-speed fuzz-triage deps-fuzz deps-corpus fuzz-beats
 deps-fuzz:
 	@sh tests/support/deps.sh '$(FUZZ_DEPS_DEBIAN)' \
 		'$(DEPS_FEDORA) american-fuzzy-lop-clang compiler-rt lld llvm' \
@@ -503,6 +503,8 @@ fuzz-cov: corpus
 	@bash fuzz/campaign.sh cov
 fuzz-table: corpus all
 	@bash fuzz/acceptance.sh $(B) build/corpus fuzz/README.md
+fuzz-beats: all $(FUZZ)
+	@bash fuzz/beats.sh $(B) '$(or $(COUNT),300)' fuzz/README.md
 fuzz-repairs: all $(FUZZ)
 	@bash fuzz/repairs.sh $(B) '$(or $(COUNT),10000)' '$(or $(SEED),1)'
 fuzz-triage:

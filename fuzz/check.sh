@@ -232,6 +232,10 @@ case $build in
 	on 'modes of an image elsewhere' 1 "chmod 600 $tmp/one/bitmap.qcow2"
 	on 'the canary is opened' 1 'cat Q2-CANARY-DO-NOT-OPEN'
 	on 'the canary is found from another folder' 1 'cd /; cat ./tmp/../Q2-CANARY-DO-NOT-OPEN'
+	# A second filter that asks is not to be had: then a library is preloaded.
+	cp corpus/seeds/bitmap.qcow2 inner.qcow2
+	echo "$Q2GUARD inner.qcow2 'cat Q2-CANARY-DO-NOT-OPEN; : @@' | grep -q 'canary\":true.*preload'" >inner.sh
+	on 'the canary, by a preloaded library' 0 'sh inner.sh || kill $$' --may-write .
 	on 'much output' 0 'head -c 200M /dev/zero; head -c 200M /dev/zero >&2'
 	kit 'an image in quotes, by standard input, twice' 0 run --images small-one --strict --cmd 'cmp "@@" - <@@'
 	kit 'names of images' 1 run --images odd --cmd 'kill -SEGV $$; : @@' --junit odd.xml --jsonl odd.jsonl
@@ -265,6 +269,12 @@ case $build in
 	job 'q2gen: no number' 2 "$gen" --seed one --out none
 	head -c 300000 /dev/zero >long
 	job 'q2gen: a file that would be cut' 2 "$gen" --seed 1 --one long
+	better() { # the mutator finds more of ours and of qemu-img's than random bytes do
+		JOBS=1 bash "$root/fuzz/beats.sh" "$build" 20 - | awk -F '|' '
+			{ theirs[NR] = $4; ours[NR] = $5 }
+			END { exit !(NR == 4 && theirs[4] > theirs[3] && ours[4] > ours[3]) }'
+	}
+	job 'the mutator beside random bytes' 0 better
 	# What a repair calls repaired is clean, for qemu-img too.
 	job 'repairs of generated images' 0 env JOBS=1 bash "$root/fuzz/repairs.sh" "$build" 120 70000
 	;;

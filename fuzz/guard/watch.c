@@ -263,6 +263,14 @@ static bool is_inside(const char *path, const char *folder)
 	       (path[n] == 0 || path[n] == '/' || folder[n - 1] == '/');
 }
 
+static bool is_open_file(const char *path)
+{
+	int n = 0;
+
+	return sscanf(path, "/proc/%*u/fd/%*u%n", &n) == 0 && n > 0 &&
+	       path[n] == 0;
+}
+
 /* May this be changed?  What is no file on a disk may. */
 static bool may(const char *path, bool follow, const char *const *folders,
 		size_t n)
@@ -277,9 +285,10 @@ static bool may(const char *path, bool follow, const char *const *folders,
 	for (size_t len = strlen(folder); len > 1 && folder[len - 1] == '/';)
 		folder[--len] = 0;
 	if (!follow || realpath(path, real) == NULL) {
-		/* A link that leads nowhere leads somewhere else. */
+		/* A link that leads nowhere leads somewhere else; what is open,
+		 * and has no name any more, is nowhere. */
 		if (follow && lstat(folder, &st) == 0)
-			return false;
+			return is_open_file(folder);
 		slash = strrchr(folder, '/');
 		if (slash == NULL)
 			return false;
