@@ -160,12 +160,12 @@ static uint64_t one(const struct reader *d, uint64_t l2, uint64_t i,
 
 /* What most entries of lead nowhere may be no table at all: what one of them leads
  * to is in doubt. */
-static bool doubtful(const struct reader *d, uint64_t l2)
+static bool doubtful(const struct reader *d, uint64_t l2, uint64_t slot)
 {
-	uint64_t good = 0, bad = 0;
+	uint64_t good = 0, bad = 0, per = UINT64_C(1) << d->r->l2_bits;
 
-	for (uint64_t i = 0; d->strict && i < UINT64_C(1) << d->r->l2_bits; i++) {
-		uint64_t h = one(d, l2, i, 0);
+	for (uint64_t i = 0; d->strict && i < per; i++) {
+		uint64_t h = one(d, l2, i, (slot * per + i) * d->r->cs);
 
 		good += h != 0 && h != d->empty;
 		bad += h == 0;
@@ -182,7 +182,7 @@ static void read_table(struct q2f_guest *g, const struct reader *d,
 	bool sound = l2 % r->cs == 0 && l2 < d->size &&
 		     !(raw & UINT64_C(0x7f000000000001ff));
 
-	if (l2 && (!sound || !alone(d, l2, RC_TABLE, slot) || doubtful(d, l2)))
+	if (l2 && (!sound || !alone(d, l2, RC_TABLE, slot) || doubtful(d, l2, slot)))
 		return;
 	for (uint64_t i = 0; i < per && slot * per + i < g->n; i++)
 		g->digest[slot * per + i] = l2 ? one(d, l2, i,
