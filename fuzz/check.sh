@@ -259,6 +259,10 @@ case $build in
 	fixes 'a repair that grows the file' 1 'true @@' 'truncate -s 8M @@'
 	fixes 'a repair that destroys what there was' 1 'qemu-img check -q -f qcow2 @@' 'qemu-img create -q -f qcow2 @@ 1M'
 	fixes 'a repair that loses data' 1 'true @@' 'dd of=@@ if=/dev/zero bs=512 seek=5 count=9 conv=notrunc'
+	mkdir snapshots
+	cp corpus/seeds/snapshot.qcow2 snapshots
+	kit 'a repair that removes a snapshot' 1 repair --images snapshots --check-cmd 'true @@' \
+		--repair-cmd 'qemu-img snapshot -d one @@; true'
 	fixes 'a repair that removes the image' 1 'true @@' 'rm @@'
 	fixes 'a check that writes' 1 'echo >>@@' 'true @@'
 	fixes 'a check that hangs' 3 'sleep 20; : @@' 'true @@' --timeout 0.2
