@@ -79,15 +79,18 @@ static bool leads(const struct stale *s, const struct q2_meta *claim)
 
 static enum q2_status judge(struct stale *s, const struct q2_meta *claim)
 {
-	bool all = leads(s, claim);
+	bool leading = leads(s, claim), all = leading;
 	enum q2_status st = Q2_OK;
 
-	for (uint64_t k = 0; all && k < claim->n && st == Q2_OK; k++) {
+	/* Where a part is another's, the rest has no other use yet. */
+	for (uint64_t k = 0; leading && k < claim->n && st == Q2_OK; k++) {
 		bool held = false;
 
 		if (s->fuel) {
 			s->fuel--;
 			st = adopt(s, claim, claim->first + k, &held);
+		} else {
+			leading = false;
 		}
 		if (!held && claim->kind == Q2_K_BITMAP_DATA)
 			s->c->bitmaps.lost_some = true;
