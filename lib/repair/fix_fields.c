@@ -196,8 +196,12 @@ static enum q2_status move_l1(struct q2_repair *r)
 		Q2_P_L1_OUTSIDE, Q2_P_L1_OFFSET_ZERO, Q2_P_L1_OFFSET_UNALIGNED,
 	};
 	const struct q2_geom *g = &r->c->img.geom;
-	uint64_t n = q2_max(g->l1_needed, q2_min(r->c->header.l1_size,
-						 Q2_L1_MAX));
+	/* Past the end of the file there are zeros. */
+	uint64_t stored = g->l1_offset < g->file_size ?
+				  (g->file_size - g->l1_offset) / 8 : 0;
+	uint64_t n = q2_max(g->l1_needed,
+			    q2_min(q2_min(r->c->header.l1_size, Q2_L1_MAX),
+				   stored));
 	uint64_t off, there = UINT64_C(8) * q2_min(n, g->l1_entries);
 	uint32_t action;
 	size_t i = 0;
