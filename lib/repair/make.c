@@ -261,6 +261,32 @@ static enum q2_status all_but_one(struct q2_repair *r,
 			st = tell_left(r, i, "with this repaired, the others did not "
 			       "lead to a sound image");
 	}
+	if (res->not_converged)
+		memcpy(r->wishes, wishes, sizeof(wishes));
+	return st;
+}
+
+/* What a search finds may lie where something else does: a repair without it is better
+ * than none.  `opts`: those from now on. */
+static enum q2_status without_search(struct q2_repair *r,
+				     struct q2_plan_opts *opts,
+				     struct q2_plan_result *res)
+{
+	enum q2_status st = start_again(r);
+
+	*opts = *r->opts;
+	opts->flags &= ~(unsigned)Q2_PLAN_RESCUE;
+	r->opts = opts;
+	*res = (struct q2_plan_result){0};
+	if (st == Q2_OK)
+		st = rounds_with_room(r, res);
+	if (st == Q2_OK && res->not_converged)
+		st = all_but_one(r, res);
+	for (size_t i = 0; i < r->judged.kinds.n && st == Q2_OK; i++)
+		if (!res->not_converged)
+			return tell_left(r, r->judged.kinds.at[i], "what the "
+					 "search finds does not lead to a "
+					 "sounder image");
 	return st;
 }
 
@@ -341,6 +367,7 @@ enum q2_status q2_plan_make(struct q2_io *io, const struct q2_plan_opts *opts,
 			    struct q2_plan_result *result, struct q2_err *err)
 {
 	struct q2_repair *r = calloc(1, sizeof(*r));
+	struct q2_plan_opts plain;
 	struct q2_err own = {0};
 	enum q2_status st = q2_plan_new(opts->max_memory, plan, err);
 
@@ -365,6 +392,9 @@ enum q2_status q2_plan_make(struct q2_io *io, const struct q2_plan_opts *opts,
 		bool some = partial(r);
 
 		st = all_but_one(r, result);
+		if (st == Q2_OK && result->not_converged &&
+		    (opts->flags & Q2_PLAN_RESCUE))
+			st = without_search(r, &plain, result);
 		if (st == Q2_OK && result->not_converged && some)
 			st = nothing(r, result);
 	}
