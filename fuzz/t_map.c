@@ -138,6 +138,15 @@ static void judge_measure(struct q2_disk *disk, unsigned pick)
 			      (unsigned long long)m.fully_allocated);
 }
 
+/* Whether the text is taken for a layer that has another name: in an image a name may be
+ * anything, empty as well. */
+static bool is_found(const struct q2_chain *chain, const char *text)
+{
+	unsigned i = q2_chain_below(chain, text, false);
+
+	return i < chain->n && strcmp(chain->layers[i]->path, text) != 0;
+}
+
 /* Which layer a name means: each its own, and nothing that is not there. */
 static void judge_names(const struct q2_chain *chain)
 {
@@ -153,8 +162,7 @@ static void judge_names(const struct q2_chain *chain)
 				      found);
 	}
 	snprintf(number, sizeof(number), "%u", chain->n);
-	if (q2_chain_below(chain, "", false) < chain->n ||
-	    q2_chain_below(chain, number, false) < chain->n)
+	if (is_found(chain, "") || is_found(chain, number))
 		q2f_violation("M-4", "a layer is found that is not there");
 }
 
