@@ -303,10 +303,26 @@ static enum q2_status compressed(struct l2 *l, struct q2_case *k)
 	return st == Q2_OK ? salvage(l, k, bytes, n) : st;
 }
 
+/* Whether a snapshot has the entry on its disk, or may have it: what names the table
+ * could not all be read.  (Of tables that only snapshots have, the largest disk of
+ * these counts.) */
+static bool is_shared(const struct l2 *l, const struct q2_case *k)
+{
+	const struct q2_checker *c = l->r->c;
+	uint64_t guest = q2_guest(&c->img.geom, k->ref->slot, k->index);
+	bool larger = false;
+
+	for (size_t i = 0; i < c->trees.n; i++)
+		larger |= c->trees.at[i].id != Q2_TREE_ACTIVE &&
+			  c->trees.at[i].disk_size > guest;
+	return l->r->result.check_errors ||
+	       (larger && k->ref->active && k->ref->weight > k->ref->active);
+}
+
 /* Mapped where there is no disk. */
 static enum q2_status beyond(struct l2 *l, struct q2_case *k)
 {
-	if (!q2_want(l->r, Q2_P_L2_BEYOND_DISK))
+	if (is_shared(l, k) || !q2_want(l->r, Q2_P_L2_BEYOND_DISK))
 		return Q2_OK;
 	return replace(l, k, Q2_P_L2_BEYOND_DISK, Q2_EFFECT_LOSS,
 		       (struct q2_guess){0, 0, 1, false},
