@@ -55,6 +55,10 @@ static bool alone(const struct reader *d, uint64_t off, enum rc_kind kind,
 	if (d->counted && (!(r->is[clu] & RC_KNOWN) ||
 			   r->stored[clu] != r->counted[clu]))
 		return false;
+	/* One of several may be wrong if they are more than were counted. */
+	if (d->strict && r->counted[clu] > 1 && (r->is[clu] & RC_KNOWN) &&
+	    r->stored[clu] < r->counted[clu])
+		return false;
 	for (unsigned i = first_ref(r, clu);
 	     d->strict && i < r->n_refs && r->refs[i].clu == clu; i++)
 		if (r->refs[i].kind != kind || r->refs[i].guest != place)
