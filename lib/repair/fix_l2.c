@@ -310,13 +310,16 @@ static bool is_shared(const struct l2 *l, const struct q2_case *k)
 {
 	const struct q2_checker *c = l->r->c;
 	uint64_t guest = q2_guest(&c->img.geom, k->ref->slot, k->index);
-	bool larger = false;
 
+	if (l->r->result.check_errors)
+		return true;
+	if (k->ref->active == 0 || k->ref->weight == k->ref->active)
+		return false;
 	for (size_t i = 0; i < c->trees.n; i++)
-		larger |= c->trees.at[i].id != Q2_TREE_ACTIVE &&
-			  c->trees.at[i].disk_size > guest;
-	return l->r->result.check_errors ||
-	       (larger && k->ref->active && k->ref->weight > k->ref->active);
+		if (c->trees.at[i].id != Q2_TREE_ACTIVE &&
+		    c->trees.at[i].disk_size > guest)
+			return true;
+	return false;
 }
 
 /* Mapped where there is no disk. */
