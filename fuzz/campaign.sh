@@ -165,7 +165,7 @@ worker() { # number, end in seconds of bash
 		target=$(flock "$out/turns.lock" sed -i -e '1{w /dev/stdout' -e 'd}' "$out/turns")
 		before=$(executions "$sync/afl-$target/$name")
 		ticks=$(AFL_AUTORESUME=1 measured 1 "$target" "$sync/afl-$target" \
-			-b $(($1 - 1)) -S "$name" -V $((left < slice ? left : slice)))
+			-b $((($1 - 1) % $(nproc))) -S "$name" -V $((left < slice ? left : slice)))
 		runs=$(($(executions "$sync/afl-$target/$name") - before))
 		echo "$target $runs $ticks"
 		[ "$runs" -gt 0 ] || return
