@@ -367,9 +367,16 @@ unsigned q2_refmap_used(const struct q2_refmap *m, uint64_t number,
 		q2_sort(cells, n, sizeof(*cells), by_cell);
 		return n;
 	}
-	for (unsigned i = 0; i < Q2_PAGE_CELLS; i++)
-		if (p->wide ? p->wide[i] != 0 : p->bytes[i] != 0)
+	for (unsigned i = 0; i < Q2_PAGE_CELLS; i++) {
+		uint64_t eight = 1;
+
+		if (p->wide == NULL && i % 8 == 0)
+			memcpy(&eight, p->bytes + i, 8);
+		if (eight == 0)
+			i += 7;
+		else if (p->wide ? p->wide[i] != 0 : p->bytes[i] != 0)
 			cells[n++] = (uint16_t)i;
+	}
 	return n;
 }
 
