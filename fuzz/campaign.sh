@@ -47,9 +47,14 @@ targets() {
 }
 
 seeds() { # small ones, and quick ones, are what fuzzers like; packs are for chain
+	local image entries
 	rm -rf "$out/seeds" "$out/seeds-chain"
 	mkdir -p "$out/seeds" "$out/seeds-chain"
-	find "$corpus" -name '*.qcow2' -size -17 ! -name 'bomb-*' -exec cp {} "$out/seeds" \;
+	find "$corpus" -name '*.qcow2' -size -17 ! -name 'bomb-*' | sort | while read -r image; do
+		# An L1 table that claims much is read over and over.
+		entries=$(od -An -t u4 --endian=big -j 36 -N 4 "$image")
+		[ "${entries:-0}" -gt 4096 ] || cp "$image" "$out/seeds"
+	done
 	build/release/fuzz/q2fuzz chain -m -n 40 -O "$out/seeds-chain" >/dev/null
 }
 

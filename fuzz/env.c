@@ -215,10 +215,14 @@ static bool refuse(bool zeroed)
 
 static void *count(void *p)
 {
+	size_t size;
+
 	if (p == NULL)
 		return NULL;
+	size = malloc_usable_size(p);
 	q2f_heap.blocks++;
-	q2f_heap.live += malloc_usable_size(p);
+	q2f_heap.taken += size;
+	q2f_heap.live += size;
 	if (q2f_heap.live > q2f_heap.peak)
 		q2f_heap.peak = q2f_heap.live;
 	return p;

@@ -139,6 +139,7 @@ struct q2f_heap {
 	uint64_t blocks; /* not yet freed */
 	uint64_t live;	 /* bytes, as the allocator rounds them */
 	uint64_t peak;
+	uint64_t taken; /* all bytes so far, freed or not */
 };
 extern struct q2f_heap q2f_heap;
 

@@ -28,22 +28,36 @@
 /* A user, who stops it at the call that was asked for, and does not want all. */
 struct user {
 	uint32_t left;
+	uint64_t most; /* that may have been allocated by then; 0: any */
 	unsigned pick;
 	unsigned asked; /* how often */
 };
 #define ATTACHED 24u
 
-/* How long a fuzzer's execution waits for a plan, in calls of progress; 0: until it is
- * made.  Of a few images the search for one wrong bit would take as long as a hundred
- * others: those are for replaying, and for one input of many. */
-#define PATIENCE 500u
-static uint32_t patience;
+/* How long a fuzzer's execution waits for a plan, in calls of progress and in bytes
+ * allocated, over and over; 0: until it is made.  Of a few images the search for one
+ * wrong bit, or clusters of 2 MiB, would take as long as a hundred others: those are
+ * for replaying, and for one input of many. */
+static struct {
+	uint32_t calls;
+	uint64_t bytes;
+} patience;
+
+static void be_patient(const struct q2f_input *in)
+{
+	patience.calls = 0;
+	patience.bytes = 0;
+	if (q2f_sampled(in, 512))
+		return;
+	patience.calls = q2f_sampled(in, 64) ? 500 : 40;
+	patience.bytes = UINT64_C(16) << 20;
+}
 
 static bool on_progress(void *ctx, const struct q2_progress *p)
 {
 	struct user *u = ctx;
 
-	return q2f_stops(&u->left, p);
+	return q2f_stops(&u->left, p) || (u->most && q2f_heap.taken > u->most);
 }
 
 static bool wanted(void *ctx, const struct q2_problem *p, uint64_t count)
@@ -91,8 +105,12 @@ enum q2_status q2f_repair_plan(const struct q2f_input *in, struct q2_io *io,
 				struct q2_plan **plan,
 				struct q2_plan_result *result)
 {
-	uint32_t stop = in->ctl.stop ? in->ctl.stop : patience;
-	struct user user = {.left = stop, .pick = in->ctl.pick};
+	uint32_t stop = in->ctl.stop ? in->ctl.stop : patience.calls;
+	struct user user = {
+		.left = stop,
+		.most = patience.bytes ? q2f_heap.taken + patience.bytes : 0,
+		.pick = in->ctl.pick,
+	};
 	bool ask = in->ctl.flags & Q2F_ASK;
 	unsigned bits = in->size > 23 ? in->image[23] % 22 : 9;
 	struct q2_attach attach[ATTACHED];
@@ -353,9 +371,10 @@ static void repair(struct q2f_input *in)
 	for (unsigned all = 0; all < n; all++) {
 		in->ctl.flags = (in->ctl.flags & Q2F_ASK) | (all ? Q2F_ALL : 0);
 		in->ctl.flags |= all > 1 ? Q2F_FREE : 0;
-		patience = q2f_sampled(in, 512) ? 0 : PATIENCE;
+		be_patient(in);
 		begun = q2f_repair_start(&r, in);
-		patience = 0;
+		patience.calls = 0;
+		patience.bytes = 0;
 		if (!begun)
 			continue;
 		/* In memory all that lies between is written, too. */
@@ -383,6 +402,7 @@ int q2f_repair(const uint8_t *data, size_t size)
 	uint8_t *room = q2f_repair_room(&in);
 
 	q2f_heap_watch(0);
+	be_patient(&in);
 	if (q2f_faulty(&in.ctl))
 		q2f_repair_faults(&in);
 	else
