@@ -140,6 +140,12 @@ static bool is_free(const struct q2_checker *c, uint64_t clu)
 	return false;
 }
 
+/* Other structures name tables, too, among what is none. */
+static bool is_mostly_nonsense(const struct tally *t)
+{
+	return t->bad >= NONSENSE && t->bad > t->full;
+}
+
 /* Whether what the header leads to is no L1 table.  An empty one may be right. */
 static bool is_astray(struct place *p)
 {
@@ -150,9 +156,8 @@ static bool is_astray(struct place *p)
 		return true;
 	if (!tally(p, p->off, false, &t))
 		return false;
-	/* Other structures name tables, too, among what is none. */
 	if (t.full)
-		return t.bad >= NONSENSE && t.bad > t.full;
+		return is_mostly_nonsense(&t);
 	return t.bad || is_free(p->c, p->off >> g->cluster_bits);
 }
 
@@ -183,23 +188,65 @@ static uint64_t find(struct place *p)
 	return found;
 }
 
+/* Room for the tables that are looked at; to be given back. */
+static enum q2_status get_table(struct place *p)
+{
+	void *block = NULL;
+	enum q2_status st = q2_get(&p->c->budget, p->c->img.geom.cluster_size,
+				   &block, p->c->err);
+
+	p->table = block;
+	return st;
+}
+
+static void put_table(struct place *p)
+{
+	q2_put(&p->c->budget, p->table, p->c->img.geom.cluster_size);
+}
+
 static enum q2_status look(struct place *p, uint64_t *found)
 {
 	struct q2_checker *c = p->c;
-	void *block;
 	enum q2_status st;
 
 	*found = 0;
 	if (c->leaks.n == 0 || p->entries == 0 || c->img.geom.data_file)
 		return Q2_OK;
 	p->left = c->opts->flags & Q2_CHECK_FULL ? UINT64_MAX : PROBES_MAX;
-	st = q2_get(&c->budget, c->img.geom.cluster_size, &block, c->err);
+	st = get_table(p);
 	if (st != Q2_OK)
 		return st;
-	p->table = block;
 	if (is_astray(p))
 		*found = find(p);
-	q2_put(&c->budget, block, c->img.geom.cluster_size);
+	put_table(p);
+	return Q2_OK;
+}
+
+enum q2_status q2_l1_in_place(struct q2_checker *c, uint32_t id, bool *is)
+{
+	const struct q2_geom *g = &c->img.geom;
+	struct place p = {.c = c, .active = id == Q2_TREE_ACTIVE};
+	struct tally t;
+	enum q2_status st;
+
+	*is = false;
+	for (size_t i = 0; i < c->trees.n; i++) {
+		const struct q2_tree *tree = &c->trees.at[i];
+
+		if (tree->id != id)
+			continue;
+		p.off = tree->l1_offset;
+		p.entries = q2_min(tree->l1_entries,
+				   q2_l1_needed(tree->disk_size, g->cluster_bits,
+						1u << g->entry_bits));
+	}
+	if (p.entries == 0)
+		return Q2_OK;
+	st = get_table(&p);
+	if (st != Q2_OK)
+		return st;
+	*is = tally(&p, p.off, false, &t) && t.full && !is_mostly_nonsense(&t);
+	put_table(&p);
 	return Q2_OK;
 }
 

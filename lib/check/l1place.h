@@ -13,4 +13,9 @@
 enum q2_status q2_l1_lost(struct q2_checker *c, const struct q2_tree *tree,
 			  uint64_t *found) Q2_MUST_CHECK;
 
+/* *is: what leads to the tree's L1 table leads to one, some entries of which may be
+ * damaged, or lead past the end of a file that was cut. */
+enum q2_status q2_l1_in_place(struct q2_checker *c, uint32_t id,
+			      bool *is) Q2_MUST_CHECK;
+
 #endif

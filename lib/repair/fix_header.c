@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/endian.h"
+#include "check/l1place.h"
 #include "repair/ledger.h"
 #include "repair/trial.h"
 
@@ -152,9 +153,15 @@ static bool reads_as_v3(const struct q2_repair *r)
 	return r->c->img.geom.version == 2 && goes_on_as_v3(r);
 }
 
+/* What throws doubt on all of the header, or takes it away. */
+struct signs {
+	bool mass;     /* hardly any refcount is right */
+	bool in_place; /* what it leads to is an L1 table: single entries are wrong */
+};
+
 /* The problem that throws doubt on the byte, if any does. */
 static enum q2_problem_id doubtful(const struct q2_repair *r, uint64_t off,
-				   bool mass)
+				   const struct signs *signs)
 {
 	/* One bitmap may be wrong itself; that all are tells of the disk. */
 	if (off >= 24 && off < 32 && r->counts[Q2_P_BITMAP_TABLE_SIZE] > 1 &&
@@ -162,12 +169,14 @@ static enum q2_problem_id doubtful(const struct q2_repair *r, uint64_t off,
 		return Q2_P_BITMAP_TABLE_SIZE;
 	if (off >= 4 && off < 8 && reads_as_v3(r))
 		return Q2_P_HEADER_VERSION;
-	if (mass && ((off >= 96 && off < 100) || (off >= 20 && off < 24) ||
+	if (signs->mass && ((off >= 96 && off < 100) || (off >= 20 && off < 24) ||
 		     (off >= 48 && off < 60)))
 		return Q2_P_ROOT_REFCOUNT_ORDER;
 	for (size_t i = 0; i < sizeof(doubts) / sizeof(doubts[0]); i++)
 		if (off >= doubts[i].off &&
 		    off < (uint64_t)doubts[i].off + doubts[i].len &&
+		    !(signs->in_place && doubts[i].off == 36 &&
+		      doubts[i].problem / 100 == 3) &&
 		    is_there(r, &doubts[i]))
 			return doubts[i].problem;
 	return (enum q2_problem_id)0;
@@ -229,29 +238,31 @@ static bool forgets_snapshots(const struct q2_repair *r,
 static enum q2_status try_flips(struct q2_repair *r)
 {
 	struct q2_trial t;
-	bool mass = q2_counts_absurd(r), cheap;
-	enum q2_status st = Q2_OK;
+	struct signs signs = {.mass = q2_counts_absurd(r)};
+	bool cheap;
+	enum q2_status st = q2_l1_in_place(r->c, Q2_TREE_ACTIVE,
+					   &signs.in_place);
 
 	q2_trial_start(&t, r);
 	/* Refcounts made anew are as good; to look for the old ones pays only
 	 * where that is soon done. */
 	cheap = t.cost <= CHEAP;
 	for (uint64_t off = 0; off < Q2_HEADER_READ && st == Q2_OK; off++)
-		if ((cheap || off < 48 || off >= 60) && doubtful(r, off, mass))
+		if ((cheap || off < 48 || off >= 60) && doubtful(r, off, &signs))
 			st = q2_trial_flips(&t, off, 1);
-	if (st == Q2_OK && cheap && doubtful(r, 48, mass))
+	if (st == Q2_OK && cheap && doubtful(r, 48, &signs))
 		st = try_reftable(r, &t);
 	if (st != Q2_OK || !q2_trial_won(&t) || forgets_snapshots(r, &t.best))
 		return st;
 	if (!q2_want(r, t.best.off >= Q2_HEADER_READ ?
 				Q2_P_REFBLOCK_MISSING :
-				doubtful(r, t.best.off, mass)))
+				doubtful(r, t.best.off, &signs)))
 		return Q2_OK;
 	if (t.best.off >= Q2_HEADER_READ)
 		return apply(r, &t.best, Q2_P_REFBLOCK_MISSING,
 			     "one wrong bit of the refcount table is put "
 			     "right");
-	return apply(r, &t.best, doubtful(r, t.best.off, mass),
+	return apply(r, &t.best, doubtful(r, t.best.off, &signs),
 		     "one wrong bit of the header is put right");
 }
 

@@ -71,15 +71,35 @@ static bool nonsense(const struct q2_repair *r)
 		       r->counts[Q2_P_L1_ENTRY_OUTSIDE] > MASS;
 }
 
-/* Writes what a trial found to be right.  A record may lead to the table that it stands
- * in: that parts them. */
-static enum q2_status put(struct q2_repair *r, uint32_t action,
-			  const struct q2_patch *p)
+/* Whether anything that is wrong may come of where the record leads to. */
+static bool led_astray(const struct q2_repair *r, uint32_t index)
 {
+	for (size_t i = 0; i < r->findings.n; i++) {
+		const struct q2_finding *f = &r->findings.at[i];
+
+		if ((f->fields & Q2_F_TREE) && f->tree == index &&
+		    f->problem->severity == Q2_CORRUPT)
+			return true;
+	}
+	return blamed(r, index) || tree_doubtful(r, index);
+}
+
+/* Writes what a trial found to be right, if it did.  A record may lead to the table that
+ * it stands in: that parts them. */
+static enum q2_status carry_out(struct q2_repair *r, const struct q2_trial *t,
+				const char *what, uint64_t at)
+{
+	uint32_t action;
 	enum q2_status st;
 
+	if (!q2_trial_won(t) || !q2_want(r, Q2_P_SNAPSHOT_RECORD))
+		return Q2_OK;
+	st = q2_act(r, Q2_P_SNAPSHOT_RECORD, Q2_EFFECT_GAIN, NULL, &action,
+		    "%s (at %llu)", what, (unsigned long long)at);
 	r->parting = true;
-	st = q2_change(r, Q2_C_PLACE, action, p->off, p->bytes, p->n);
+	if (st == Q2_OK)
+		st = q2_change(r, Q2_C_PLACE, action, t->best.off,
+			       t->best.bytes, t->best.n);
 	r->parting = false;
 	return st == Q2_OK ? q2_recheck(r) : st;
 }
@@ -89,7 +109,6 @@ static enum q2_status try_flips(struct q2_repair *r)
 	const struct q2_snap_places *p = &r->c->snap_places;
 	struct q2_trial t;
 	unsigned tried = 0;
-	uint32_t action;
 	enum q2_status st = Q2_OK;
 
 	/* Where no refcount is right, hiding a tree looks like mending it. */
@@ -97,8 +116,9 @@ static enum q2_status try_flips(struct q2_repair *r)
 		return Q2_OK;
 	q2_trial_start(&t, r);
 	for (size_t i = 0; i < p->n && st == Q2_OK; i++) {
-		uint64_t end = i + 1 < p->n ? p->at[i + 1].host :
-					      p->at[i].host + 160;
+		uint64_t start, end = i + 1 < p->n ? p->at[i + 1].host :
+						     p->at[i].host + 160;
+		bool in_place = false;
 
 		/* Where all is nonsense, no finding need name its cause. */
 		if (p->at[i].sound && !blamed(r, p->at[i].index) &&
@@ -108,16 +128,16 @@ static enum q2_status try_flips(struct q2_repair *r)
 			continue;
 		if (++tried > RECORDS_TRIED)
 			break;
-		st = q2_trial_flips(&t, p->at[i].host,
-				    q2_min(end - p->at[i].host, 256));
+		if (p->at[i].sound && !blamed(r, p->at[i].index))
+			st = q2_l1_in_place(r->c, p->at[i].index, &in_place);
+		/* Another table could only hide what is wrong with this one. */
+		start = p->at[i].host + (in_place ? Q2_SNAPSHOT_AT_ID_LEN : 0);
+		if (st == Q2_OK)
+			st = q2_trial_flips(&t, start,
+					    q2_min(end - start, 256));
 	}
-	if (st != Q2_OK || !q2_trial_won(&t) ||
-	    !q2_want(r, Q2_P_SNAPSHOT_RECORD))
-		return st;
-	st = q2_act(r, Q2_P_SNAPSHOT_RECORD, Q2_EFFECT_GAIN, NULL, &action,
-		    "one wrong bit of the snapshot table is put right (at %llu)",
-		    (unsigned long long)t.best.off);
-	return st == Q2_OK ? put(r, action, &t.best) : st;
+	return st == Q2_OK ? carry_out(r, &t, "one wrong bit of the snapshot "
+				       "table is put right", t.best.off) : st;
 }
 
 static uint64_t record_place(const struct q2_repair *r, uint32_t index)
@@ -135,7 +155,6 @@ static enum q2_status try_places(struct q2_repair *r)
 {
 	const struct q2_trees *trees = &r->c->trees;
 	struct q2_trial t;
-	uint32_t action;
 	enum q2_status st = Q2_OK;
 
 	q2_trial_start(&t, r);
@@ -143,7 +162,8 @@ static enum q2_status try_places(struct q2_repair *r)
 		struct q2_patch p = {.n = 8};
 		uint64_t off = 0;
 
-		if (trees->at[i].id == Q2_TREE_ACTIVE)
+		if (trees->at[i].id == Q2_TREE_ACTIVE ||
+		    !led_astray(r, (uint32_t)trees->at[i].id))
 			continue;
 		st = q2_l1_lost(r->c, &trees->at[i], &off);
 		p.off = record_place(r, (uint32_t)trees->at[i].id);
@@ -151,13 +171,8 @@ static enum q2_status try_places(struct q2_repair *r)
 		if (st == Q2_OK && off && p.off)
 			st = q2_trial_patch(&t, &p);
 	}
-	if (st != Q2_OK || !q2_trial_won(&t) ||
-	    !q2_want(r, Q2_P_SNAPSHOT_RECORD))
-		return st;
-	st = q2_act(r, Q2_P_SNAPSHOT_RECORD, Q2_EFFECT_GAIN, NULL, &action,
-		    "a snapshot gets back its L1 table (at %llu)",
-		    (unsigned long long)q2_be64(t.best.bytes));
-	return st == Q2_OK ? put(r, action, &t.best) : st;
+	return st == Q2_OK ? carry_out(r, &t, "a snapshot gets back its L1 table",
+				       q2_be64(t.best.bytes)) : st;
 }
 
 struct fix {

@@ -115,6 +115,37 @@ static uint64_t trees_in_use(const struct q2_checker *c)
 	return n;
 }
 
+static const struct q2_tree *tree(const struct q2_checker *c, uint64_t id)
+{
+	for (size_t i = 0; i < c->trees.n; i++)
+		if (c->trees.at[i].id == id)
+			return &c->trees.at[i];
+	return NULL;
+}
+
+static uint64_t needed(const struct q2_checker *c, const struct q2_tree *t)
+{
+	return q2_l1_needed(t->disk_size, c->img.geom.cluster_bits,
+			    1u << c->img.geom.entry_bits);
+}
+
+/* Whether a disk that is still there loses its table, or entries that its size needs:
+ * what these lead to is no longer wrong then, nor is it there. */
+static bool empties(const struct q2_checker *was, const struct q2_checker *c)
+{
+	for (size_t i = 0; i < was->trees.n; i++) {
+		const struct q2_tree *t = &was->trees.at[i];
+		const struct q2_tree *now = tree(c, t->id);
+
+		if (now ? now->l1_entries < t->l1_entries &&
+				  now->l1_entries < needed(c, now) :
+			  t->disk_size && (t->id == Q2_TREE_ACTIVE ||
+					   t->id < c->header.nb_snapshots))
+			return true;
+	}
+	return false;
+}
+
 /* Where refcounts are lost, a tree that is not looked at any more leaks nothing: only
  * its zeros are gone. */
 static bool hides(const struct run *run, const struct q2_checker *c,
@@ -124,6 +155,13 @@ static bool hides(const struct run *run, const struct q2_checker *c,
 	const struct q2_geom *g = &t->r->c->img.geom;
 	uint64_t zeros = t->r->counts[Q2_P_REFCOUNT_ZERO];
 
+	if (empties(t->r->c, c))
+		return true;
+	/* Nor are snapshots stale whose clusters are not counted, if the others' are
+	 * not either. */
+	if (c->header.nb_snapshots < t->r->c->header.nb_snapshots &&
+	    trees_in_use(c) < trees_in_use(t->r->c) && run->uncounted)
+		return true;
 	if (c->img.geom.cluster_size == g->cluster_size &&
 	    trees_in_use(c) < trees_in_use(t->r->c) &&
 	    score->leaks >= t->now.leaks && score->roots >= t->now.roots)
@@ -172,9 +210,7 @@ static struct q2_score score_of(const struct q2_checker *c,
 	s.oddities += c->header.l1_size != c->img.geom.l1_needed;
 	for (size_t i = 0; i < c->trees.n && i < 64; i++)
 		s.oddities += c->trees.at[i].l1_entries !=
-			      q2_l1_needed(c->trees.at[i].disk_size,
-					   c->img.geom.cluster_bits,
-					   1u << c->img.geom.entry_bits);
+			      needed(c, &c->trees.at[i]);
 	s.ragged = res->virtual_size ?
 			   64 - (unsigned)__builtin_ctzll(res->virtual_size) :
 			   64;
