@@ -218,11 +218,13 @@ static bool read_disk(struct q2f_guest *g, const struct reader *d,
 }
 
 /* What a record calls its snapshot. */
-static uint64_t name_of(const struct q2f_refcheck *r, uint64_t record)
+static uint64_t name_of(const struct q2f_refcheck *r, uint64_t record,
+			uint64_t *bare)
 {
 	uint64_t at = record + 40 + rc_get(r, record + 36, 4);
 	uint64_t id = rc_get(r, record + 12, 2), name = rc_get(r, record + 14, 2);
 
+	*bare = q2_hash(r->b + at + id, (size_t)name);
 	return q2_hash(r->b + at, (size_t)(id + name)) + id;
 }
 
@@ -253,7 +255,7 @@ static void read_snapshots(struct q2f_guest *g, const struct reader *d)
 		    !read_disk(s, d, t))
 			continue;
 		s->index = t->index;
-		s->name = name_of(r, t->record);
+		s->name = name_of(r, t->record, &s->bare);
 		s->l1 = t->offset;
 		s->sound = t->sound;
 		g->n_snapshots++;
@@ -395,19 +397,24 @@ static void compare(const struct q2f_guest *before,
 }
 
 /* The same snapshot: one that gets an id of its own keeps its table, and one that gets
- * a table of its own keeps its id. */
+ * a table of its own keeps its id; if both are new, it has its place and name. */
 static const struct q2f_guest *snapshot(const struct q2f_guest *g,
 					const struct q2f_guest *like)
 {
 	const struct q2f_guest *found = NULL;
+	unsigned best = 0;
 
 	for (size_t i = 0; i < g->n_snapshots; i++) {
 		const struct q2f_guest *s = &g->snapshots[i];
+		unsigned same = (s->name == like->name ? 2 : 0) +
+				(s->l1 == like->l1 ? 2 : 0);
 
-		if (s->name == like->name && s->l1 == like->l1)
-			return s;
-		if (s->name == like->name || s->l1 == like->l1)
+		same += s->index == like->index && s->bare == like->bare;
+
+		if (same > best) {
 			found = s;
+			best = same;
+		}
 	}
 	return found;
 }

@@ -28,6 +28,7 @@ struct q2f_guest {
 	size_t n_snapshots;
 	uint32_t index; /* a snapshot's number in the table, */
 	uint64_t name;	/* a digest of its id and name, */
+	uint64_t bare;	/* of its name alone, */
 	uint64_t l1;	/* and where its table is */
 	bool sound;	/* nothing is wrong with its record */
 };

@@ -38,19 +38,21 @@ struct user {
  * allocated, over and over; 0: until it is made.  Of a few images the search for one
  * wrong bit, or clusters of 2 MiB, would take as long as a hundred others: those are
  * for replaying, and for one input of many. */
-static struct {
+struct patience {
 	uint32_t calls;
 	uint64_t bytes;
-} patience;
+};
+static struct patience patience;
 
-static void be_patient(const struct q2f_input *in)
+static struct patience patience_for(const struct q2f_input *in)
 {
-	patience.calls = 0;
-	patience.bytes = 0;
-	if (q2f_sampled(in, 512))
-		return;
-	patience.calls = q2f_sampled(in, 64) ? 500 : 40;
-	patience.bytes = UINT64_C(16) << 20;
+	struct patience p = {0};
+
+	if (!q2f_sampled(in, 512)) {
+		p.calls = q2f_sampled(in, 64) ? 500 : 40;
+		p.bytes = UINT64_C(16) << 20;
+	}
+	return p;
 }
 
 static bool on_progress(void *ctx, const struct q2_progress *p)
@@ -371,10 +373,9 @@ static void repair(struct q2f_input *in)
 	for (unsigned all = 0; all < n; all++) {
 		in->ctl.flags = (in->ctl.flags & Q2F_ASK) | (all ? Q2F_ALL : 0);
 		in->ctl.flags |= all > 1 ? Q2F_FREE : 0;
-		be_patient(in);
+		patience = patience_for(in);
 		begun = q2f_repair_start(&r, in);
-		patience.calls = 0;
-		patience.bytes = 0;
+		patience = (struct patience){0};
 		if (!begun)
 			continue;
 		/* In memory all that lies between is written, too. */
@@ -402,11 +403,13 @@ int q2f_repair(const uint8_t *data, size_t size)
 	uint8_t *room = q2f_repair_room(&in);
 
 	q2f_heap_watch(0);
-	be_patient(&in);
-	if (q2f_faulty(&in.ctl))
+	if (q2f_faulty(&in.ctl)) {
+		patience = patience_for(&in);
 		q2f_repair_faults(&in);
-	else
+		patience = (struct patience){0};
+	} else {
 		repair(&in);
+	}
 	q2f_heap_empty("a repair");
 	q2f_own_free(room);
 	return 0;

@@ -11,16 +11,32 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check/problem.h"
 #include "t_repair.h"
 
 #define PREFIXES 12u /* of the writes that are tried, spread over all */
 
+/* Whether structures lie on one another. */
+static bool overlapping(const struct repair *r)
+{
+	for (size_t i = 0; i < r->plan->actions.n; i++)
+		if (r->plan->actions.at[i].problem == Q2_P_METADATA_OVERLAP)
+			return true;
+	return false;
+}
+
 /* What nobody could open before may wait for its guest until the repair has gone on;
- * and where roots are searched for, the disk may be another one afterwards. */
+ * and where roots are searched for, the disk may be another one afterwards.  What lies
+ * on the old snapshot table may be written before the header names the new one. */
 static void interrupted(const struct repair *r, struct q2_io *io)
 {
-	if (r->guest.opens && !(r->in->ctl.flags & Q2F_RESCUE))
-		q2f_repair_guest(r, io, "R-7");
+	struct repair disk = *r;
+
+	if (!r->guest.opens || r->in->ctl.flags & Q2F_RESCUE)
+		return;
+	if (overlapping(r))
+		disk.guest.n_snapshots = 0;
+	q2f_repair_guest(&disk, io, "R-7");
 }
 
 #define NONE SIZE_MAX
@@ -52,6 +68,69 @@ static void take_back(const struct repair *r, size_t not, struct q2_io *io)
 	q2_io_close(then);
 }
 
+/* Not what is counted too low: while pointers change one after another, a place
+ * that is shared wrongly has more references for a moment. */
+struct danger {
+	uint64_t clusters; /* in use, and free by their refcounts */
+	bool unknown;	   /* what counts them is to be made anew */
+};
+
+static void on_danger(void *ctx, const struct q2_finding *f)
+{
+	enum q2_problem_id id = (enum q2_problem_id)f->problem->number;
+	struct danger *d = ctx;
+
+	if (id == Q2_P_REFCOUNT_ZERO)
+		d->clusters++;
+	else if (id == Q2_P_REFBLOCK_MISSING)
+		d->clusters += f->count;
+	else if (id == Q2_P_REFCOUNT_ORDER || id == Q2_P_REFCOUNT_OVERFLOW ||
+		 id == Q2_P_METADATA_OVERLAP ||
+		 (id >= Q2_P_REFTABLE_UNALIGNED && id <= Q2_P_REFTABLE_LIMIT) ||
+		 (id >= Q2_P_REFTABLE_RESERVED && id <= Q2_P_REFBLOCK_SHARED))
+		d->unknown = true;
+}
+
+/* What a writer would overwrite that starts on the image as it is. */
+static struct danger danger_of(struct q2_io *io)
+{
+	struct danger d = {0};
+	struct q2f_said s = {.also = on_danger, .ctx = &d};
+
+	q2f_run_check(io, 0, &s);
+	d.unknown |= s.status != Q2_OK || s.result.partial ||
+		     s.result.verdict == Q2_UNREADABLE;
+	return d;
+}
+
+/* Whether the header's version, cluster size and refcount width stay as they are: all
+ * else is read in another way then. */
+static bool same_shape(const struct repair *r, const uint8_t *end)
+{
+	static const unsigned fields[] = {4, 20, 96};
+
+	for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++)
+		if (r->in->size < fields[i] + 4 ||
+		    memcmp(r->in->image + fields[i], end + fields[i], 4) != 0)
+			return false;
+	return true;
+}
+
+/* At no crash point there is more of that than before. */
+static void judge_counts(const struct repair *r, struct q2_io *io, size_t n,
+			 const uint8_t *end)
+{
+	struct q2_io *first = q2f_repair_io(r->in, false);
+	struct danger before = danger_of(first), now = danger_of(io);
+
+	if (!before.unknown && now.clusters > before.clusters &&
+	    same_shape(r, end))
+		q2f_violation("R-7", "after %zu writes %llu clusters in use seem free, %llu before",
+			      n, (unsigned long long)now.clusters,
+			      (unsigned long long)before.clusters);
+	q2_io_close(first);
+}
+
 /* A crash after `n` events, of which one write (not NONE) is not on the disk yet; of
  * the next one, a write, sectors may have got through. */
 static void crash(struct repair *r, size_t n, size_t sectors, size_t not,
@@ -65,6 +144,8 @@ static void crash(struct repair *r, size_t n, size_t sectors, size_t not,
 	test_io_replay(&r->log, n, torn, io);
 	if (not != NONE)
 		take_back(r, not, io);
+	else if (torn == 0)
+		judge_counts(r, io, n, end);
 	interrupted(r, io);
 	if (n % 2) {
 		q2f_repair_undo(r, io, "R-7");
