@@ -406,10 +406,9 @@ static const struct q2f_guest *snapshot(const struct q2f_guest *g,
 
 	for (size_t i = 0; i < g->n_snapshots; i++) {
 		const struct q2f_guest *s = &g->snapshots[i];
-		unsigned same = (s->name == like->name ? 2 : 0) +
-				(s->l1 == like->l1 ? 2 : 0);
-
-		same += s->index == like->index && s->bare == like->bare;
+		bool place = s->index == like->index && s->bare == like->bare;
+		unsigned same = (s->name == like->name ? 2u : 0u) +
+				(s->l1 == like->l1 ? 2u : 0u) + (place ? 1u : 0u);
 
 		if (same > best) {
 			found = s;
