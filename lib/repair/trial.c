@@ -115,28 +115,31 @@ static uint64_t trees_in_use(const struct q2_checker *c)
 	return n;
 }
 
-static const struct q2_tree *tree(const struct q2_checker *c, uint64_t id)
-{
-	for (size_t i = 0; i < c->trees.n; i++)
-		if (c->trees.at[i].id == id)
-			return &c->trees.at[i];
-	return NULL;
-}
-
 static uint64_t needed(const struct q2_checker *c, const struct q2_tree *t)
 {
 	return q2_l1_needed(t->disk_size, c->img.geom.cluster_bits,
 			    1u << c->img.geom.entry_bits);
 }
 
+/* In the order of trees the active one is the first. */
+static uint32_t rank(const struct q2_tree *t)
+{
+	return t->id + 1;
+}
+
 /* Whether a disk that is still there loses its table, or entries that its size needs:
  * what these lead to is no longer wrong then, nor is it there. */
 static bool empties(const struct q2_checker *was, const struct q2_checker *c)
 {
-	for (size_t i = 0; i < was->trees.n; i++) {
-		const struct q2_tree *t = &was->trees.at[i];
-		const struct q2_tree *now = tree(c, t->id);
+	size_t k = 0;
 
+	for (size_t i = 0; i < was->trees.n; i++) {
+		const struct q2_tree *t = &was->trees.at[i], *now = NULL;
+
+		while (k < c->trees.n && rank(&c->trees.at[k]) < rank(t))
+			k++;
+		if (k < c->trees.n && c->trees.at[k].id == t->id)
+			now = &c->trees.at[k];
 		if (now ? now->l1_entries < t->l1_entries &&
 				  now->l1_entries < needed(c, now) :
 			  t->disk_size && (t->id == Q2_TREE_ACTIVE ||
