@@ -240,9 +240,10 @@ static enum q2_status try_flips(struct q2_repair *r)
 	struct q2_trial t;
 	struct signs signs = {.mass = q2_counts_absurd(r)};
 	bool cheap;
-	enum q2_status st = q2_l1_in_place(r->c, Q2_TREE_ACTIVE,
-					   &signs.in_place);
+	enum q2_status st = Q2_OK;
 
+	if (r->result.corruptions)
+		st = q2_l1_in_place(r->c, Q2_TREE_ACTIVE, &signs.in_place);
 	q2_trial_start(&t, r);
 	/* Refcounts made anew are as good; to look for the old ones pays only
 	 * where that is soon done. */
