@@ -120,11 +120,14 @@ static bool same_shape(const struct repair *r, const uint8_t *end)
 static void judge_counts(const struct repair *r, struct q2_io *io, size_t n,
 			 const uint8_t *end)
 {
-	struct q2_io *first = q2f_repair_io(r->in, false);
-	struct danger before = danger_of(first), now = danger_of(io);
+	struct danger before, now = danger_of(io);
+	struct q2_io *first;
 
-	if (!before.unknown && now.clusters > before.clusters &&
-	    same_shape(r, end))
+	if (now.clusters == 0 || !same_shape(r, end))
+		return;
+	first = q2f_repair_io(r->in, false);
+	before = danger_of(first);
+	if (!before.unknown && now.clusters > before.clusters)
 		q2f_violation("R-7", "after %zu writes %llu clusters in use seem free, %llu before",
 			      n, (unsigned long long)now.clusters,
 			      (unsigned long long)before.clusters);
