@@ -75,8 +75,9 @@ static void tell_outcome(struct run *run, const struct outcome *o)
 		if (fsck->options->output != OUTPUT_TEXT)
 			return;
 		put_name(&b, run->path);
-		q2_buf_format(&b, ": repaired with %zu writes; ",
-			      q2_plan_edits(o->repair.plan));
+		q2_buf_format(&b, ": repaired with %zu write%s; ",
+			      q2_plan_edits(o->repair.plan),
+			      q2_plan_edits(o->repair.plan) == 1 ? "" : "s");
 		if (o->discarded) {
 			q2_buf_u64(&b, o->discarded);
 			q2_buf_text(&b, " bytes were given back, so it cannot "

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>
+#include <string.h>
 
 #include "fsck.h"
 
@@ -19,6 +20,7 @@ struct repair {
 	struct q2_check_keep keep; /* with --state */
 	uint64_t identity;	   /* with that */
 	bool over;		   /* what is kept will not be needed */
+	bool headless;		   /* no magic: only --rescue makes a header */
 	struct q2_err open_err;
 };
 
@@ -27,6 +29,7 @@ static void on_finding(void *ctx, const struct q2_finding *f)
 	struct repair *r = ctx;
 
 	fsck_on_finding(&r->run, f);
+	r->headless |= strcmp(f->problem->id, "HEADER_MAGIC") == 0;
 	if (r->questions)
 		fsck_questions_add(r->questions, f);
 }
@@ -154,7 +157,7 @@ static const char *why_nothing(const struct repair *r)
 {
 	const struct repair_options *o = &r->run.fsck->options->repair;
 
-	if (r->result.after.verdict == Q2_UNREADABLE && !o->rescue)
+	if (r->headless && !o->rescue)
 		return "what is left of the header leads nowhere; -y --rescue "
 		       "searches the file for its tables, and --rescue "
 		       "--plan=FILE tells what that would do; nothing was "
