@@ -157,6 +157,7 @@ static bool reads_as_v3(const struct q2_repair *r)
 struct signs {
 	bool mass;     /* hardly any refcount is right */
 	bool in_place; /* what it leads to is an L1 table: single entries are wrong */
+	bool tail;     /* mapped behind the disk's end is what was there, not nonsense */
 };
 
 /* The problem that throws doubt on the byte, if any does. */
@@ -177,6 +178,9 @@ static enum q2_problem_id doubtful(const struct q2_repair *r, uint64_t off,
 		    off < (uint64_t)doubts[i].off + doubts[i].len &&
 		    !(signs->in_place && doubts[i].off == 36 &&
 		      doubts[i].problem / 100 == 3) &&
+		    !(!signs->tail &&
+		      (doubts[i].problem == Q2_P_L2_BEYOND_DISK ||
+		       doubts[i].problem == Q2_P_L1_BEYOND_DISK)) &&
 		    is_there(r, &doubts[i]))
 			return doubts[i].problem;
 	return (enum q2_problem_id)0;
@@ -234,6 +238,17 @@ static bool forgets_snapshots(const struct q2_repair *r,
 	return q2_be32(count) == 0;
 }
 
+/* Another number of snapshots, or an encryption, makes much look sound by the way: all
+ * that it leads to must be.  Another place for the snapshot table must hold one. */
+static bool leads_nowhere(const struct q2_trial *t)
+{
+	uint64_t off = t->best.off, left = t->best_score.roots;
+
+	if ((off >= 32 && off < 36) || (off >= 60 && off < 64))
+		return left != 0;
+	return off >= 64 && off < 72 && left && left >= t->now.roots;
+}
+
 /* Each bit that is in doubt. */
 static enum q2_status try_flips(struct q2_repair *r)
 {
@@ -244,6 +259,8 @@ static enum q2_status try_flips(struct q2_repair *r)
 
 	if (r->result.corruptions)
 		st = q2_l1_in_place(r->c, Q2_TREE_ACTIVE, &signs.in_place);
+	if (st == Q2_OK)
+		st = q2_size_lost(r, &signs.tail);
 	q2_trial_start(&t, r);
 	/* Refcounts made anew are as good; to look for the old ones pays only
 	 * where that is soon done. */
@@ -253,7 +270,8 @@ static enum q2_status try_flips(struct q2_repair *r)
 			st = q2_trial_flips(&t, off, 1);
 	if (st == Q2_OK && cheap && doubtful(r, 48, &signs))
 		st = try_reftable(r, &t);
-	if (st != Q2_OK || !q2_trial_won(&t) || forgets_snapshots(r, &t.best))
+	if (st != Q2_OK || !q2_trial_won(&t) || forgets_snapshots(r, &t.best) ||
+	    leads_nowhere(&t))
 		return st;
 	if (!q2_want(r, t.best.off >= Q2_HEADER_READ ?
 				Q2_P_REFBLOCK_MISSING :

@@ -115,8 +115,7 @@ static enum q2_status grow(struct tail *t)
 	uint32_t action;
 	enum q2_status st;
 
-	if (t->sound < ODD * t->others || (told == 0 && t->near == 0) ||
-	    !q2_want(r, Q2_P_L2_BEYOND_DISK))
+	if ((told == 0 && t->near == 0) || !q2_want(r, Q2_P_L2_BEYOND_DISK))
 		return Q2_OK;
 	if (told == 0)
 		size = (uint64_t)g->l1_entries << (g->l2_bits +
@@ -137,24 +136,44 @@ static enum q2_status grow(struct tail *t)
 	return st == Q2_OK ? q2_recheck(r) : st;
 }
 
-enum q2_status q2_fix_size(struct q2_repair *r)
+/* What is mapped behind the end, if that is not nonsense: else nothing is sound. */
+static enum q2_status see(struct tail *t)
 {
-	struct tail t = {.r = r};
+	struct q2_repair *r = t->r;
 	uint64_t cs = r->c->img.geom.cluster_size;
 	enum q2_status st;
 
-	if (!q2_all(r) || r->c->img.geom.data_file ||
-	    (!q2_found_any(r, Q2_P_L2_BEYOND_DISK) &&
-	     !q2_found_any(r, Q2_P_L1_BEYOND_DISK)))
+	if (!q2_found_any(r, Q2_P_L2_BEYOND_DISK) &&
+	    !q2_found_any(r, Q2_P_L1_BEYOND_DISK))
 		return Q2_OK;
-	st = q2_get_bytes(&r->budget, cs, &t.table, r->err);
+	st = q2_get_bytes(&r->budget, cs, &t->table, r->err);
 	if (st != Q2_OK)
 		return st;
-	q2_ledger_init(&t.ledger, r);
-	see_all(&t);
-	if (t.sound)
-		st = grow(&t);
-	q2_ledger_free(&t.ledger);
-	q2_put(&r->budget, t.table, cs);
+	q2_ledger_init(&t->ledger, r);
+	see_all(t);
+	if (t->sound < ODD * t->others)
+		t->sound = 0;
+	q2_ledger_free(&t->ledger);
+	q2_put(&r->budget, t->table, cs);
+	return Q2_OK;
+}
+
+enum q2_status q2_size_lost(struct q2_repair *r, bool *yes)
+{
+	struct tail t = {.r = r};
+	enum q2_status st = see(&t);
+
+	*yes = t.sound || r->c->img.geom.data_file;
 	return st;
+}
+
+enum q2_status q2_fix_size(struct q2_repair *r)
+{
+	struct tail t = {.r = r};
+	enum q2_status st = Q2_OK;
+
+	if (!q2_all(r) || r->c->img.geom.data_file)
+		return Q2_OK;
+	st = see(&t);
+	return st == Q2_OK && t.sound ? grow(&t) : st;
 }

@@ -217,6 +217,9 @@ enum q2_status q2_fix_extensions(struct q2_repair *r);
 enum q2_status q2_fix_snapshots(struct q2_repair *r);
 enum q2_status q2_fix_lost(struct q2_repair *r);
 enum q2_status q2_fix_size(struct q2_repair *r);
+/* Whether what the active disk maps behind its end is sound, mostly, so that the size is
+ * in doubt and not that; with a data file nothing tells, and it is taken for sound. */
+enum q2_status q2_size_lost(struct q2_repair *r, bool *yes);
 enum q2_status q2_fix_stale(struct q2_repair *r);
 enum q2_status q2_fix_bitmaps(struct q2_repair *r);
 /* Of the directory, of tables, of their data. */

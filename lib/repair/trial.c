@@ -182,6 +182,18 @@ static bool forgets_counts(const struct run *run, const struct q2_patch *p)
 	return p->off >= 48 && p->off < 60 && run->missing > run->t->missing;
 }
 
+/* Sounder only because there is less to look at: out of the question. */
+static bool loses(const struct run *run, const struct q2_checker *c,
+		  const struct q2_patch *p, const struct q2_check_result *res,
+		  const struct q2_score *score)
+{
+	const struct q2_score *now = &run->t->now;
+
+	return (score->leaks > now->leaks && !now->unreadable) ||
+	       cuts_disk(run, p, res) || forgets_counts(run, p) ||
+	       hides(run, c, p, score);
+}
+
 static int compare(const struct q2_score *a, const struct q2_score *b)
 {
 	const uint64_t x[] = {a->unreadable, a->roots, a->corruptions,
@@ -292,11 +304,9 @@ enum q2_status q2_trial_patch(struct q2_trial *t, const struct q2_patch *p)
 	st = q2_checker_try(&io.io, &opts, is_worse, &res, &c, &own);
 	if (st == Q2_OK) {
 		score = score_of(c, &res, run.oddities, run.roots);
-		if ((score.leaks > t->now.leaks && !t->now.unreadable) ||
-		    cuts_disk(&run, p, &res) || forgets_counts(&run, p) ||
-		    hides(&run, c, p, &score))
-			score.corruptions = UINT64_MAX;
-		order = compare(&score, &t->best_score);
+		order = loses(&run, c, p, &res, &score) ?
+				1 :
+				compare(&score, &t->best_score);
 		if (order < 0) {
 			t->best = *p;
 			t->best_score = score;

@@ -7,6 +7,7 @@
 # usage: found.sh BUILD_DIR             prints "found: N passed, N failed"
 set -u
 part=found
+corpus=$(cd "$(dirname "$0")/../../corpus" && pwd)
 # shellcheck source=tests/repair/damage.sh
 . "$(dirname "$0")/damage.sh"
 
@@ -38,7 +39,7 @@ same_disks() { # the disk and all its snapshots
 	for name in "$@"; do
 		qemu-img convert -f qcow2 -O raw -l "snapshot.name=$name" o.qcow2 o.raw &&
 			qemu-img convert -f qcow2 -O raw -l "snapshot.name=$name" r.qcow2 r.raw &&
-			cmp o.raw r.raw || return
+			qemu-img compare -q -f raw -F raw o.raw r.raw || return
 	done
 }
 
@@ -181,5 +182,37 @@ check 'L1 and L2 table swapped, snapshots overwritten: -y' repaired -y
 cp r.qcow2 again.qcow2
 check 'L1 and L2 table swapped, snapshots overwritten: again' "$fsck" -y --no-journal r.qcow2
 check 'L1 and L2 table swapped, snapshots overwritten: nothing more' cmp r.qcow2 again.qcow2
+
+# Where nothing else of the header is right either it does not become a disk of nothing, which
+# has no faults; and --rescue is not promised to find what it does not look for.
+make cluster_size=512
+cp o.qcow2 d.qcow2
+put64 d.qcow2 24 $((1 << 50))
+put64 d.qcow2 40 512
+repair -y
+check 'size of one bit, another L1 table: nothing is written' cmp d.qcow2 r.qcow2
+check 'size of one bit, another L1 table: no promise' said 'nothing of this can be repaired this way'
+
+# One entry past the disk's end, beside other damage, does not make the disk longer.
+make cluster_size=4k
+cp o.qcow2 d.qcow2
+put64 d.qcow2 $(($(table_of "$(u64 o.qcow2 40)") + 8 * 300)) $((4096 | 1 << 63))
+put64 d.qcow2 $(($(u64 o.qcow2 64) + 32)) $((0xffff0010)) # extra data
+check 'an entry past the end, a broken record: -y' repaired -y
+check 'an entry past the end, a broken record: the size' test "$(u64 r.qcow2 24)" = $((1 << 20))
+
+# The L1 table where the snapshot table should be: no number of records makes it one.
+for options in cluster_size=4k cluster_size=64k; do
+	make $options
+	cp o.qcow2 d.qcow2
+	put64 d.qcow2 64 "$(u64 o.qcow2 40)"
+	check "$options, snapshot table at the L1 table: -y" repaired -y
+	check "$options, snapshot table at the L1 table: all disks" same_disks one two
+done
+
+# An extension for LUKS that makes no sense does not encrypt the disk.
+cp "$corpus/regress/r4-crypt-by-extension.qcow2" d.qcow2
+repair -y
+check 'a bad extension for LUKS: crypt_method' test "$(xxd -p -s 32 -l 4 r.qcow2)" = 00000000
 
 sum_up
