@@ -5,7 +5,7 @@
  * SPDX-License-Identifier: MIT
  *
  * Mends:    fields with one wrong bit, found by trying which one makes the image
- *           sound; fields that others tell; the magic.
+ *           sound; fields that others tell; the magic; a size beyond all bounds.
  * Needs:    nothing: where there is no geometry, this is what makes one.
  */
 #include <string.h>
@@ -186,14 +186,15 @@ static enum q2_problem_id doubtful(const struct q2_repair *r, uint64_t off,
 	return (enum q2_problem_id)0;
 }
 
-static enum q2_status apply(struct q2_repair *r, const struct q2_patch *p,
-			    enum q2_problem_id why, const char *text)
+static enum q2_status apply_as(struct q2_repair *r, const struct q2_patch *p,
+			       enum q2_problem_id why, enum q2_effect effect,
+			       const char *text)
 {
 	/* What refcounts hang on is switched with them. */
 	bool counts = (p->off >= 48 && p->off < 60) ||
 		      p->off >= Q2_HEADER_READ;
 	uint32_t action;
-	enum q2_status st = q2_act(r, why, Q2_EFFECT_GAIN, NULL, &action,
+	enum q2_status st = q2_act(r, why, effect, NULL, &action,
 				   "%s (offset %llu)", text,
 				   (unsigned long long)p->off);
 
@@ -201,6 +202,12 @@ static enum q2_status apply(struct q2_repair *r, const struct q2_patch *p,
 		st = q2_change(r, counts ? Q2_C_REFTABLE : Q2_C_PLACE, action,
 			       p->off, p->bytes, p->n);
 	return st == Q2_OK ? q2_recheck(r) : st;
+}
+
+static enum q2_status apply(struct q2_repair *r, const struct q2_patch *p,
+			    enum q2_problem_id why, const char *text)
+{
+	return apply_as(r, p, why, Q2_EFFECT_GAIN, text);
 }
 
 /* The first entries of the refcount table that are in use. */
@@ -369,6 +376,29 @@ static enum q2_status try_l1_place(struct q2_repair *r)
 		     "the header names the L1 table again");
 }
 
+/* A size that no table could hold, in a header that leads to sound tables.  The disk
+ * ended somewhere in what the last entry of its L1 table reaches. */
+static enum q2_status try_reach(struct q2_repair *r)
+{
+	const struct q2_header *h = &r->c->header;
+	bool ext_l2 = h->incompatible & Q2_INCOMPAT_EXTL2;
+	struct q2_patch p = {.off = 24, .n = 8};
+	struct q2_trial t;
+	enum q2_status st;
+
+	if (!q2_found_any(r, Q2_P_SIZE_TOO_BIG) || h->l1_size == 0 ||
+	    h->l1_size > Q2_L1_MAX || !q2_want(r, Q2_P_SIZE_TOO_BIG))
+		return Q2_OK;
+	q2_put_be64(p.bytes, (uint64_t)h->l1_size
+				     << (2 * h->cluster_bits - (ext_l2 ? 4 : 3)));
+	q2_trial_start(&t, r);
+	st = q2_trial_patch(&t, &p);
+	if (st != Q2_OK || !q2_trial_won(&t) || t.best_score.roots)
+		return st;
+	return apply_as(r, &p, Q2_P_SIZE_TOO_BIG, Q2_EFFECT_SUSPECT,
+			"the virtual size becomes what the L1 table reaches");
+}
+
 bool q2_misread(const struct q2_repair *r)
 {
 	return q2_found_any(r, Q2_P_ROOT_CLUSTER_BITS) ||
@@ -400,6 +430,8 @@ enum q2_status q2_fix_header(struct q2_repair *r)
 					104, 112, 8,
 					"header_length becomes what fits the "
 					"extensions");
+		if (st == Q2_OK)
+			st = try_reach(r);
 	}
 	if (st != Q2_OK || r->c->img.geom.cluster_size == 0 || q2_misread(r))
 		return st;

@@ -183,6 +183,19 @@ cp r.qcow2 again.qcow2
 check 'L1 and L2 table swapped, snapshots overwritten: again' "$fsck" -y --no-journal r.qcow2
 check 'L1 and L2 table swapped, snapshots overwritten: nothing more' cmp r.qcow2 again.qcow2
 
+# A size that no table could hold: the data is there, and so are the snapshots.
+for options in cluster_size=512 cluster_size=64k extended_l2=on,cluster_size=16k compat=0.10; do
+	make $options
+	for value in $((0x7fffffffffffff00)) $((0x00f0000040000000)) -1; do
+		cp o.qcow2 d.qcow2
+		put64 d.qcow2 24 $value
+		check "$options, size $value: -y" repaired -y
+		check "$options, size $value: told to be a guess" said 'the virtual size becomes what the L1 table reaches'
+		check "$options, size $value: all disks" same_disks one two
+		check "$options, size $value: qemu-img" qemu-img check -q -f qcow2 r.qcow2
+	done
+done
+
 # Where nothing else of the header is right either it does not become a disk of nothing, which
 # has no faults; and --rescue is not promised to find what it does not look for.
 make cluster_size=512
