@@ -45,4 +45,13 @@ void q2_snapedit_free(struct q2_snapedit *t);
 /* Lets the header name a leaked snapshot table, where what it names is none. */
 enum q2_status q2_find_snaptable(struct q2_repair *r) Q2_MUST_CHECK;
 
+/* Whether the problem with that number is one of the snapshot table itself, and whether
+ * any such was found. */
+bool q2_of_snapshots(unsigned number);
+bool q2_snapshots_damaged(const struct q2_repair *r);
+
+/* Tries each bit of records that are in doubt, and other L1 tables for those that lead to
+ * what is none. */
+enum q2_status q2_try_records(struct q2_repair *r) Q2_MUST_CHECK;
+
 #endif
