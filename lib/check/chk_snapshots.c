@@ -61,6 +61,7 @@ static enum q2_status search(struct table *t, uint64_t from, uint64_t *at)
 	const struct q2_geom *g = &t->c->img.geom;
 	uint64_t to = q2_min(t->pos + SEARCH, g->file_size);
 	const uint8_t *head;
+	uint64_t end;
 	struct seen r;
 
 	*at = 0;
@@ -68,10 +69,17 @@ static enum q2_status search(struct table *t, uint64_t from, uint64_t *at)
 		enum q2_status st = q2_window_see(&t->w, from, Q2_SNAPSHOT_HEAD,
 						  &head);
 
-		if (st == Q2_OK && !q2_snapshot_may_start(g, head))
+		if (st != Q2_OK)
+			return st;
+		/* Most of what is in the window cannot be one. */
+		end = q2_min(t->w.at + t->w.n, to) - Q2_SNAPSHOT_HEAD;
+		while (!q2_snapshot_may_start(g, head) && from + 8 <= end) {
+			head += 8;
+			from += 8;
+		}
+		if (!q2_snapshot_may_start(g, head))
 			continue;
-		if (st == Q2_OK)
-			st = look(t, from, &r);
+		st = look(t, from, &r);
 		if (st != Q2_OK)
 			return st;
 		if (q2_snapshot_plausible(g, r.bytes, r.n, &r.s)) {

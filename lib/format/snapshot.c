@@ -96,13 +96,6 @@ bool q2_snapshot_has_table(const struct q2_geom *g,
 	       q2_inside(s->l1_offset, UINT64_C(8) * s->l1_size, g->file_size);
 }
 
-bool q2_snapshot_may_start(const struct q2_geom *g, const uint8_t *bytes)
-{
-	uint64_t l1 = q2_be64(bytes + Q2_SNAPSHOT_AT_L1_OFFSET);
-
-	return l1 && (l1 & (g->cluster_size - 1)) == 0;
-}
-
 /* The tests of single numbers, before texts are looked at. */
 static bool plausible_head(const struct q2_geom *g,
 			   const struct q2_snapshot *s)

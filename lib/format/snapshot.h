@@ -9,6 +9,7 @@
 #ifndef Q2_FORMAT_SNAPSHOT_H
 #define Q2_FORMAT_SNAPSHOT_H
 
+#include "base/endian.h"
 #include "format/geom.h"
 
 #define Q2_SNAPSHOT_HEAD 40u
@@ -84,7 +85,13 @@ bool q2_snapshot_has_table(const struct q2_geom *g,
 
 /* Whether a record that is plausible may start with these 8 bytes: most places are
  * ruled out by them. */
-bool q2_snapshot_may_start(const struct q2_geom *g, const uint8_t *bytes);
+static inline bool q2_snapshot_may_start(const struct q2_geom *g,
+					 const uint8_t *bytes)
+{
+	uint64_t l1 = q2_be64(bytes + Q2_SNAPSHOT_AT_L1_OFFSET);
+
+	return l1 && (l1 & (g->cluster_size - 1)) == 0;
+}
 
 /* Whether a record stands here where none has to be.  Strict: its L1 table lies
  * in the file and is long enough for its disk, and all texts are printable.
