@@ -25,7 +25,7 @@
 struct blocks {
 	struct q2_repair *r;
 	uint64_t *table;
-	uint64_t entries;
+	uint64_t entries; /* those in the file: more are zero */
 	struct q2_runs missing; /* indices, as runs of one */
 	uint32_t action;
 };
@@ -128,9 +128,8 @@ enum q2_status q2_reftable_get(struct q2_repair *r, uint64_t **table,
 	void *block;
 
 	*table = NULL;
-	*entries = g->reftable_bytes / 8;
-	/* What is claimed past the end of the file is not even touched. */
-	st = q2_get(&r->budget, g->reftable_bytes, &block, r->err);
+	*entries = n;
+	st = q2_get_raw(&r->budget, 8 * n, &block, r->err);
 	if (st != Q2_OK)
 		return st;
 	st = q2_pread_zero(r->io, block, (size_t)n * 8, g->reftable_offset,
@@ -325,12 +324,18 @@ static enum q2_status write_blocks(struct blocks *b)
 	return st;
 }
 
+/* Whether an entry is missed behind the table, or will soon be: behind the last cluster
+ * there may be no room in it. */
 static bool past_table(const struct blocks *b)
 {
+	const struct q2_geom *g = &b->r->c->img.geom;
+	uint64_t entries = g->reftable_bytes / 8;
+
 	for (size_t i = 0; i < b->missing.n; i++)
-		if (b->missing.at[i].first >= b->entries)
+		if (b->missing.at[i].first >= entries)
 			return true;
-	return false;
+	return (used_clusters(b->r) + 2 * b->missing.n) >> g->block_bits >=
+	       entries;
 }
 
 /* Whether the image's own table names a block there, be it one that cannot be used. */
@@ -371,7 +376,6 @@ static void leave_out(struct blocks *b)
 static enum q2_status add_missing(struct q2_repair *r, bool *done)
 {
 	struct blocks b = {.r = r};
-	size_t need;
 	enum q2_status st = q2_reftable_get(r, &b.table, &b.entries);
 
 	*done = true;
@@ -384,13 +388,8 @@ static enum q2_status add_missing(struct q2_repair *r, bool *done)
 		st = q2_act_bulk(r, Q2_P_REFBLOCK_MISSING, b.missing.n,
 				 "missing refcount blocks are made from the "
 				 "references", &b.action);
-		need = b.missing.n;
 		*done = false;
-		/* Behind the last cluster there may be no room in the table. */
-		if (st == Q2_OK && (past_table(&b) ||
-				    (used_clusters(r) + 2 * need) >>
-						r->c->img.geom.block_bits >=
-					    b.entries))
+		if (st == Q2_OK && past_table(&b))
 			st = grow_table(&b);
 		else if (st == Q2_OK && (st = place_blocks(&b)) == Q2_OK)
 			st = write_blocks(&b);

@@ -160,30 +160,43 @@ struct signs {
 	bool tail;     /* mapped behind the disk's end is what was there, not nonsense */
 };
 
-/* The problem that throws doubt on the byte, if any does. */
-static enum q2_problem_id doubtful(const struct q2_repair *r, uint64_t off,
-				   const struct signs *signs)
+/* For each byte the problem that throws doubt on it, the first one if there are several;
+ * 0: none does. */
+struct doubtful {
+	enum q2_problem_id at[Q2_HEADER_READ];
+};
+
+static void suspect(struct doubtful *d, uint64_t off, uint64_t len,
+		    enum q2_problem_id why)
+{
+	for (uint64_t i = off; i < off + len; i++)
+		if (d->at[i] == 0)
+			d->at[i] = why;
+}
+
+static void see_doubts(const struct q2_repair *r, const struct signs *signs,
+		       struct doubtful *d)
 {
 	/* One bitmap may be wrong itself; that all are tells of the disk. */
-	if (off >= 24 && off < 32 && r->counts[Q2_P_BITMAP_TABLE_SIZE] > 1 &&
+	if (r->counts[Q2_P_BITMAP_TABLE_SIZE] > 1 &&
 	    r->counts[Q2_P_BITMAP_TABLE_SIZE] == r->result.bitmaps)
-		return Q2_P_BITMAP_TABLE_SIZE;
-	if (off >= 4 && off < 8 && reads_as_v3(r))
-		return Q2_P_HEADER_VERSION;
-	if (signs->mass && ((off >= 96 && off < 100) || (off >= 20 && off < 24) ||
-		     (off >= 48 && off < 60)))
-		return Q2_P_ROOT_REFCOUNT_ORDER;
+		suspect(d, 24, 8, Q2_P_BITMAP_TABLE_SIZE);
+	if (reads_as_v3(r))
+		suspect(d, 4, 4, Q2_P_HEADER_VERSION);
+	if (signs->mass) {
+		suspect(d, 96, 4, Q2_P_ROOT_REFCOUNT_ORDER);
+		suspect(d, 20, 4, Q2_P_ROOT_REFCOUNT_ORDER);
+		suspect(d, 48, 12, Q2_P_ROOT_REFCOUNT_ORDER);
+	}
 	for (size_t i = 0; i < sizeof(doubts) / sizeof(doubts[0]); i++)
-		if (off >= doubts[i].off &&
-		    off < (uint64_t)doubts[i].off + doubts[i].len &&
-		    !(signs->in_place && doubts[i].off == 36 &&
+		if (!(signs->in_place && doubts[i].off == 36 &&
 		      doubts[i].problem / 100 == 3) &&
 		    !(!signs->tail &&
 		      (doubts[i].problem == Q2_P_L2_BEYOND_DISK ||
 		       doubts[i].problem == Q2_P_L1_BEYOND_DISK)) &&
 		    is_there(r, &doubts[i]))
-			return doubts[i].problem;
-	return (enum q2_problem_id)0;
+			suspect(d, doubts[i].off, doubts[i].len,
+				doubts[i].problem);
 }
 
 static enum q2_status apply_as(struct q2_repair *r, const struct q2_patch *p,
@@ -261,6 +274,7 @@ static enum q2_status try_flips(struct q2_repair *r)
 {
 	struct q2_trial t;
 	struct signs signs = {.mass = q2_counts_absurd(r)};
+	struct doubtful doubtful = {0};
 	bool cheap;
 	enum q2_status st = Q2_OK;
 
@@ -268,27 +282,28 @@ static enum q2_status try_flips(struct q2_repair *r)
 		st = q2_l1_in_place(r->c, Q2_TREE_ACTIVE, &signs.in_place);
 	if (st == Q2_OK)
 		st = q2_size_lost(r, &signs.tail);
+	see_doubts(r, &signs, &doubtful);
 	q2_trial_start(&t, r);
 	/* Refcounts made anew are as good; to look for the old ones pays only
 	 * where that is soon done. */
 	cheap = t.cost <= CHEAP;
 	for (uint64_t off = 0; off < Q2_HEADER_READ && st == Q2_OK; off++)
-		if ((cheap || off < 48 || off >= 60) && doubtful(r, off, &signs))
+		if ((cheap || off < 48 || off >= 60) && doubtful.at[off])
 			st = q2_trial_flips(&t, off, 1);
-	if (st == Q2_OK && cheap && doubtful(r, 48, &signs))
+	if (st == Q2_OK && cheap && doubtful.at[48])
 		st = try_reftable(r, &t);
 	if (st != Q2_OK || !q2_trial_won(&t) || forgets_snapshots(r, &t.best) ||
 	    leads_nowhere(&t))
 		return st;
 	if (!q2_want(r, t.best.off >= Q2_HEADER_READ ?
 				Q2_P_REFBLOCK_MISSING :
-				doubtful(r, t.best.off, &signs)))
+				doubtful.at[t.best.off]))
 		return Q2_OK;
 	if (t.best.off >= Q2_HEADER_READ)
 		return apply(r, &t.best, Q2_P_REFBLOCK_MISSING,
 			     "one wrong bit of the refcount table is put "
 			     "right");
-	return apply(r, &t.best, doubtful(r, t.best.off, &signs),
+	return apply(r, &t.best, doubtful.at[t.best.off],
 		     "one wrong bit of the header is put right");
 }
 

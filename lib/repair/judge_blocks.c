@@ -86,10 +86,10 @@ static enum q2_status keep_lost(struct q2_repair *r, uint64_t index,
 enum q2_status q2_judge_entries(struct q2_repair *r, bool *changed)
 {
 	const struct q2_geom *g = &r->c->img.geom;
-	uint64_t *table, entries, there = q2_reftable_there(g, r->io);
+	uint64_t *table, entries;
 	enum q2_status st = q2_reftable_get(r, &table, &entries);
 
-	for (uint64_t i = 0; i < there && st == Q2_OK; i++) {
+	for (uint64_t i = 0; i < entries && st == Q2_OK; i++) {
 		uint64_t off = table[i] & Q2_REFTABLE_OFFSET;
 		enum q2_problem_id why = (enum q2_problem_id)0;
 		uint64_t value = 0;
@@ -117,7 +117,7 @@ enum q2_status q2_judge_entries(struct q2_repair *r, bool *changed)
 		st = drop_entry(r, why, i, value);
 	}
 	if (st == Q2_OK && q2_found_any(r, Q2_P_REFBLOCK_SHARED))
-		st = drop_shared(r, table, there, changed);
+		st = drop_shared(r, table, entries, changed);
 	q2_reftable_put(r, table, entries);
 	return st;
 }
@@ -132,9 +132,7 @@ enum q2_status q2_judge_table(struct q2_repair *r, bool *foreign)
 		return Q2_OK;
 	st = q2_reftable_get(r, &table, &entries);
 	*foreign = st == Q2_OK &&
-		   q2_table_is_foreign(r, table,
-				       q2_reftable_there(&r->c->img.geom,
-							 r->io));
+		   q2_table_is_foreign(r, table, entries);
 	q2_reftable_put(r, table, entries);
 	return st;
 }

@@ -12,7 +12,8 @@
  * cluster in use has a place for its count. */
 enum q2_status q2_fix_blocks(struct q2_repair *r);
 
-/* The entries of the refcount table, to be given back with their number. */
+/* The entries of the refcount table, as far as the file holds it, to be given back with
+ * their number. */
 enum q2_status q2_reftable_get(struct q2_repair *r, uint64_t **table,
 			       uint64_t *entries);
 void q2_reftable_put(struct q2_repair *r, uint64_t *table, uint64_t entries);

@@ -46,10 +46,21 @@ struct former {
 	uint64_t index;
 };
 
-/* Whether the bytes do as that block.  If a table names it, both are counted by it;
- * and what has a count but no reference tells nothing: these may be what is lost. */
+static uint64_t counts_set(const struct triage *t, const uint8_t *bytes)
+{
+	const struct q2_geom *g = &t->r->c->img.geom;
+	uint64_t set = 0;
+
+	for (uint64_t i = 0; i < UINT64_C(1) << g->block_bits; i++)
+		set += q2_refcount(bytes, g->ref_order, i) != 0;
+	return set;
+}
+
+/* Whether the bytes, with so many counts that are not zero, do as that block.  If a table
+ * names it, both are counted by it; and what has a count but no reference tells nothing:
+ * these may be what is lost. */
 static bool counts_right(const struct triage *t, const uint8_t *bytes,
-			 const struct former *f)
+			 uint64_t set, const struct former *f)
 {
 	const struct q2_checker *c = t->r->c;
 	const struct q2_geom *g = &c->img.geom;
@@ -58,7 +69,9 @@ static bool counts_right(const struct triage *t, const uint8_t *bytes,
 	uint64_t end = q2_div_up(t->r->base->size, g->cluster_size);
 	uint64_t agree = 0, differ = 0;
 
-	for (uint64_t clu = lo; clu < hi; clu++) {
+	/* Of those that agree there are no more than are set. */
+	for (uint64_t clu = lo; clu < hi && set >= 4 && differ * 4 <= set;
+	     clu++) {
 		uint64_t v = q2_refcount(bytes, g->ref_order, clu - lo);
 		uint64_t refs = q2_refmap_get(&c->map, clu).count;
 
@@ -83,13 +96,19 @@ static bool is_old_block(const struct triage *t)
 	uint64_t n = UINT64_C(1) << g->block_bits;
 	uint64_t blocks = q2_min(q2_div_up(g->file_clusters, n), 64);
 	uint64_t most = (c->trees.n + 1) * (g->cluster_size / 16);
+	uint64_t set = 0;
 
 	/* Most other things hold numbers that no count can be. */
-	for (uint64_t i = 0; i < n; i++)
-		if (q2_refcount(t->bytes, g->ref_order, i) > most)
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t v = q2_refcount(t->bytes, g->ref_order, i);
+
+		if (v > most)
 			return false;
+		set += v != 0;
+	}
 	for (uint64_t b = 0; b < blocks; b++)
-		if (counts_right(t, t->bytes, &(struct former){.index = b}))
+		if (counts_right(t, t->bytes, set,
+				 &(struct former){.index = b}))
 			return true;
 	return false;
 }
@@ -137,7 +156,7 @@ static enum q2_status see_former(struct triage *t, uint64_t clu, bool *yes)
 		named++;
 		if (q2_pread_zero(r->io, t->block, (size_t)g->cluster_size, off,
 				  NULL) == Q2_OK &&
-		    counts_right(t, t->block, &f))
+		    counts_right(t, t->block, counts_set(t, t->block), &f))
 			st = q2_runs_push(&blocks, &r->budget,
 					  (struct q2_run){f.block, 1}, r->err);
 		/* Anything else is soon seen not to be one. */
