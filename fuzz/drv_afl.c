@@ -6,7 +6,6 @@
  * Compiled for each target: TARGET is its function.  Q2F_KNOWN in the environment
  * names oracles that are known to be broken.
  */
-#include <malloc.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -21,10 +20,7 @@ int main(void)
 
 	if (known)
 		q2f_known = known;
-	/* What one execution gave back the next one gets, and not the kernel. */
-	mallopt(M_MMAP_THRESHOLD, 8 << 20);
-	mallopt(M_TRIM_THRESHOLD, 64 << 20);
-	mallopt(M_TOP_PAD, 1 << 20);
+	q2f_keep_memory();
 	__AFL_INIT();
 	data = __AFL_FUZZ_TESTCASE_BUF;
 	while (__AFL_LOOP(100000))

@@ -417,6 +417,7 @@ int main(int argc, char **argv)
 	if (opt.only == NULL && strcmp(argv[1], "all") != 0)
 		return usage(stderr);
 	argv[1] = argv[0];
+	q2f_keep_memory();
 	while ((c = getopt(argc - 1, argv + 1, "f::F::k:mN:O:P:r:S:T:n:s:p:t")) != -1)
 		switch (c) {
 		case 'f':

@@ -47,6 +47,13 @@ struct q2f_input q2f_split(const uint8_t *data, size_t size)
 
 bool q2f_thorough;
 
+void q2f_keep_memory(void)
+{
+	mallopt(M_MMAP_THRESHOLD, 8 << 20);
+	mallopt(M_TRIM_THRESHOLD, 64 << 20);
+	mallopt(M_TOP_PAD, 1 << 20);
+}
+
 bool q2f_sampled(const struct q2f_input *in, unsigned n)
 {
 	if (lot == 0 && !q2f_thorough)

@@ -109,6 +109,9 @@ bool q2f_open_violation(const char *oracle, const char *format, ...)
 extern const char *q2f_known; /* names of oracles; "" */
 extern uint64_t q2f_known_seen;
 
+/* What one execution gives back the next one gets, and not the kernel. */
+void q2f_keep_memory(void);
+
 /* What the target is at, if it does several things; "" or " (...)". */
 extern const char *q2f_context;
 
