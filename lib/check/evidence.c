@@ -293,6 +293,9 @@ static void judge_window(struct q2_sample *s, void *ctx, uint64_t slot,
 			continue;
 		entry = q2_l2_decode(&s->g, raw, bitmap,
 				     q2_guest(&s->g, slot, first + i));
+		/* Flags alone lead nowhere, whatever the geometry. */
+		if (entry.faults == Q2_EF_COPIED_UNUSED && !entry.refers)
+			continue;
 		tell(&t, entry.faults == 0);
 		if (entry.refers)
 			note_ref(s, entry.host.start);

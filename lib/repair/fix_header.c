@@ -274,7 +274,7 @@ static enum q2_status try_flips(struct q2_repair *r)
 {
 	struct q2_trial t;
 	struct signs signs = {.mass = q2_counts_absurd(r)};
-	struct doubtful doubtful = {0};
+	struct doubtful doubtful;
 	bool cheap;
 	enum q2_status st = Q2_OK;
 
@@ -282,6 +282,7 @@ static enum q2_status try_flips(struct q2_repair *r)
 		st = q2_l1_in_place(r->c, Q2_TREE_ACTIVE, &signs.in_place);
 	if (st == Q2_OK)
 		st = q2_size_lost(r, &signs.tail);
+	memset(&doubtful, 0, sizeof(doubtful));
 	see_doubts(r, &signs, &doubtful);
 	q2_trial_start(&t, r);
 	/* Refcounts made anew are as good; to look for the old ones pays only
