@@ -291,18 +291,19 @@ static enum q2_status fix_bits(struct q2_repair *r)
 {
 	const struct q2_header *h = &r->c->header;
 	uint64_t zstd = h->incompatible & ~(uint64_t)Q2_INCOMPAT_COMPRESSION;
+	bool packs = r->c->compressed.n || r->result.partial;
 	enum q2_status st = Q2_OK;
 
 	/* The type is a byte of its own; the bit only announces it.  With data
-	 * that is compressed, trying tells. */
+	 * that is compressed, trying tells, and there may be some yet where not all
+	 * was seen. */
 	if (h->compression_type == 1)
 		zstd |= Q2_INCOMPAT_COMPRESSION;
-	if (r->c->compressed.n == 0 && h->compression_type > 1 &&
-	    !r->result.partial)
+	if (!packs && h->compression_type > 1)
 		st = set_field(r, Q2_P_COMPRESSION_TYPE, Q2_EFFECT_NONE, 104, 0,
 			       1, "the compression type, which no cluster "
 			       "needs, becomes deflate");
-	if (st == Q2_OK && r->c->compressed.n == 0)
+	if (st == Q2_OK && !packs)
 		st = set_field(r, Q2_P_COMPRESSION_BIT, Q2_EFFECT_NONE, 72,
 			       zstd, 8, "the compression bit becomes what the "
 			       "type says");
