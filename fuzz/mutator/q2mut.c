@@ -7,13 +7,17 @@
 
 #include "mut_own.h"
 
+#define TRIES 8u /* of what an image may lack */
+
 static char last[160];
 static size_t last_n;
+static unsigned said; /* how often, whether there was room or not */
 
 static void say(const char *text)
 {
 	size_t n = strlen(text);
 
+	said++;
 	if (last_n + n + 2 > sizeof(last))
 		return;
 	if (last_n)
@@ -75,11 +79,15 @@ static void damage(struct mut *m)
 	while (n < 4 && mut_one_in(m, 3))
 		n++;
 	while (n--) {
-		mut_look(m);
-		if (m->n < 128 || mut_below(m, 8) < 6)
-			mut_field(m);
-		else
-			mut_structure(m);
+		unsigned before = said;
+
+		for (unsigned i = 0; i < TRIES && said == before; i++) {
+			mut_look(m);
+			if (m->n < 128 || mut_below(m, 8) < 6)
+				mut_field(m);
+			else
+				mut_structure(m);
+		}
 	}
 	if (mut_one_in(m, 3)) {
 		mut_fix(m);
