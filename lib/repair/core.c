@@ -34,7 +34,6 @@ static bool is_kept(const struct q2_finding *f)
 	    (hundred == 8 && (f->fields & Q2_F_KIND) && f->kind != Q2_K_DATA &&
 	     f->kind != Q2_K_COMPRESSED && f->kind != Q2_K_L2))
 		return true;
-
 	return hundred == 1 || hundred == 2 || hundred == 3 ||
 	       hundred == 5 || hundred == 6;
 }
@@ -407,37 +406,38 @@ static uint64_t first_fresh(const struct q2_repair *r)
 				  g->file_clusters << g->cluster_bits;
 }
 
-/* A named cluster is one of the image's own size.  The directory of stale bitmaps
- * may lie behind the end without a finding that says so. */
-static void skip_named(struct q2_repair *r, uint64_t bytes)
+/* What is named behind the end: no finding tells of the directory of stale bitmaps, nor
+ * of an L1 table whose length cannot be.  A cluster is one of the image's own size. */
+static struct q2_range taken(const struct q2_repair *r, size_t i)
+{
+	const struct q2_geom *g = &r->c->img.geom;
+	struct q2_run named;
+
+	if (i == 0)
+		return (struct q2_range){
+			r->c->ext.bitmap_dir_offset,
+			q2_min(r->c->ext.bitmap_dir_size, Q2_BITMAPDIR_MAX)};
+	if (i == 1)
+		return (struct q2_range){
+			r->c->header.l1_offset,
+			8 * q2_min(r->c->header.l1_size, g->l1_needed)};
+	named = r->named.at[i - 2];
+	return (struct q2_range){
+		named.first, named.n == NAMED_LEN    ? g->cluster_size :
+			     named.n == NAMED_STREAM ? 2 * g->cluster_size :
+						       named.n};
+}
+
+static void skip_taken(struct q2_repair *r, uint64_t bytes)
 {
 	uint64_t cs = r->c->img.geom.cluster_size;
-	const struct q2_range directory = {
-		r->c->ext.bitmap_dir_offset,
-		q2_min(r->c->ext.bitmap_dir_size, Q2_BITMAPDIR_MAX)};
-	bool again = true;
 
-	while (again) {
-		struct q2_range want = {r->fresh.next, bytes};
+	for (size_t i = 0; i < r->named.n + 2;) {
+		struct q2_range there = taken(r, i++);
 
-		again = false;
-		if (q2_overlap(want, directory)) {
-			r->fresh.next = (q2_end(directory) + cs - 1) & ~(cs - 1);
-			again = true;
-			continue;
-		}
-		for (size_t i = 0; i < r->named.n; i++) {
-			uint64_t first = r->named.at[i].first;
-			uint64_t n = r->named.at[i].n;
-			uint64_t len = n == NAMED_LEN	 ? cs :
-				       n == NAMED_STREAM ? 2 * cs : n;
-			struct q2_range named = {first, len};
-
-			if (!q2_overlap(want, named))
-				continue;
-			r->fresh.next = (q2_end(named) + cs - 1) & ~(cs - 1);
-			again = true;
-			break;
+		if (q2_overlap((struct q2_range){r->fresh.next, bytes}, there)) {
+			r->fresh.next = (q2_end(there) + cs - 1) & ~(cs - 1);
+			i = 0;
 		}
 	}
 }
@@ -452,7 +452,7 @@ enum q2_status q2_fresh(struct q2_repair *r, uint32_t action, uint64_t n,
 	enum q2_status st;
 
 	r->fresh.next = (q2_max(r->fresh.next, first_fresh(r)) + mask) & ~mask;
-	skip_named(r, bytes);
+	skip_taken(r, bytes);
 	*off = r->fresh.next;
 	r->room.lacking = 0;
 	if (r->io->is_device && !q2_inside(*off, bytes, r->io->size))
