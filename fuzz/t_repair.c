@@ -182,13 +182,11 @@ uint8_t *q2f_repair_promised(const struct repair *r)
 	return want;
 }
 
-/* An L1 table that reaches as far as the disk, even of small clusters and long entries. */
-static uint64_t l1_bytes(const struct q2f_guest *g)
+/* An L1 table that reaches as far as the disk, with the long entries of subclusters. */
+static uint64_t l1_bytes(uint64_t disk, unsigned cluster_bits)
 {
-	uint64_t reach = q2_max(g->cluster_size, 512) *
-			 q2_max(g->cluster_size, 512) / 16;
-
-	return 8 * (g->disk / reach + 1) + g->cluster_size;
+	return ((disk >> (2 * cluster_bits - 4)) + 1) * 8 +
+	       (UINT64_C(1) << cluster_bits);
 }
 
 /* There may be new metadata for what there is; each disk may get an L1 table for its size,
@@ -210,11 +208,15 @@ static void judge_growth(const struct repair *r)
 		return;
 	bytes = q2f_repair_promised(r);
 	q2f_guest_read(&g, bytes, (size_t)p->new_size, false);
-	most += l1_bytes(&g) + (g.n_snapshots + 1) *
-				       (after->allocated_clusters << after->cluster_bits);
+	most += (after->snapshots + UINT64_C(1)) *
+		(after->allocated_clusters << after->cluster_bits);
 	most += (p->new_size >> after->cluster_bits) * after->refcount_bits / 8;
-	for (size_t i = 0; i < g.n_snapshots; i++)
-		most += p->old_size + l1_bytes(&g.snapshots[i]);
+	most += l1_bytes(after->virtual_size, after->cluster_bits);
+	for (size_t i = 0; i < after->snapshots; i++)
+		most += p->old_size +
+			l1_bytes(i < g.n_snapshots ? g.snapshots[i].disk :
+						     after->virtual_size,
+				 after->cluster_bits);
 	q2f_guest_free(&g);
 	free(bytes);
 	if (written > most || p->new_size > most + CLAIMS)
@@ -236,7 +238,6 @@ static void judge_plan(const struct repair *r)
 		q2f_violation("R-1", "%u rounds", res->rounds);
 	if (p->old_size != r->in->size)
 		q2f_violation("R-6", "the plan is for another file");
-	judge_growth(r);
 	/* Of what nobody could read nothing was counted. */
 	if (res->before.verdict == Q2_UNREADABLE)
 		return;
@@ -244,6 +245,7 @@ static void judge_plan(const struct repair *r)
 		q2f_violation("R-1", "nothing can be read after");
 	if (res->after.corruptions > res->before.corruptions)
 		q2f_violation("R-1", "more corruptions after than before");
+	judge_growth(r);
 }
 
 /* What the rehearsal said is what a check of the real file says. */
