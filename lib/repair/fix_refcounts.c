@@ -7,9 +7,9 @@
  *           need, counts past the end of the file.
  * Needs:    a sound refcount table (fix_blocks.c); orphans that have a home.
  * Never:    lowers a count after a partial check: what could not be read may
- *           refer to the cluster.  Nor, cautiously, while there are snapshots,
- *           or orphans that may be what is left of one: the count may be all
- *           that tells of a lost reference.
+ *           refer to the cluster, unless the repair made it.  Nor, cautiously,
+ *           while there are snapshots, or orphans that may be what is left of
+ *           one: the count may be all that tells of a lost reference.
  */
 #include "base/endian.h"
 #include "format/refcount.h"
@@ -134,10 +134,13 @@ static enum q2_status mend_suspects(struct counts *k)
 							Q2_P_REFCOUNT_HIGH;
 		uint32_t action;
 
-		/* What the repair itself made is counted, whatever else is. */
-		if (!(s->at[i].why & Q2_S_REFCOUNT) || found == refs ||
-		    (!q2_is_fresh(r, clu) && !q2_want(r, why)) ||
-		    (why == Q2_P_REFCOUNT_HIGH && evidence))
+		if (!(s->at[i].why & Q2_S_REFCOUNT) || found == refs)
+			continue;
+		/* What the repair itself made is counted, whatever else is; and what
+		 * was counted there before tells nothing. */
+		if (!q2_is_fresh(r, clu) &&
+		    (!q2_want(r, why) ||
+		     (why == Q2_P_REFCOUNT_HIGH && evidence)))
 			continue;
 		st = q2_act_bulk(r, why, 1,
 				 "refcounts are set to the number of "
