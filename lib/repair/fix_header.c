@@ -174,6 +174,16 @@ static void suspect(struct doubtful *d, uint64_t off, uint64_t len,
 			d->at[i] = why;
 }
 
+/* Whether what was found is no reason to doubt those bytes. */
+static bool is_idle(const struct signs *signs, const struct doubt *d)
+{
+	bool beyond = d->problem == Q2_P_L2_BEYOND_DISK ||
+		      d->problem == Q2_P_L1_BEYOND_DISK;
+
+	return (beyond && !signs->tail) ||
+	       (signs->in_place && d->off == 36 && d->problem / 100 == 3);
+}
+
 static void see_doubts(const struct q2_repair *r, const struct signs *signs,
 		       struct doubtful *d)
 {
@@ -189,12 +199,7 @@ static void see_doubts(const struct q2_repair *r, const struct signs *signs,
 		suspect(d, 48, 12, Q2_P_ROOT_REFCOUNT_ORDER);
 	}
 	for (size_t i = 0; i < sizeof(doubts) / sizeof(doubts[0]); i++)
-		if (!(signs->in_place && doubts[i].off == 36 &&
-		      doubts[i].problem / 100 == 3) &&
-		    !(!signs->tail &&
-		      (doubts[i].problem == Q2_P_L2_BEYOND_DISK ||
-		       doubts[i].problem == Q2_P_L1_BEYOND_DISK)) &&
-		    is_there(r, &doubts[i]))
+		if (!is_idle(signs, &doubts[i]) && is_there(r, &doubts[i]))
 			suspect(d, doubts[i].off, doubts[i].len,
 				doubts[i].problem);
 }
