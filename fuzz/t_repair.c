@@ -201,9 +201,13 @@ static void judge_growth(const struct repair *r)
 	struct q2f_guest g;
 	uint8_t *bytes;
 
-	for (size_t i = 0; i < p->edits.n; i++)
-		if (p->edits.at[i].offset >= p->old_size)
-			written += p->edits.at[i].len;
+	for (size_t i = 0; i < p->edits.n; i++) {
+		const struct q2_edit *e = &p->edits.at[i];
+		uint64_t end = e->offset + e->len;
+
+		if (end > p->old_size)
+			written += end - q2_max(e->offset, p->old_size);
+	}
 	if (written <= most && p->new_size <= most + CLAIMS)
 		return;
 	bytes = q2f_repair_promised(r);
@@ -238,6 +242,8 @@ static void judge_plan(const struct repair *r)
 		q2f_violation("R-1", "%u rounds", res->rounds);
 	if (p->old_size != r->in->size)
 		q2f_violation("R-6", "the plan is for another file");
+	if (res->after.verdict != Q2_UNREADABLE)
+		judge_growth(r);
 	/* Of what nobody could read nothing was counted. */
 	if (res->before.verdict == Q2_UNREADABLE)
 		return;
@@ -245,7 +251,6 @@ static void judge_plan(const struct repair *r)
 		q2f_violation("R-1", "nothing can be read after");
 	if (res->after.corruptions > res->before.corruptions)
 		q2f_violation("R-1", "more corruptions after than before");
-	judge_growth(r);
 }
 
 /* What the rehearsal said is what a check of the real file says. */
