@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: MIT
  *
  * Mends:    an autoclear bit that is clear: each bitmap is marked as inconsistent
- *           instead, or they go, if they are not whole.
+ *           instead, or they go, if they are not whole or not sound.
  * Needs:    header extensions that can be read.
  */
 #include "base/endian.h"
@@ -130,8 +130,8 @@ static enum q2_status drop(struct q2_repair *r, const struct q2_ext *e)
 	enum q2_status st;
 
 	st = q2_act(r, Q2_P_BITMAPS_STALE, Q2_EFFECT_NONE, NULL, &action,
-		    "bitmaps that are out of date go: not all of what they "
-		    "used is theirs");
+		    "bitmaps that are out of date go: they are damaged, or not "
+		    "all of what they used is theirs");
 	for (size_t i = 0; i < m->n && st == Q2_OK; i++)
 		if (q2_kind_is_bitmap(m->at[i].kind))
 			st = q2_release(r, m->at[i].first << bits,
@@ -145,15 +145,16 @@ enum q2_status q2_fix_stale(struct q2_repair *r)
 {
 	struct q2_range area;
 	struct q2_ext e;
+	enum q2_status st;
 
 	if (!q2_found_any(r, Q2_P_BITMAPS_STALE))
 		return Q2_OK;
-	if (whole(r))
-		return q2_mark_bitmaps(r, "bitmaps that are out of date are "
-					  "marked as inconsistent: their "
-					  "clusters are theirs again, and no "
-					  "backup uses them");
-	if (!q2_all(r) || !q2_want(r, Q2_P_BITMAPS_STALE) ||
+	st = q2_mark_bitmaps(r, "bitmaps that are out of date are marked as "
+				"inconsistent: their clusters are theirs "
+				"again, and no backup uses them");
+	/* Their marks are not set if a check had something against them. */
+	if (st != Q2_OK || !q2_found_any(r, Q2_P_BITMAPS_STALE) || !q2_all(r) ||
+	    !q2_want(r, Q2_P_BITMAPS_STALE) ||
 	    !q2_ext_area(&r->c->header, r->c->img.geom.cluster_size, &area) ||
 	    !q2_ext_find(r->c->first, area, Q2_EXT_BITMAPS, &e))
 		return Q2_OK;
