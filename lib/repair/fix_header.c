@@ -397,26 +397,41 @@ static enum q2_status try_l1_place(struct q2_repair *r)
 		     "the header names the L1 table again");
 }
 
-/* A size that no table could hold, in a header that leads to sound tables.  The disk
- * ended somewhere in what the last entry of its L1 table reaches. */
+/* A size that no table could hold, in a header that leads to sound tables; or one for
+ * which the table would have to go on over what is none.  The disk ended somewhere in
+ * what the last entry of its L1 table reaches. */
 static enum q2_status try_reach(struct q2_repair *r)
 {
 	const struct q2_header *h = &r->c->header;
 	bool ext_l2 = h->incompatible & Q2_INCOMPAT_EXTL2;
-	struct q2_patch p = {.off = 24, .n = 8};
+	enum q2_problem_id why = q2_found_any(r, Q2_P_SIZE_TOO_BIG) ?
+					 Q2_P_SIZE_TOO_BIG :
+					 Q2_P_L1_TOO_SMALL;
+	struct q2_patch p = {.off = 24, .n = 8}, longer;
 	struct q2_trial t;
-	enum q2_status st;
+	struct q2_score grown;
+	bool rival = why == Q2_P_L1_TOO_SMALL, accepted;
+	enum q2_status st = Q2_OK;
 
-	if (!q2_found_any(r, Q2_P_SIZE_TOO_BIG) || h->l1_size == 0 ||
-	    h->l1_size > Q2_L1_MAX || !q2_want(r, Q2_P_SIZE_TOO_BIG))
+	if (!q2_found_any(r, why) || h->l1_size == 0 || h->l1_size > Q2_L1_MAX ||
+	    !q2_want(r, why))
 		return Q2_OK;
 	q2_put_be64(p.bytes, (uint64_t)h->l1_size
 				     << (2 * h->cluster_bits - (ext_l2 ? 4 : 3)));
 	q2_trial_start(&t, r);
-	st = q2_trial_patch(&t, &p);
-	if (st != Q2_OK || !q2_trial_won(&t) || t.best_score.roots)
+	put32(&longer, 36, (uint32_t)r->c->img.geom.l1_needed);
+	if (rival)
+		st = q2_trial_patch(&t, &longer);
+	grown = t.best_score;
+	accepted = t.best.n != 0;
+	if (st == Q2_OK)
+		st = q2_trial_patch(&t, &p);
+	if (st != Q2_OK || !q2_trial_won(&t) || t.best.off != p.off ||
+	    t.best_score.roots ||
+	    (rival && (t.best_score.corruptions >= grown.corruptions ||
+		       t.best_score.leaks > (accepted ? grown.leaks : 0))))
 		return st;
-	return apply_as(r, &p, Q2_P_SIZE_TOO_BIG, Q2_EFFECT_SUSPECT,
+	return apply_as(r, &p, why, Q2_EFFECT_SUSPECT,
 			"the virtual size becomes what the L1 table reaches");
 }
 

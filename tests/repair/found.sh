@@ -201,6 +201,26 @@ done
 
 same_raw='cmp'
 
+# A size for which the L1 table would have to go on over what is none; but a table of which
+# the length is wrong, and two entries are, is not cut off there.
+make cluster_size=512
+l1=$(u64 o.qcow2 40)
+for value in $((24 << 20)) $((6 << 20)); do
+	cp o.qcow2 d.qcow2
+	put64 d.qcow2 24 $value
+	check "size $value: -y" repaired -y
+	check "size $value: the disk's size" test "$(u64 r.qcow2 24)" = $((1 << 20))
+	check "size $value: all disks" same_disks one two
+	check "size $value: qemu-img" qemu-img check -q -f qcow2 r.qcow2
+done
+cp o.qcow2 d.qcow2
+printf '\0\0\0\3' | dd of=d.qcow2 bs=1 seek=36 conv=notrunc status=none
+put64 d.qcow2 $((l1 + 25 * 8)) $((1 << 40))
+put64 d.qcow2 $((l1 + 27 * 8)) $((3 << 40))
+check 'l1_size and two of the entries behind: -y' repaired -y
+check 'l1_size and two of the entries behind: the size' test "$(u64 r.qcow2 24)" = $((1 << 20))
+check 'l1_size and two of the entries behind: all disks' same_disks one two
+
 # Where nothing else of the header is right either it does not become a disk of nothing, which
 # has no faults; and --rescue is not promised to find what it does not look for.
 make cluster_size=512
