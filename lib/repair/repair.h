@@ -164,6 +164,13 @@ enum q2_status q2_change_u32(struct q2_repair *r, enum q2_class class,
 			     uint32_t action, uint64_t off,
 			     uint32_t value) Q2_MUST_CHECK;
 
+/* Whether metadata that is written to in place lies on something else (offlimits.c). */
+bool q2_lies_on_other(struct q2_repair *r, enum q2_class class, uint64_t off,
+		      size_t n);
+
+/* Whether, by -p, an entry there stands in what may be a guest's data. */
+bool q2_stands_in_nonsense(struct q2_repair *r, uint64_t off);
+
 /* *off = `n` clusters next to each other, zeros, that no structure, live or
  * damaged, names.  Q2_E_RANGE if a device has no room; r->room.lacking says for which
  * problem. */
@@ -195,6 +202,11 @@ bool q2_runs_have(const struct q2_runs *runs, uint64_t clu);
 
 /* From the overlay to the plan's edits. */
 enum q2_status q2_finish(struct q2_repair *r) Q2_MUST_CHECK;
+
+/* Sorted writes of one action to the header in one phase become one; actions without
+ * any go (tidy.c). */
+enum q2_status q2_join_header(struct q2_repair *r) Q2_MUST_CHECK;
+enum q2_status q2_drop_idle(struct q2_repair *r) Q2_MUST_CHECK;
 
 static inline bool q2_found_any(const struct q2_repair *r,
 				enum q2_problem_id id)
