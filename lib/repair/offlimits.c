@@ -23,17 +23,20 @@ static unsigned structures_at(const struct q2_checker *c, uint64_t clu)
 	return n;
 }
 
-static bool is_l1(const struct q2_checker *c, uint64_t clu)
+/* How many of the cluster's bytes are an L1 table's: what stands behind is nothing to
+ * its writers, who leave there what there was. */
+static uint64_t l1_bytes(const struct q2_checker *c, uint64_t clu)
 {
+	uint64_t off = clu << c->img.geom.cluster_bits, most = 0;
+
 	for (size_t i = 0; i < c->trees.n; i++) {
-		uint64_t first = c->trees.at[i].l1_offset >>
-				 c->img.geom.cluster_bits;
+		uint64_t start = c->trees.at[i].l1_offset;
 		uint64_t bytes = UINT64_C(8) * c->trees.at[i].l1_entries;
 
-		if (clu - first < q2_div_up(bytes, c->img.geom.cluster_size))
-			return true;
+		if (off - start < bytes)
+			most = q2_max(most, bytes - (off - start));
 	}
-	return false;
+	return q2_min(most, c->img.geom.cluster_size);
 }
 
 /* Whether what stands in the cluster reads as the table of entries that it is
@@ -41,20 +44,20 @@ static bool is_l1(const struct q2_checker *c, uint64_t clu)
 static bool reads_as_table(const struct q2_repair *r, uint64_t clu)
 {
 	const struct q2_geom *g = &r->c->img.geom;
-	uint64_t off = clu << g->cluster_bits, end = off + g->cluster_size;
-	bool l1 = is_l1(r->c, clu);
+	uint64_t start = clu << g->cluster_bits, l1 = l1_bytes(r->c, clu);
 	uint64_t good = 0, bad = 0;
 	uint8_t bytes[512];
 
-	for (; off < end; off += sizeof(bytes)) {
-		if (q2_pread_zero(r->io, bytes, sizeof(bytes), off, NULL) !=
-		    Q2_OK)
+	for (uint64_t at = 0; at < (l1 ? l1 : g->cluster_size);
+	     at += sizeof(bytes)) {
+		if (q2_pread_zero(r->io, bytes, sizeof(bytes), start + at,
+				  NULL) != Q2_OK)
 			return false;
 		if (!l1)
 			q2_l2_tally(g, bytes,
 				    (uint32_t)sizeof(bytes) >> g->entry_bits,
 				    &good, &bad);
-		for (unsigned i = 0; i < sizeof(bytes) && l1; i += 8) {
+		for (unsigned i = 0; i < sizeof(bytes) && at + i < l1; i += 8) {
 			uint64_t raw = q2_be64(bytes + i);
 			unsigned faults = q2_l1_decode(g, raw).faults;
 
