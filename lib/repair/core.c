@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "format/bitmap.h"
 #include "format/entry.h"
+#include "format/snapshot.h"
 #include "repair/repair.h"
 
 /* Findings of structures that are there once or a few times are kept; those of
@@ -308,7 +309,14 @@ static struct q2_range taken(const struct q2_repair *r, size_t i)
 		return (struct q2_range){
 			r->c->header.l1_offset,
 			8 * q2_min(r->c->header.l1_size, g->l1_needed)};
-	named = r->named.at[i - 2];
+	if (i == 2 && r->c->header.snapshots_offset < r->base->size)
+		return (struct q2_range){0};
+	if (i == 2)
+		return (struct q2_range){
+			r->c->header.snapshots_offset,
+			Q2_SNAPSHOT_HEAD * q2_min(r->c->header.nb_snapshots,
+						  Q2_SNAPSHOTS_MAX)};
+	named = r->named.at[i - 3];
 	return (struct q2_range){
 		named.first, named.n == NAMED_LEN    ? g->cluster_size :
 			     named.n == NAMED_STREAM ? 2 * g->cluster_size :
@@ -319,7 +327,7 @@ static void skip_taken(struct q2_repair *r, uint64_t bytes)
 {
 	uint64_t cs = r->c->img.geom.cluster_size;
 
-	for (size_t i = 0; i < r->named.n + 2;) {
+	for (size_t i = 0; i < r->named.n + 3;) {
 		struct q2_range there = taken(r, i++);
 
 		if (q2_overlap((struct q2_range){r->fresh.next, bytes}, there)) {

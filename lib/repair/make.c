@@ -214,6 +214,7 @@ static enum q2_status with_the_last(struct q2_repair *r, unsigned number,
 	if (!*left)
 		return Q2_OK;
 	r->wishes[number] = Q2_WISH_YES;
+	r->judged.blocks_fit = false;
 	st = rounds(r, &more);
 	if (st == Q2_OK && !more.not_converged) {
 		res->after = more.after;
@@ -290,12 +291,16 @@ static enum q2_status without_search(struct q2_repair *r,
 	return st;
 }
 
-/* Whether there is damage that is not to be mended. */
+/* Whether there is damage that is not to be mended, or that -p did not come to. */
 static bool partial(const struct q2_repair *r)
 {
-	for (size_t i = 0; i < r->judged.kinds.n; i++)
-		if (r->wishes[r->judged.kinds.at[i]] == Q2_WISH_NO)
+	for (size_t i = 0; i < r->judged.kinds.n; i++) {
+		uint8_t wish = r->wishes[r->judged.kinds.at[i]];
+
+		if (wish == Q2_WISH_NO ||
+		    (wish == Q2_WISH_UNKNOWN && !q2_all(r)))
 			return true;
+	}
 	return false;
 }
 
