@@ -26,6 +26,7 @@ struct finish {
 	uint8_t *will; /* and what it will hold */
 	unsigned ref_order;
 	size_t gap; /* so many equal bytes are written along with what is around */
+	struct q2_runs gained; /* L2 tables that entries of L1 tables come to name */
 };
 
 static enum q2_status emit(struct finish *f, enum q2_phase phase,
@@ -182,6 +183,51 @@ static bool names_tables(const struct q2_repair *r, uint64_t off)
 	return false;
 }
 
+/* Whether an L2 table stands there that nothing names until this repair does: its entries
+ * are put right before. */
+static bool is_gained(const struct finish *f, uint64_t off)
+{
+	const struct q2_checker *c = f->r->c;
+	uint64_t clu = off >> c->img.geom.cluster_bits;
+
+	return q2_runs_have(&f->gained, clu) &&
+	       q2_refmap_get(&c->map, clu).count == 1;
+}
+
+static enum q2_status note_gained(struct finish *f, uint64_t off)
+{
+	struct q2_repair *r = f->r;
+	uint8_t was[8], will[8];
+	struct q2_l1_entry then, now;
+	enum q2_status st = q2_pread_zero(r->base, was, 8, off, r->err);
+
+	if (st == Q2_OK)
+		st = q2_pread_zero(r->io, will, 8, off, r->err);
+	if (st != Q2_OK)
+		return st;
+	then = q2_l1_decode(&r->c->img.geom, q2_be64(was));
+	now = q2_l1_decode(&r->c->img.geom, q2_be64(will));
+	if (!now.used || (then.used && then.table.n == now.table.n))
+		return Q2_OK;
+	return q2_runs_push(&f->gained, &r->budget,
+			    (struct q2_run){now.table.n, 1}, r->err);
+}
+
+static enum q2_status find_gained(struct finish *f)
+{
+	const struct q2_touches *all = &f->r->touches;
+	enum q2_status st = Q2_OK;
+
+	for (size_t i = 0; i < all->n; i++)
+		for (uint64_t off = all->at[i].start;
+		     off < all->at[i].end && st == Q2_OK &&
+		     all->at[i].class == Q2_C_ENTRY &&
+		     names_tables(f->r, off); off += 8)
+			st = note_gained(f, off);
+	q2_runs_tidy(&f->gained);
+	return st;
+}
+
 /* COPIED goes before anything else changes, and comes when all is in place. */
 static enum q2_status entries(struct finish *f, const struct q2_touch *t,
 			      uint64_t off, size_t n)
@@ -191,7 +237,7 @@ static enum q2_status entries(struct finish *f, const struct q2_touch *t,
 	/* What may be a subcluster bitmap has the same bit for another use, and
 	 * goes with its entry. */
 	bool ext = f->r->c->img.geom.ext_l2;
-	bool upper = names_tables(f->r, off);
+	bool upper = names_tables(f->r, off), gained = is_gained(f, off);
 
 	/* Entries of an L1 table that change together may have changed places. */
 	f->gap = upper ? SECTOR : GAP;
@@ -206,7 +252,7 @@ static enum q2_status entries(struct finish *f, const struct q2_touch *t,
 	}
 	st = differences(f, Q2_PH_RAISE, t->action, off, f->was, f->mid, n);
 	memcpy(f->was, f->mid, n);
-	for (size_t i = 0; i + 8 <= n; i += 8)
+	for (size_t i = 0; i + 8 <= n && !gained; i += 8)
 		if (drops(f, off, i, n))
 			memcpy(f->mid + i, f->will + i, 8);
 	if (st == Q2_OK)
@@ -222,7 +268,8 @@ static enum q2_status entries(struct finish *f, const struct q2_touch *t,
 			q2_put_be64(f->mid + i, will & ~Q2_COPIED);
 	}
 	if (st == Q2_OK)
-		st = differences(f, upper ? Q2_PH_UPPER : Q2_PH_SWITCH,
+		st = differences(f, gained ? Q2_PH_DROP :
+				    upper  ? Q2_PH_UPPER : Q2_PH_SWITCH,
 				 t->action, off, f->was, f->mid, n);
 	if (st == Q2_OK)
 		st = differences(f, Q2_PH_COPIED, t->action, off, f->mid,
@@ -397,7 +444,9 @@ enum q2_status q2_finish(struct q2_repair *r)
 	f.will = f.mid + room;
 	p->new_size = r->io->size;
 	q2_runs_tidy(&r->released);
-	st = all_segments(&f);
+	st = find_gained(&f);
+	if (st == Q2_OK)
+		st = all_segments(&f);
 	if (st == Q2_OK)
 		st = mark_image(&f);
 	if (st == Q2_OK) {
@@ -413,6 +462,7 @@ enum q2_status q2_finish(struct q2_repair *r)
 		st = q2_list_saved(r);
 	if (st == Q2_OK)
 		st = q2_plan_identity(p, r->base, &p->identity, r->err);
+	q2_runs_free(&f.gained, &r->budget);
 	q2_put(&r->budget, block, 3 * room);
 	return st;
 }
