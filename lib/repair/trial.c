@@ -176,10 +176,11 @@ static bool hides(const struct run *run, const struct q2_checker *c,
 	       score->corruptions - run->zeros >= t->now.corruptions - zeros;
 }
 
-/* A refcount table that lacks blocks says nothing of many clusters at once. */
+/* A refcount table that lacks blocks says nothing of many clusters at once: another place
+ * for it is its own only if it lacks none there. */
 static bool forgets_counts(const struct run *run, const struct q2_patch *p)
 {
-	return p->off >= 48 && p->off < 60 && run->missing > run->t->missing;
+	return p->off >= 48 && p->off < 60 && run->missing;
 }
 
 /* Sounder only because there is less to look at: out of the question. */
@@ -189,7 +190,9 @@ static bool loses(const struct run *run, const struct q2_checker *c,
 {
 	const struct q2_score *now = &run->t->now;
 
-	return (score->leaks > now->leaks && !now->unreadable) ||
+	/* Without blocks nothing is leaked. */
+	return (score->leaks > now->leaks && !now->unreadable &&
+		run->missing >= run->t->missing) ||
 	       cuts_disk(run, p, res) || forgets_counts(run, p) ||
 	       hides(run, c, p, score);
 }

@@ -248,6 +248,20 @@ for options in cluster_size=4k cluster_size=64k; do
 	check "$options, snapshot table at the L1 table: all disks" same_disks one two
 done
 
+# One entry of nonsense in the refcount table: that does not move to where there is none.
+for size in 1024 8192 131072; do # two clusters, that are free again
+	options=cluster_size=$((size / 2))
+	qemu-img create -q -f qcow2 -o "$options" o.qcow2 1M
+	qemu-io -f qcow2 -c "write -P 0 0 $size" -c "write -P 1 512k $size" -c "discard 0 $size" o.qcow2 >io
+	for value in $((0x6000000000000b92)) $((0x7fc56107206b4eca)) $((0x0100010001000100)); do
+		cp o.qcow2 d.qcow2
+		put64 d.qcow2 $(($(u64 o.qcow2 48) + 8 * 50)) $value
+		check "$options, refcount table entry $value: -y" repaired -y
+		check "$options, refcount table entry $value: the table" test "$(u64 r.qcow2 48)" = "$(u64 o.qcow2 48)"
+		check "$options, refcount table entry $value: all as it was" cmp o.qcow2 r.qcow2
+	done
+done
+
 cp "$corpus/regress/r4-count-hides-records.qcow2" d.qcow2 # its two records are at 4096
 repair -y
 check 'a number of records that hides some: all are counted' test "$(u64 r.qcow2 60)" = $((2 << 32))
