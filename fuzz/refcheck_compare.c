@@ -41,7 +41,7 @@ void q2f_refcheck_found(void *ctx, const struct q2_finding *f)
 
 	/* Which of two contradicting fields is wrong; whether a record behind
 	 * the last one is alive; what a stream holds: not judged here. */
-	if ((number >= 141 && number <= 144) || number == 518 || number == 415)
+	if ((number >= 141 && number <= 145) || number == 518 || number == 415)
 		r->heuristic++;
 	else if (f->problem->severity == Q2_CORRUPT && r->lib[0] == 0)
 		snprintf(r->lib, sizeof(r->lib), "%s", f->problem->id);
