@@ -25,18 +25,44 @@ static bool overlapping(const struct repair *r)
 	return false;
 }
 
+/* Guest data on a block that the mended header leads to: the block is written to before
+ * there is a copy to name, which nothing else could count. */
+static bool lies_on_block(const struct q2_action *a)
+{
+	unsigned needed = Q2_F_GUEST | Q2_F_LENGTH;
+
+	return a->problem == Q2_P_DATA_ON_METADATA &&
+	       a->effect == Q2_EFFECT_SUSPECT &&
+	       (a->f.fields & needed) == needed;
+}
+
 /* What nobody could open before may wait for its guest until the repair has gone on;
  * and where roots are searched for, the disk may be another one afterwards.  What lies
  * on the old snapshot table may be written before the header names the new one. */
 static void interrupted(const struct repair *r, struct q2_io *io)
 {
 	struct repair disk = *r;
+	bool own = false;
 
 	if (!r->guest.opens || r->in->ctl.flags & Q2F_RESCUE)
 		return;
+	for (size_t i = 0; i < r->plan->actions.n; i++) {
+		const struct q2_action *a = &r->plan->actions.at[i];
+
+		if (!lies_on_block(a))
+			continue;
+		if (!own)
+			q2f_repair_before(&disk);
+		own = true;
+		q2f_guest_doubt(&disk.guest, a->f.tree, a->f.guest,
+				a->f.length);
+	}
 	if (overlapping(r))
 		disk.guest.n_snapshots = 0;
 	q2f_repair_guest(&disk, io, "R-7");
+	disk.guest.n_snapshots = r->guest.n_snapshots;
+	if (own)
+		q2f_guest_free(&disk.guest);
 }
 
 #define NONE SIZE_MAX
