@@ -231,6 +231,20 @@ static enum q2_status touch(struct q2_repair *r, enum q2_class class,
 	return q2_touches_push(&r->touches, &r->budget, t, r->err);
 }
 
+bool q2_holds_zeros(struct q2_io *io, uint64_t off, uint64_t len)
+{
+	uint8_t bytes[512];
+
+	for (uint64_t at = 0; at < len; at += sizeof(bytes)) {
+		size_t n = (size_t)q2_min(sizeof(bytes), len - at);
+
+		if (q2_pread_zero(io, bytes, n, off + at, NULL) != Q2_OK ||
+		    bytes[0] || memcmp(bytes, bytes + 1, n - 1))
+			return false;
+	}
+	return true;
+}
+
 /* Whether nothing would change: a round that changes nothing is the last. */
 static bool holds(const struct q2_repair *r, uint64_t off, const void *bytes,
 		  size_t n)

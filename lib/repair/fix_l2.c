@@ -149,26 +149,11 @@ static enum q2_status faulty(struct l2 *l, struct q2_case *k)
 		       "that belongs here");
 }
 
-/* Whether the cluster holds nothing. */
-static bool is_blank(const struct l2 *l, uint64_t clu)
-{
-	const struct q2_geom *g = &l->r->c->img.geom;
-	uint64_t off = clu << g->cluster_bits, end = off + g->cluster_size;
-	uint8_t bytes[512];
-
-	for (; off < end; off += sizeof(bytes)) {
-		if (q2_pread_zero(l->r->io, bytes, sizeof(bytes), off, NULL) !=
-			    Q2_OK || bytes[0] ||
-		    memcmp(bytes, bytes + 1, sizeof(bytes) - 1))
-			return false;
-	}
-	return true;
-}
-
 /* Sound by itself, but its cluster is used by others, or not counted. */
 static enum q2_status doubtful(struct l2 *l, struct q2_case *k)
 {
-	uint64_t clu = k->e.host.start >> l->r->c->img.geom.cluster_bits;
+	const struct q2_geom *g = &l->r->c->img.geom;
+	uint64_t clu = k->e.host.start >> g->cluster_bits;
 	unsigned why = q2_suspected(&l->ledger, clu);
 	int64_t surplus = q2_surplus(&l->ledger, clu);
 	struct q2_l2_entry to;
@@ -187,7 +172,7 @@ static enum q2_status doubtful(struct l2 *l, struct q2_case *k)
 	now = 2 * q2_fit(k, &k->e);
 	/* Of several that name one place, that one has lost its own which its
 	 * neighbours want elsewhere: not just the first of them. */
-	to = q2_l2_decode(&l->r->c->img.geom, guess.raw, guess.bitmap, 0);
+	to = q2_l2_decode(g, guess.raw, guess.bitmap, 0);
 	if ((why & (Q2_S_SHARED | Q2_S_STREAM)) && !(why & Q2_S_META) &&
 	    2 * q2_fit(k, &to) <= now)
 		return Q2_OK;
@@ -196,7 +181,8 @@ static enum q2_status doubtful(struct l2 *l, struct q2_case *k)
 	if (!(why & Q2_S_META) &&
 	    !(surplus < 0 &&
 	      q2_refmap_get(&l->r->c->map, clu).count == k->ref->weight &&
-	      is_blank(l, clu)) &&
+	      q2_holds_zeros(l->r->io, clu << g->cluster_bits,
+			     g->cluster_size)) &&
 	    guess.score - 3 <= now)
 		return Q2_OK;
 	return replace(l, k, Q2_P_CROSS_LINK, Q2_EFFECT_GAIN, guess,

@@ -171,6 +171,9 @@ bool q2_lies_on_other(struct q2_repair *r, enum q2_class class, uint64_t off,
 /* Whether, by -p, an entry there stands in what may be a guest's data. */
 bool q2_stands_in_nonsense(struct q2_repair *r, uint64_t off);
 
+/* Whether these bytes, as far as the file has them, can be read and are zeros. */
+bool q2_holds_zeros(struct q2_io *io, uint64_t off, uint64_t len);
+
 /* *off = `n` clusters next to each other, zeros, that no structure, live or
  * damaged, names.  Q2_E_RANGE if a device has no room; r->room.lacking says for which
  * problem. */

@@ -26,20 +26,6 @@ bool q2_head_better(const struct q2_judgement *a, const struct q2_judgement *b)
 	return a->leaks < b->leaks;
 }
 
-static bool holds_zeros(struct q2_io *io, uint64_t off, uint64_t len)
-{
-	uint8_t bytes[512];
-
-	for (uint64_t at = 0; at < len; at += sizeof(bytes)) {
-		if (q2_pread_zero(io, bytes, sizeof(bytes), off + at, NULL) !=
-		    Q2_OK)
-			return false;
-		if (bytes[0] || memcmp(bytes, bytes + 1, sizeof(bytes) - 1))
-			return false;
-	}
-	return true;
-}
-
 /* Leaks of zeros may be parts of the L1 table that name nothing. */
 static void see_leaks(const struct q2_checker *c, const struct q2_head *h,
 		      struct q2_judgement *v)
@@ -57,12 +43,12 @@ static void see_leaks(const struct q2_checker *c, const struct q2_head *h,
 		    q2_be64(magic) == Q2_LUKS_MAGIC)
 			v->luks = k->first << h->bits;
 		if (v->loose == 0 &&
-		    holds_zeros(c->img.io, k->first << h->bits, cs))
+		    q2_holds_zeros(c->img.io, k->first << h->bits, cs))
 			v->loose = k->first;
 		if (end != l1)
 			continue;
 		while (v->before < k->n &&
-		       holds_zeros(c->img.io,
+		       q2_holds_zeros(c->img.io,
 				   (end - 1 - v->before) << h->bits, cs))
 			v->before++;
 	}

@@ -127,9 +127,17 @@ static uint32_t rank(const struct q2_tree *t)
 	return t->id + 1;
 }
 
-/* Whether a disk that is still there loses its table, or entries that its size needs:
- * what these lead to is no longer wrong then, nor is it there. */
-static bool empties(const struct q2_checker *was, const struct q2_checker *c)
+static bool is_empty(const struct q2_checker *c, const struct q2_tree *t)
+{
+	return q2_holds_zeros(c->img.io, t->l1_offset,
+			      UINT64_C(8) * t->l1_entries);
+}
+
+/* Whether a disk that is still there loses its table, or entries that its size needs,
+ * or gets one elsewhere that is empty: what these lead to is no longer wrong then, nor is
+ * it there. */
+static bool empties(const struct q2_checker *was, const struct q2_checker *c,
+		    bool proven)
 {
 	size_t k = 0;
 
@@ -145,6 +153,9 @@ static bool empties(const struct q2_checker *was, const struct q2_checker *c)
 			  t->disk_size && (t->id == Q2_TREE_ACTIVE ||
 					   t->id < c->header.nb_snapshots))
 			return true;
+		if (now && now->l1_offset != t->l1_offset && !proven &&
+		    is_empty(c, now) && !is_empty(was, t))
+			return true;
 	}
 	return false;
 }
@@ -158,7 +169,8 @@ static bool hides(const struct run *run, const struct q2_checker *c,
 	const struct q2_geom *g = &t->r->c->img.geom;
 	uint64_t zeros = t->r->counts[Q2_P_REFCOUNT_ZERO];
 
-	if (empties(t->r->c, c))
+	/* A table that was leaked is one. */
+	if (empties(t->r->c, c, score->leaks < t->now.leaks))
 		return true;
 	/* Nor are snapshots stale whose clusters are not counted, if the others' are
 	 * not either. */
