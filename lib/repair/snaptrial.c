@@ -121,6 +121,27 @@ static enum q2_status flip_record(struct q2_trial *t, uint64_t host,
 	return st;
 }
 
+/* The L1 table as long as the snapshot's disk needs: of a length more than one bit may
+ * be wrong. */
+static enum q2_status try_length(struct q2_trial *t, uint32_t index, uint64_t host)
+{
+	const struct q2_checker *c = t->r->c;
+	struct q2_patch p = {.off = host + Q2_SNAPSHOT_AT_L1_SIZE, .n = 4};
+
+	for (size_t i = 0; i < c->trees.n; i++) {
+		const struct q2_tree *tree = &c->trees.at[i];
+		uint64_t needed = q2_l1_needed(tree->disk_size,
+					       c->img.geom.cluster_bits,
+					       1u << c->img.geom.entry_bits);
+
+		if (tree->id != index || needed == tree->l1_entries)
+			continue;
+		q2_put_be32(p.bytes, (uint32_t)needed);
+		return q2_trial_patch(t, &p);
+	}
+	return Q2_OK;
+}
+
 static enum q2_status try_flips(struct q2_repair *r)
 {
 	const struct q2_snap_places *p = &r->c->snap_places;
@@ -151,9 +172,13 @@ static enum q2_status try_flips(struct q2_repair *r)
 		start = p->at[i].host + (in_place ? Q2_SNAPSHOT_AT_ID_LEN : 0);
 		if (st == Q2_OK)
 			st = flip_record(&t, p->at[i].host, start, end);
+		if (st == Q2_OK && p->at[i].sound)
+			st = try_length(&t, p->at[i].index, p->at[i].host);
 	}
-	return st == Q2_OK ? carry_out(r, &t, "one wrong bit of the snapshot "
-				       "table is put right", t.best.off) : st;
+	return st == Q2_OK ? carry_out(r, &t, t.best.n == 1 ?
+			"one wrong bit of the snapshot table is put right" :
+			"a snapshot's L1 table becomes as long as its disk needs",
+			t.best.off) : st;
 }
 
 static uint64_t record_place(const struct q2_repair *r, uint32_t index)

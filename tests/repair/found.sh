@@ -267,6 +267,15 @@ repair -y
 check 'a number of records that hides some: all are counted' test "$(u64 r.qcow2 60)" = $((2 << 32))
 check 'a number of records that hides some: their table' test "$(u64 r.qcow2 64)" = 4096
 
+# The length of a snapshot's L1 table, of which more than a bit is wrong.
+make cluster_size=512
+for value in 3 200 300; do
+	cp o.qcow2 d.qcow2
+	printf '%08x' $value | xxd -r -p | dd of=d.qcow2 bs=1 seek=$(($(u64 o.qcow2 64) + 8)) conv=notrunc status=none
+	check "a snapshot's L1 table of $value entries: -y" repaired -y
+	check "a snapshot's L1 table of $value entries: all as it was" cmp o.qcow2 r.qcow2
+done
+
 # An extension for LUKS that makes no sense does not encrypt the disk.
 cp "$corpus/regress/r4-crypt-by-extension.qcow2" d.qcow2
 repair -y
