@@ -13,7 +13,7 @@
 
 #define ROUNDS 3u
 #define HEADS 8u /* mends of the header in a round */
-#define TRIES 6u /* without one kind of problem each */
+#define TRIES 12u /* without one kind of problem each */
 
 static enum q2_status one_round(struct q2_repair *r)
 {
@@ -246,7 +246,8 @@ static enum q2_status all_but_one(struct q2_repair *r,
 	     res->not_converged && tries < TRIES;) {
 		struct q2_plan_result other = {0};
 
-		if (wishes[i] != Q2_WISH_YES || !r->first.had[i])
+		if (wishes[i] != Q2_WISH_YES ||
+		    !(r->first.had[i] || r->acted[i]))
 			continue;
 		tries++;
 		memcpy(r->wishes, wishes, sizeof(wishes));

@@ -128,6 +128,7 @@ struct q2_repair {
 	bool recounted; /* the new refcount table knows all that the old one did */
 	struct q2_searches searches;
 	struct q2_first first;
+	bool acted[Q2_NUMBERS]; /* by number: something was done about it, in any try */
 };
 
 /* Whether problems of this kind are to be repaired. */
