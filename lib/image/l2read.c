@@ -222,8 +222,9 @@ enum q2_status q2_l2_read(const struct q2_image *img,
 	void *block;
 	enum q2_status st = find_start(&r, &start, err);
 
-	if (st == Q2_OK)
-		st = q2_get(img->budget, r.room, &block, err);
+	if (st != Q2_OK || refs->groups.n == 0)
+		return st;
+	st = q2_get_raw(img->budget, r.room, &block, err);
 	if (st != Q2_OK)
 		return st;
 	r.buf = block;
