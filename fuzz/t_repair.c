@@ -238,7 +238,7 @@ static void judge_plan(const struct repair *r)
 
 	if (res->not_converged)
 		(void)q2f_open_violation("R-1", "the plan does not converge");
-	if (res->rounds > 3)
+	if (res->rounds > (res->before.verdict == Q2_UNREADABLE ? 4u : 3u))
 		q2f_violation("R-1", "%u rounds", res->rounds);
 	if (p->old_size != r->in->size)
 		q2f_violation("R-6", "the plan is for another file");

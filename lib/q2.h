@@ -387,7 +387,8 @@ struct q2_plan_opts {
 struct q2_plan_result {
 	struct q2_check_result before; /* the check that the plan starts from */
 	struct q2_check_result after;  /* of the rehearsed image */
-	unsigned rounds;    /* of repairing and checking again; 3 at the most */
+	unsigned rounds;    /* of repairing and checking again: 3 at the most, and one
+			     * more if no header could be read */
 	bool not_converged; /* the plan is empty: the rehearsal did not end clean
 			     * of what was to be repaired */
 };

@@ -11,7 +11,7 @@
 #include "repair/repair.h"
 #include "repair/rescue.h"
 
-#define ROUNDS 3u
+#define ROUNDS 3u /* and one to make the header readable, if it is not */
 #define HEADS 8u /* mends of the header in a round */
 #define TRIES 12u /* without one kind of problem each */
 
@@ -73,9 +73,11 @@ static bool unfinished(const struct q2_repair *r)
 static enum q2_status rounds(struct q2_repair *r, struct q2_plan_result *res)
 {
 	size_t before;
+	unsigned most = ROUNDS;
 	enum q2_status st = q2_recheck(r);
 
 	res->before = r->result;
+	most += st == Q2_OK && r->result.verdict == Q2_UNREADABLE;
 	memset(r->first.had, 0, sizeof(r->first.had));
 	for (size_t i = 0; i < r->judged.kinds.n; i++)
 		r->first.had[r->judged.kinds.at[i]] = true;
@@ -86,7 +88,7 @@ static enum q2_status rounds(struct q2_repair *r, struct q2_plan_result *res)
 		before = r->order;
 		st = one_round(r);
 		res->rounds++;
-	} while (st == Q2_OK && r->order != before && res->rounds < ROUNDS);
+	} while (st == Q2_OK && r->order != before && res->rounds < most);
 	res->after = r->result;
 	if (st != Q2_OK)
 		return st;
