@@ -217,6 +217,11 @@ static enum q2_status with_the_last(struct q2_repair *r, unsigned number,
 		return Q2_OK;
 	r->wishes[number] = Q2_WISH_YES;
 	r->judged.blocks_fit = false;
+	/* What named a place behind the end may be gone. */
+	if (r->io->size == r->base->size) {
+		r->named.n = 0;
+		r->changed = true;
+	}
 	st = rounds(r, &more);
 	if (st == Q2_OK && !more.not_converged) {
 		res->after = more.after;
