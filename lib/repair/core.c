@@ -174,7 +174,7 @@ static enum q2_status add_action(struct q2_repair *r, struct q2_action a,
 	a.text = (const char *)q2_plan_keep(r->plan, text, len + 1, r->err);
 	if (a.text == NULL)
 		return Q2_E_NOMEM;
-	r->acted[a.problem] = true;
+	r->first.acted[a.problem] = true;
 	*action = (uint32_t)r->plan->actions.n;
 	return q2_actions_push(&r->plan->actions, &r->plan->budget, a, r->err);
 }

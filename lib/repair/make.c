@@ -254,7 +254,7 @@ static enum q2_status all_but_one(struct q2_repair *r,
 		struct q2_plan_result other = {0};
 
 		if (wishes[i] != Q2_WISH_YES ||
-		    !(r->first.had[i] || r->acted[i]))
+		    !(r->first.had[i] || r->first.acted[i]))
 			continue;
 		tries++;
 		memcpy(r->wishes, wishes, sizeof(wishes));

@@ -72,6 +72,7 @@ struct q2_told {
 struct q2_first {
 	bool over; /* that check is */
 	bool had[Q2_NUMBERS]; /* whether there were any, by number */
+	bool acted[Q2_NUMBERS]; /* the same: something was done since, in any try */
 	uint32_t trees; /* the active disk and the snapshots */
 };
 
@@ -128,7 +129,6 @@ struct q2_repair {
 	bool recounted; /* the new refcount table knows all that the old one did */
 	struct q2_searches searches;
 	struct q2_first first;
-	bool acted[Q2_NUMBERS]; /* by number: something was done about it, in any try */
 };
 
 /* Whether problems of this kind are to be repaired. */
