@@ -27,6 +27,7 @@ struct finish {
 	unsigned ref_order;
 	size_t gap; /* so many equal bytes are written along with what is around */
 	struct q2_runs gained; /* L2 tables that entries of L1 tables come to name */
+	struct q2_runs left; /* clusters that entries name which change */
 };
 
 static enum q2_status emit(struct finish *f, enum q2_phase phase,
@@ -121,7 +122,8 @@ static const struct q2_meta *block_at(const struct q2_repair *r, uint64_t off)
 	return NULL;
 }
 
-/* A new block counts what the repair gives up for as long as that is named. */
+/* A new block counts what the repair gives up, or what entries lead to that change, for
+ * as long as that is named. */
 static void keep_counts(struct finish *f, uint64_t off, uint8_t *bytes, size_t n)
 {
 	struct q2_repair *r = f->r;
@@ -135,7 +137,8 @@ static void keep_counts(struct finish *f, uint64_t off, uint8_t *bytes, size_t n
 		((off & (g->cluster_size - 1)) * 8 >> f->ref_order);
 	for (uint64_t i = 0; i < (uint64_t)n * 8 >> f->ref_order; i++)
 		if (q2_refcount(bytes, f->ref_order, i) == 0 &&
-		    q2_runs_have(&r->released, first + i))
+		    (q2_runs_have(&r->released, first + i) ||
+		     q2_runs_have(&f->left, first + i)))
 			q2_refcount_set(bytes, f->ref_order, i, 1);
 }
 
@@ -146,7 +149,7 @@ static enum q2_status fresh(struct finish *f, const struct q2_touch *t,
 	enum q2_status st;
 
 	memcpy(f->mid, f->will, n);
-	for (size_t at = 0; at < n && f->r->released.n;) {
+	for (size_t at = 0; at < n && (f->r->released.n || f->left.n);) {
 		size_t part = (size_t)q2_min(n - at, cs - (off + at) % cs);
 
 		keep_counts(f, off + at, f->mid + at, part);
@@ -194,26 +197,54 @@ static bool is_gained(const struct finish *f, uint64_t off)
 	       q2_refmap_get(&c->map, clu).count == 1;
 }
 
-static enum q2_status note_gained(struct finish *f, uint64_t off)
+static enum q2_status note_table(struct finish *f, uint64_t was, uint64_t will)
 {
 	struct q2_repair *r = f->r;
-	uint8_t was[8], will[8];
-	struct q2_l1_entry then, now;
+	struct q2_l1_entry then = q2_l1_decode(&r->c->img.geom, was);
+	struct q2_l1_entry now = q2_l1_decode(&r->c->img.geom, will);
+	enum q2_status st = Q2_OK;
+
+	if (now.used && !(then.used && then.table.n == now.table.n))
+		st = q2_runs_push(&f->gained, &r->budget,
+				  (struct q2_run){now.table.n, 1}, r->err);
+	if (st == Q2_OK && then.used)
+		st = q2_runs_push(&f->left, &r->budget,
+				  (struct q2_run){then.table.n, 1}, r->err);
+	return st;
+}
+
+static enum q2_status note_data(struct finish *f, uint64_t off, uint64_t was)
+{
+	struct q2_repair *r = f->r;
+	const struct q2_geom *g = &r->c->img.geom;
+	struct q2_l2_entry e = q2_l2_decode(g, was, 0, 0);
+	struct q2_run run = {.first = e.host.start >> g->cluster_bits};
+
+	if (!e.refers || (g->ext_l2 && off & 8))
+		return Q2_OK;
+	run.n = ((q2_end(e.host) - 1) >> g->cluster_bits) - run.first + 1;
+	return q2_runs_push(&f->left, &r->budget, run, r->err);
+}
+
+static enum q2_status note_entry(struct finish *f, uint64_t off)
+{
+	struct q2_repair *r = f->r;
+	uint8_t was[8], will[8] = {0};
 	enum q2_status st = q2_pread_zero(r->base, was, 8, off, r->err);
 
 	if (st == Q2_OK)
 		st = q2_pread_zero(r->io, will, 8, off, r->err);
-	if (st != Q2_OK)
+	/* For COPIED alone nothing comes or goes. */
+	if (st != Q2_OK ||
+	    ((q2_be64(was) ^ q2_be64(will)) & ~Q2_COPIED) == 0)
 		return st;
-	then = q2_l1_decode(&r->c->img.geom, q2_be64(was));
-	now = q2_l1_decode(&r->c->img.geom, q2_be64(will));
-	if (!now.used || (then.used && then.table.n == now.table.n))
-		return Q2_OK;
-	return q2_runs_push(&f->gained, &r->budget,
-			    (struct q2_run){now.table.n, 1}, r->err);
+	return names_tables(r, off) ?
+		       note_table(f, q2_be64(was), q2_be64(will)) :
+		       note_data(f, off, q2_be64(was));
 }
 
-static enum q2_status find_gained(struct finish *f)
+/* What entries come to name, and what they named. */
+static enum q2_status note_entries(struct finish *f)
 {
 	const struct q2_touches *all = &f->r->touches;
 	enum q2_status st = Q2_OK;
@@ -221,10 +252,10 @@ static enum q2_status find_gained(struct finish *f)
 	for (size_t i = 0; i < all->n; i++)
 		for (uint64_t off = all->at[i].start;
 		     off < all->at[i].end && st == Q2_OK &&
-		     all->at[i].class == Q2_C_ENTRY &&
-		     names_tables(f->r, off); off += 8)
-			st = note_gained(f, off);
+		     all->at[i].class == Q2_C_ENTRY; off += 8)
+			st = note_entry(f, off);
 	q2_runs_tidy(&f->gained);
+	q2_runs_tidy(&f->left);
 	return st;
 }
 
@@ -444,7 +475,7 @@ enum q2_status q2_finish(struct q2_repair *r)
 	f.will = f.mid + room;
 	p->new_size = r->io->size;
 	q2_runs_tidy(&r->released);
-	st = find_gained(&f);
+	st = note_entries(&f);
 	if (st == Q2_OK)
 		st = all_segments(&f);
 	if (st == Q2_OK)
@@ -463,6 +494,7 @@ enum q2_status q2_finish(struct q2_repair *r)
 	if (st == Q2_OK)
 		st = q2_plan_identity(p, r->base, &p->identity, r->err);
 	q2_runs_free(&f.gained, &r->budget);
+	q2_runs_free(&f.left, &r->budget);
 	q2_put(&r->budget, block, 3 * room);
 	return st;
 }
