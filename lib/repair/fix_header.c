@@ -12,6 +12,7 @@
 
 #include "base/endian.h"
 #include "check/l1place.h"
+#include "repair/judge_blocks.h"
 #include "repair/ledger.h"
 #include "repair/trial.h"
 
@@ -280,7 +281,7 @@ static enum q2_status try_flips(struct q2_repair *r)
 	struct q2_trial t;
 	struct signs signs = {.mass = q2_counts_absurd(r)};
 	struct doubtful doubtful;
-	bool cheap;
+	bool cheap, foreign = false;
 	enum q2_status st = Q2_OK;
 
 	if (r->result.corruptions)
@@ -296,7 +297,10 @@ static enum q2_status try_flips(struct q2_repair *r)
 	for (uint64_t off = 0; off < Q2_HEADER_READ && st == Q2_OK; off++)
 		if ((cheap || off < 48 || off >= 60) && doubtful.at[off])
 			st = q2_trial_flips(&t, off, 1);
+	/* In what is no refcount table at all, nothing is put right. */
 	if (st == Q2_OK && cheap && doubtful.at[48])
+		st = q2_judge_table(r, &foreign);
+	if (st == Q2_OK && cheap && doubtful.at[48] && !foreign)
 		st = try_reftable(r, &t);
 	if (st != Q2_OK || !q2_trial_won(&t) || forgets_snapshots(r, &t.best) ||
 	    leads_nowhere(&t))
