@@ -13,7 +13,7 @@
 
 #define ROUNDS 3u /* and one to make the header readable, if it is not */
 #define HEADS 8u /* mends of the header in a round */
-#define TRIES 12u /* without one kind of problem each */
+#define TRIES 6u /* without one kind of problem each */
 
 static enum q2_status one_round(struct q2_repair *r)
 {
