@@ -157,6 +157,6 @@ enum q2_status q2_fix_stale(struct q2_repair *r)
 	    !q2_want(r, Q2_P_BITMAPS_STALE) ||
 	    !q2_ext_area(&r->c->header, r->c->img.geom.cluster_size, &area) ||
 	    !q2_ext_find(r->c->first, area, Q2_EXT_BITMAPS, &e))
-		return Q2_OK;
+		return st;
 	return drop(r, &e);
 }
