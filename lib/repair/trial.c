@@ -202,9 +202,7 @@ static bool loses(const struct run *run, const struct q2_checker *c,
 {
 	const struct q2_score *now = &run->t->now;
 
-	/* Without blocks nothing is leaked. */
-	return (score->leaks > now->leaks && !now->unreadable &&
-		run->missing >= run->t->missing) ||
+	return (score->leaks > now->leaks && !now->unreadable) ||
 	       cuts_disk(run, p, res) || forgets_counts(run, p) ||
 	       hides(run, c, p, score);
 }
