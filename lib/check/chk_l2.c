@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/zeros.h"
 #include "check/faults.h"
 #include "check/keep.h"
 
@@ -170,7 +171,7 @@ static bool in_use(const struct q2_geom *g, const struct q2_l2slice *s)
 {
 	size_t n = (size_t)s->n << g->entry_bits;
 
-	return s->bytes[0] || memcmp(s->bytes, s->bytes + 1, n - 1) != 0;
+	return !q2_all_zero(s->bytes, n);
 }
 
 /* Active tables past the disk's end that hold something: VM state, or lost

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/endian.h"
+#include "base/zeros.h"
 #include "check/checker.h"
 #include "format/entry.h"
 #include "format/refcount.h"
@@ -43,11 +44,6 @@ struct probe {
 	uint64_t refcounts; /* refcount table and blocks found */
 	bool inner;	    /* another image starts here: it explains the rest */
 };
-
-static bool is_zero(const uint8_t *p, size_t n)
-{
-	return p[0] == 0 && memcmp(p, p + 1, n - 1) == 0;
-}
 
 static uint64_t compressed_offset(uint64_t word, unsigned bits)
 {
@@ -167,7 +163,7 @@ static bool look_at(struct probe *p, uint64_t table, unsigned bits, bool ext,
 		if (!look_read(p, piece, n, at))
 			return false;
 		for (size_t i = 0; i < n; i += SECTOR) {
-			if (is_zero(piece + i, SECTOR))
+			if (q2_all_zero(piece + i, SECTOR))
 				continue;
 			if (!shape_as(piece + i, p->io->size, ext, &s) ||
 			    !aligned(piece + i, &s, bits, p->io->size))
@@ -221,7 +217,7 @@ static bool leads_to_table(struct probe *p, uint64_t off, unsigned bits)
 	struct shape s;
 
 	if (!look_read(p, first, SECTOR, off) ||
-	    !(is_zero(first, SECTOR) ||
+	    !(q2_all_zero(first, SECTOR) ||
 	      shape_as(first, p->io->size, false, &s) ||
 	      shape_as(first, p->io->size, true, &s)))
 		return false;
@@ -353,7 +349,7 @@ static void try_sector(struct probe *p, const uint8_t *sector, uint64_t at)
 
 	if (at && is_header(p, sector))
 		p->inner = true;
-	if (p->inner || at < p->done || is_zero(sector, SECTOR))
+	if (p->inner || at < p->done || q2_all_zero(sector, SECTOR))
 		return;
 	for (int ext = 0; ext < 2 && at >= p->done; ext++) {
 		if (!shape_as(sector, p->io->size, ext, &s) || !s.entries)

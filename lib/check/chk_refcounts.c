@@ -11,6 +11,7 @@
 
 #include "base/endian.h"
 #include "base/err.h"
+#include "base/zeros.h"
 #include "check/reftable.h"
 #include "format/refcount.h"
 
@@ -188,11 +189,6 @@ static enum q2_status compare_used(struct compare *k, uint64_t lo, uint64_t n)
 	return st;
 }
 
-static bool all_zero(const uint8_t *p, uint64_t n)
-{
-	return n == 0 || (p[0] == 0 && memcmp(p, p + 1, (size_t)n - 1) == 0);
-}
-
 /* The usual case, 16-bit refcounts and byte cells: eight at a time where all
  * are free or all are used once, one by one where not. */
 static enum q2_status compare_quickly(struct compare *k, uint64_t lo,
@@ -261,7 +257,7 @@ static enum q2_status compare_part(struct compare *k, uint64_t lo, uint64_t n,
 	uint64_t bits = n << g->ref_order;
 
 	if (first_bit % 8 == 0 && bits % 8 == 0 &&
-	    all_zero(k->block + first_bit / 8, bits / 8))
+	    q2_all_zero(k->block + first_bit / 8, (size_t)(bits / 8)))
 		return absent ? Q2_OK : compare_used(k, lo, n);
 	if (v.bytes && !k->expecting)
 		make_expectations(k);

@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "base/zeros.h"
 #include "check/evidence.h"
 
 #include <stdlib.h>
@@ -49,11 +50,6 @@ struct q2_sample {
 /* What is done with each window of a table that holds entries. */
 typedef void window_fn(struct q2_sample *s, void *ctx, uint64_t slot,
 		       uint64_t first, size_t n);
-
-static bool all_zero(const uint8_t *p, size_t n)
-{
-	return p[0] == 0 && memcmp(p, p + 1, n - 1) == 0;
-}
 
 static void note_table(struct q2_sample *s, uint64_t offset, uint64_t slot)
 {
@@ -129,7 +125,7 @@ static void sample_l2(struct q2_sample *s, window_fn *fn, void *ctx)
 			if (q2_pread_zero(s->io, s->window, n, table + at,
 					  NULL) != Q2_OK)
 				break;
-			if (all_zero(s->window, n))
+			if (q2_all_zero(s->window, n))
 				continue;
 			fn(s, ctx, s->tables[i].slot, at >> s->g.entry_bits,
 			   n >> s->g.entry_bits);
@@ -225,7 +221,7 @@ static bool all_free(struct q2_sample *s)
 	if (block_at(s, g->file_clusters >> g->block_bits) == 0)
 		return true;
 	return s->held && bit % 8 == 0 &&
-	       all_zero(s->window + bit / 8,
+	       q2_all_zero(s->window + bit / 8,
 			(size_t)(g->cluster_size - bit / 8));
 }
 

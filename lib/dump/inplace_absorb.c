@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/zeros.h"
 #include "dump/inplace.h"
 
 static uint64_t unit_of(const struct q2_inplace *ip)
@@ -126,11 +127,6 @@ enum q2_status q2_absorb_next(struct q2_inplace *ip, uint64_t at,
 	return Q2_OK;
 }
 
-static bool all_zeros(const uint8_t *p, uint64_t n)
-{
-	return n == 0 || (p[0] == 0 && memcmp(p, p + 1, (size_t)n - 1) == 0);
-}
-
 /* Writes data; units of zeros are none. */
 static enum q2_status put_data(struct q2_inplace *ip, uint64_t at,
 			       uint64_t len, struct q2_err *err)
@@ -142,7 +138,7 @@ static enum q2_status put_data(struct q2_inplace *ip, uint64_t at,
 		st = q2_view_read(&ip->under, ip->buf, (size_t)len, at, err);
 	for (uint64_t done = 0, n; done < len && st == Q2_OK; done += n) {
 		n = q2_min(unit - (at + done) % unit, len - done);
-		if (ip->rehearsing || !all_zeros(ip->buf + done, n)) {
+		if (ip->rehearsing || !q2_all_zero(ip->buf + done, (size_t)n)) {
 			ip->result->data += n;
 			st = q2_write(ip->top, ip->buf + done, (size_t)n,
 				      at + done, err);

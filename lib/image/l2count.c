@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/endian.h"
+#include "base/zeros.h"
 #include "image/l2walk.h"
 
 #define LOOK_BACK 32u
@@ -180,18 +181,13 @@ static uint32_t run_length(const uint8_t *p, uint64_t raw, uint64_t step,
 	return n;
 }
 
-static bool all_zero(const uint8_t *p, uint32_t n)
-{
-	return p[0] == 0 && memcmp(p, p + 1, n - 1) == 0;
-}
-
 /* Counts a run of plain clusters, all in one page; returns how many it did. */
 static uint32_t quick_run(const struct quick *q, uint8_t *cells, uint64_t raw,
 			  size_t at, uint32_t n, uint64_t step)
 {
 	uint32_t i;
 
-	if (n > 1 && all_zero(cells, n)) {
+	if (n > 1 && q2_all_zero(cells, n)) {
 		memset(cells, q->fresh[raw >> 63], n);
 		return n;
 	}

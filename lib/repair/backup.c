@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/num.h"
+#include "base/zeros.h"
 #include "check/checker.h"
 #include "repair/planfile.h"
 
@@ -102,11 +103,6 @@ static enum q2_status action_for(struct backup *b, enum q2_kind kind,
 	return Q2_OK;
 }
 
-static bool is_zero(const uint8_t *p, size_t n)
-{
-	return p[0] == 0 && memcmp(p, p + 1, n - 1) == 0;
-}
-
 /* Bytes that last; of zeros there is one piece for all. */
 static const uint8_t *keep(struct backup *b, const uint8_t *bytes, size_t n,
 			   bool zero)
@@ -133,11 +129,11 @@ static enum q2_status keep_runs(struct backup *b, uint32_t action, uint64_t off,
 
 	for (uint64_t at = 0; at < len && st == Q2_OK; at = end) {
 		struct q2_edit e = {.phase = Q2_PH_MARK, .action = action};
-		bool zero = is_zero(bytes + at,
+		bool zero = q2_all_zero(bytes + at,
 				    (size_t)q2_min(BLOCK, len - at));
 
 		for (end = at; end < len; end += q2_min(BLOCK, len - end))
-			if (is_zero(bytes + end,
+			if (q2_all_zero(bytes + end,
 				    (size_t)q2_min(BLOCK, len - end)) != zero)
 				break;
 		e.offset = off + at;

@@ -9,6 +9,7 @@
 
 #include "base/endian.h"
 #include "base/err.h"
+#include "base/zeros.h"
 #include "format/bitmap.h"
 #include "format/entry.h"
 #include "format/snapshot.h"
@@ -240,7 +241,7 @@ bool q2_holds_zeros(struct q2_io *io, uint64_t off, uint64_t len)
 		size_t n = (size_t)q2_min(sizeof(bytes), len - at);
 
 		if (q2_pread_zero(io, bytes, n, off + at, NULL) != Q2_OK ||
-		    bytes[0] || memcmp(bytes, bytes + 1, n - 1))
+		    !q2_all_zero(bytes, n))
 			return false;
 	}
 	return true;

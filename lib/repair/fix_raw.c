@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/endian.h"
+#include "base/zeros.h"
 #include "repair/repair.h"
 
 #define TABLES_MIN (UINT64_C(16) << 20) /* bytes of new tables, or twice the file */
@@ -33,12 +34,10 @@ static bool has_blank_table(struct q2_repair *r)
 		uint64_t end = at + g->cluster_size;
 		uint8_t b[512] = {0};
 
-		while (at < end && b[0] == 0 &&
-		       memcmp(b, b + 1, sizeof(b) - 1) == 0 &&
+		while (at < end && q2_all_zero(b, sizeof(b)) &&
 		       q2_pread_zero(r->io, b, sizeof(b), at, NULL) == Q2_OK)
 			at += sizeof(b);
-		if (at == end && b[0] == 0 &&
-		    memcmp(b, b + 1, sizeof(b) - 1) == 0)
+		if (at == end && q2_all_zero(b, sizeof(b)))
 			return true;
 	}
 	return false;

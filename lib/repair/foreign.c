@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/endian.h"
+#include "base/zeros.h"
 #include "format/refcount.h"
 #include "image/image.h"
 #include "repair/refcounts.h"
@@ -137,7 +138,6 @@ static bool holds_something(struct q2_repair *r, struct q2_holes *holes,
 {
 	const struct q2_geom *g = &r->c->img.geom;
 	struct q2_range at = {clu << g->cluster_bits, g->cluster_size};
-	static const uint8_t zeros[SECTOR];
 	uint8_t bytes[SECTOR];
 
 	if (q2_holes_covers(holes, at))
@@ -145,7 +145,7 @@ static bool holds_something(struct q2_repair *r, struct q2_holes *holes,
 	for (uint64_t off = at.start; off < q2_end(at); off += SECTOR)
 		/* What cannot be read may be anything. */
 		if (q2_pread_zero(r->io, bytes, SECTOR, off, NULL) != Q2_OK ||
-		    memcmp(bytes, zeros, SECTOR))
+		    !q2_all_zero(bytes, SECTOR))
 			return true;
 	return false;
 }

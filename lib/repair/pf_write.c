@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/hash.h"
 #include "base/num.h"
+#include "base/zeros.h"
 #include "io/io.h"
 #include "repair/planfile.h"
 
@@ -130,8 +131,7 @@ static void put_action(struct writer *w, const struct q2_action *a)
 
 static bool left_out(const uint8_t *bytes, size_t n)
 {
-	return n && n <= Q2_PF_ZERO_MAX && bytes[0] == 0 &&
-	       memcmp(bytes, bytes + 1, n - 1) == 0;
+	return n && n <= Q2_PF_ZERO_MAX && q2_all_zero(bytes, n);
 }
 
 static void put_edit(struct writer *w, const struct q2_edit *e)

@@ -10,6 +10,7 @@
 
 #include "base/endian.h"
 #include "base/hash.h"
+#include "base/zeros.h"
 #include "format/refcount.h"
 #include "repair/rescue_head.h"
 
@@ -86,11 +87,6 @@ static bool read_cluster(struct hunt *h, uint64_t off, uint8_t *to)
 {
 	return q2_pread_zero(h->r->io, to, (size_t)h->g.cluster_size, off,
 			     NULL) == Q2_OK;
-}
-
-static bool is_zero(const uint8_t *p, size_t n)
-{
-	return p[0] == 0 && memcmp(p, p + 1, n - 1) == 0;
 }
 
 /* The number of allocated entries, or -1 if one of them cannot be an entry. */
@@ -219,11 +215,11 @@ static enum q2_status see_cluster(struct hunt *h, uint64_t clu)
 		return Q2_OK;
 	if (see_snapshots(h, off, &st) || st != Q2_OK)
 		return st;
-	if (as_l1(h, h->cluster, SECTOR) == 0 && !is_zero(h->cluster, SECTOR))
+	if (as_l1(h, h->cluster, SECTOR) == 0 && !q2_all_zero(h->cluster, SECTOR))
 		return Q2_OK;
 	if (!read_cluster(h, off, h->cluster))
 		return Q2_OK;
-	if (is_zero(h->cluster, (size_t)h->g.cluster_size))
+	if (q2_all_zero(h->cluster, (size_t)h->g.cluster_size))
 		return note_empty(h, clu);
 	used = as_l1(h, h->cluster, (size_t)h->g.cluster_size);
 	if (used == 0 || !names_tables(h, h->cluster, used))

@@ -7,6 +7,7 @@
 
 #include "base/endian.h"
 #include "base/hash.h"
+#include "base/zeros.h"
 #include "format/refcount.h"
 #include "repair/ledger.h"
 #include "repair/orphans.h"
@@ -32,11 +33,6 @@ void q2_orphans_free(struct q2_repair *r, struct q2_orphans *o)
 {
 	q2_orphan_vec_free(&o->tables, &r->budget);
 	q2_runs_free(&o->data, &r->budget);
-}
-
-static bool all_zero(const uint8_t *p, size_t n)
-{
-	return p[0] == 0 && memcmp(p, p + 1, n - 1) == 0;
 }
 
 /* What a table would have for a refcount block. */
@@ -246,7 +242,7 @@ static enum q2_status classify(struct triage *t, uint64_t clu,
 		*kind = Q2_LK_DATA;
 		return Q2_OK;
 	}
-	if (!former && all_zero(t->bytes, (size_t)g->cluster_size))
+	if (!former && q2_all_zero(t->bytes, (size_t)g->cluster_size))
 		return Q2_OK;
 	if (!former)
 		st = see_former(t, clu, &former);
