@@ -87,6 +87,7 @@ static void sample_l1(struct q2_sample *s, struct q2_tally *tally)
 		if (q2_pread_zero(s->io, s->window, n, s->g.l1_offset + at,
 				  NULL) != Q2_OK)
 			return;
+		n = q2_used_bytes(s->window, n);
 		for (size_t i = 0; i < n; i += 8) {
 			uint64_t raw = q2_be64(s->window + i);
 			struct q2_l1_entry e;
@@ -125,6 +126,7 @@ static void sample_l2(struct q2_sample *s, window_fn *fn, void *ctx)
 			if (q2_pread_zero(s->io, s->window, n, table + at,
 					  NULL) != Q2_OK)
 				break;
+			n = q2_used_bytes(s->window, n);
 			if (q2_all_zero(s->window, n))
 				continue;
 			fn(s, ctx, s->tables[i].slot, at >> s->g.entry_bits,
@@ -190,8 +192,9 @@ static void tell(struct q2_tally *t, bool good)
 	t->bad += !good;
 }
 
-/* Structures that are there once, and never shared. */
-static void look_up_sure(struct q2_sample *s, struct q2_evidence *e)
+/* Structures that are there once, and never shared; unless `all`, up to the first that is
+ * not counted so: they are too few for an exception. */
+static void look_up_sure(struct q2_sample *s, bool all, struct q2_evidence *e)
 {
 	const struct q2_geom *g = &s->g;
 	uint64_t l1_end = g->l1_offset + UINT64_C(8) * g->l1_entries;
@@ -200,6 +203,8 @@ static void look_up_sure(struct q2_sample *s, struct q2_evidence *e)
 	if (g->reftable_bytes == 0)
 		return;
 	tell(&e->sure, lookup(s, 0) == 1);
+	if (!all && e->sure.bad)
+		return;
 	tell(&e->sure, lookup(s, g->reftable_offset) == 1);
 	if (q2_pread_zero(s->io, raw, 8, g->reftable_offset, NULL) == Q2_OK)
 		tell(&e->sure, lookup(s, q2_be64(raw)) == 1);
@@ -383,7 +388,7 @@ void q2_sample_free(struct q2_checker *c, struct q2_sample *s)
 static void look_up(struct q2_sample *s, bool all, struct q2_evidence *e)
 {
 	s->may_hold = s->g.cluster_size <= HELD;
-	look_up_sure(s, e);
+	look_up_sure(s, all, e);
 	if (all || q2_mostly_good(e->sure)) {
 		look_up_used(s, e);
 		look_up_past(s, e);

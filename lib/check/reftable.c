@@ -11,6 +11,7 @@
 
 #include "base/endian.h"
 #include "base/err.h"
+#include "base/zeros.h"
 #include "format/refcount.h"
 
 #define CHUNK (64u << 10)
@@ -99,6 +100,7 @@ static enum q2_status read_table(struct q2_checker *c, struct q2_reftable *t,
 					   r.len);
 			continue;
 		}
+		r.len = q2_used_bytes(chunk, (size_t)r.len);
 		for (uint64_t i = 0; i < r.len && st == Q2_OK; i += 8)
 			if (q2_be64(chunk + i))
 				st = entry(c, t, (at + i) / 8,

@@ -10,6 +10,7 @@
 
 #include "base/endian.h"
 #include "base/err.h"
+#include "base/zeros.h"
 
 #define CHUNK (64u << 10)
 #define SPARE_TABLES 65536u
@@ -154,6 +155,7 @@ static enum q2_status read_chunk(struct collector *c,
 		return c->events->unreadable(c->events->ctx, tree, range, st,
 					     &why);
 	c->fuel -= range.len;
+	n = (uint32_t)q2_used_bytes(c->chunk, (size_t)range.len) / 8;
 	for (uint32_t i = 0; i < n; i++) {
 		uint64_t raw = q2_be64(c->chunk + 8 * (size_t)i);
 		struct q2_l1_entry e;
@@ -314,7 +316,7 @@ enum q2_status q2_l2refs_collect(const struct q2_image *img,
 		claimed = q2_add_sat(claimed, bytes);
 		longest = q2_max(longest, q2_min(bytes, CHUNK));
 	}
-	st = q2_get(img->budget, longest, &block, err);
+	st = q2_get_raw(img->budget, longest, &block, err);
 	if (st != Q2_OK)
 		return st;
 	c.chunk = block;

@@ -23,7 +23,8 @@ enum q2_status q2_pread_zero(struct q2_io *io, void *buf, size_t len,
 {
 	uint64_t there = off < io->size ? q2_min(io->size - off, len) : 0;
 
-	memset((char *)buf + there, 0, len - (size_t)there);
+	if (there < len)
+		memset((char *)buf + there, 0, len - (size_t)there);
 	return q2_pread(io, buf, (size_t)there, q2_min(off, io->size), err);
 }
 

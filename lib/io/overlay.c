@@ -90,7 +90,8 @@ static enum q2_status read_base(struct overlay *o, void *buf, size_t len,
 {
 	uint64_t there = off < o->shown ? q2_min(len, o->shown - off) : 0;
 
-	memset((char *)buf + there, 0, len - (size_t)there);
+	if (there < len)
+		memset((char *)buf + there, 0, len - (size_t)there);
 	return there ? q2_pread(o->base, buf, (size_t)there, off, err) : Q2_OK;
 }
 

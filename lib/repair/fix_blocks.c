@@ -12,6 +12,7 @@
 
 #include "base/endian.h"
 #include "base/err.h"
+#include "base/zeros.h"
 #include "check/reftable.h"
 #include "format/refcount.h"
 #include "repair/judge_blocks.h"
@@ -24,8 +25,7 @@
 /* The table as it is, and the blocks that it lacks. */
 struct blocks {
 	struct q2_repair *r;
-	uint64_t *table;
-	uint64_t entries; /* those in the file: more are zero */
+	struct q2_ref_entries table;
 	struct q2_runs missing; /* indices, as runs of one */
 	uint32_t action;
 };
@@ -119,30 +119,29 @@ static enum q2_status new_table(struct q2_repair *r, enum q2_problem_id why,
 	return st;
 }
 
-enum q2_status q2_reftable_get(struct q2_repair *r, uint64_t **table,
-			       uint64_t *entries)
+enum q2_status q2_reftable_get(struct q2_repair *r, struct q2_ref_entries *table)
 {
 	const struct q2_geom *g = &r->c->img.geom;
-	uint64_t n = q2_reftable_there(g, r->io), *at;
-	enum q2_status st;
+	size_t bytes = (size_t)q2_reftable_there(g, r->io) * 8;
 	void *block;
+	enum q2_status st = q2_get_raw(&r->budget, bytes, &block, r->err);
 
-	*table = NULL;
-	*entries = n;
-	st = q2_get_raw(&r->budget, 8 * n, &block, r->err);
+	*table = (struct q2_ref_entries){.at = block, .room = bytes};
 	if (st != Q2_OK)
 		return st;
-	st = q2_pread_zero(r->io, block, (size_t)n * 8, g->reftable_offset,
-			   r->err);
-	*table = at = block;
-	for (uint64_t i = 0; i < n && st == Q2_OK; i++)
-		at[i] = q2_be64((uint8_t *)block + 8 * i);
-	return st;
+	st = q2_pread_zero(r->io, block, bytes, g->reftable_offset, r->err);
+	if (st != Q2_OK)
+		return st;
+	table->n = q2_used_bytes(block, bytes) / 8;
+	for (uint64_t i = 0; i < table->n; i++)
+		table->at[i] = q2_be64((uint8_t *)block + 8 * i);
+	return Q2_OK;
 }
 
-void q2_reftable_put(struct q2_repair *r, uint64_t *table, uint64_t entries)
+void q2_reftable_put(struct q2_repair *r, struct q2_ref_entries *table)
 {
-	q2_put(&r->budget, table, entries * 8);
+	q2_put(&r->budget, table->at, table->room);
+	*table = (struct q2_ref_entries){0};
 }
 
 /* The same entries in a longer table. */
@@ -151,19 +150,19 @@ static enum q2_status grow_table(struct blocks *b)
 	struct q2_repair *r = b->r;
 	const struct q2_geom *g = &r->c->img.geom;
 	uint64_t n = table_clusters(g, g->ref_order, used_clusters(r));
-	uint64_t used = b->entries, off;
+	uint64_t used = b->table.n, off;
 	enum q2_status st;
 
 	/* Not as long as it says, but as far as it is used. */
-	while (used && b->table[used - 1] == 0)
+	while (used && b->table.at[used - 1] == 0)
 		used--;
 	n = q2_max(n, q2_div_up(used * 8, g->cluster_size));
 	st = q2_fresh(r, b->action, n, &off);
 
-	for (uint64_t i = 0; i < b->entries && st == Q2_OK; i++)
-		if (b->table[i])
+	for (uint64_t i = 0; i < used && st == Q2_OK; i++)
+		if (b->table.at[i])
 			st = q2_change_u64(r, Q2_C_FRESH, b->action,
-					   off + 8 * i, b->table[i]);
+					   off + 8 * i, b->table.at[i]);
 	if (st == Q2_OK)
 		st = q2_release(r, g->reftable_offset, g->reftable_bytes);
 	return st == Q2_OK ? name_table(r, b->action, off, n, g->ref_order) :
@@ -172,7 +171,7 @@ static enum q2_status grow_table(struct blocks *b)
 
 static bool lacks(const struct blocks *b, uint64_t index)
 {
-	if (index < b->entries && b->table[index])
+	if (index < b->table.n && b->table.at[index])
 		return false;
 	for (size_t i = b->missing.n; i-- > 0;)
 		if (b->missing.at[i].first == index)
@@ -224,7 +223,7 @@ static enum q2_status find_missing(struct blocks *b)
 			if (clu >> g->block_bits == last)
 				continue;
 			last = clu >> g->block_bits;
-			if (last >= b->entries || b->table[last] == 0)
+			if (last >= b->table.n || b->table.at[last] == 0)
 				st = add_lost(b, last, clu);
 		}
 	}
@@ -376,7 +375,7 @@ static void leave_out(struct blocks *b)
 static enum q2_status add_missing(struct q2_repair *r, bool *done)
 {
 	struct blocks b = {.r = r};
-	enum q2_status st = q2_reftable_get(r, &b.table, &b.entries);
+	enum q2_status st = q2_reftable_get(r, &b.table);
 
 	*done = true;
 	if (st == Q2_OK)
@@ -395,7 +394,7 @@ static enum q2_status add_missing(struct q2_repair *r, bool *done)
 			st = write_blocks(&b);
 	}
 	q2_runs_free(&b.missing, &r->budget);
-	q2_reftable_put(r, b.table, b.entries);
+	q2_reftable_put(r, &b.table);
 	return st;
 }
 

@@ -19,8 +19,7 @@
 
 struct counts {
 	struct q2_repair *r;
-	uint64_t *table;
-	uint64_t entries;
+	struct q2_ref_entries table;
 	uint8_t *block;
 	uint64_t index; /* of the block held; UINT64_MAX: none */
 	bool dirty;
@@ -38,8 +37,8 @@ bool q2_may_free(const struct q2_repair *r, uint64_t clu)
 
 static uint64_t block_offset(const struct counts *k)
 {
-	return k->index < k->entries ? k->table[k->index] & Q2_REFTABLE_OFFSET :
-				       0;
+	return k->index < k->table.n ?
+		       k->table.at[k->index] & Q2_REFTABLE_OFFSET : 0;
 }
 
 static enum q2_status store(struct counts *k)
@@ -223,8 +222,8 @@ static enum q2_status clear_past(struct counts *k)
 	    !q2_want(r, Q2_P_REFCOUNT_PAST_END))
 		return Q2_OK;
 	for (uint64_t i = g->file_clusters / per;
-	     i < k->entries && st == Q2_OK; i++) {
-		if (!usable(r->c, k->table[i] & Q2_REFTABLE_OFFSET))
+	     i < k->table.n && st == Q2_OK; i++) {
+		if (!usable(r->c, k->table.at[i] & Q2_REFTABLE_OFFSET))
 			continue;
 		st = q2_act_bulk(r, Q2_P_REFCOUNT_PAST_END, 1,
 				 "refcounts past the end of the file are "
@@ -247,7 +246,7 @@ static enum q2_status adjust(struct counts *k)
 		return st;
 	k->block = block;
 	k->index = UINT64_MAX;
-	st = q2_reftable_get(r, &k->table, &k->entries);
+	st = q2_reftable_get(r, &k->table);
 	if (st == Q2_OK)
 		st = mend_suspects(k);
 	if (st == Q2_OK)
@@ -256,7 +255,7 @@ static enum q2_status adjust(struct counts *k)
 		st = clear_past(k);
 	if (st == Q2_OK)
 		st = store(k);
-	q2_reftable_put(r, k->table, k->entries);
+	q2_reftable_put(r, &k->table);
 	q2_put(&r->budget, k->block, r->c->img.geom.cluster_size);
 	return st;
 }

@@ -112,18 +112,18 @@ enum q2_problem_id q2_block_lost(const struct q2_repair *r, uint64_t index,
 	return (enum q2_problem_id)0;
 }
 
-bool q2_table_is_foreign(const struct q2_repair *r, const uint64_t *table,
-			 uint64_t entries)
+bool q2_table_is_foreign(const struct q2_repair *r,
+			 const struct q2_ref_entries *table)
 {
 	const struct q2_geom *g = &r->c->img.geom;
 	uint64_t good = 0, bad = 0;
 
-	for (uint64_t i = 0; i < entries; i++) {
-		uint64_t off = table[i] & Q2_REFTABLE_OFFSET;
+	for (uint64_t i = 0; i < table->n; i++) {
+		uint64_t off = table->at[i] & Q2_REFTABLE_OFFSET;
 
-		if (table[i] == 0)
+		if (table->at[i] == 0)
 			continue;
-		if (off != table[i] || off & (g->cluster_size - 1) ||
+		if (off != table->at[i] || off & (g->cluster_size - 1) ||
 		    off >= g->file_size)
 			bad++;
 		else

@@ -43,16 +43,16 @@ static int by_block(const void *a, const void *b)
 
 /* The second of two entries with one block.  Blocks are few: they are compared by
  * a sorted copy. */
-static enum q2_status drop_shared(struct q2_repair *r, const uint64_t *table,
-				  uint64_t entries, bool *changed)
+static enum q2_status drop_shared(struct q2_repair *r, const struct q2_ref_entries *table,
+				  bool *changed)
 {
 	struct q2_runs seen = {0};
 	enum q2_status st = Q2_OK;
 
-	for (uint64_t i = 0; i < entries && st == Q2_OK; i++)
-		if (table[i])
+	for (uint64_t i = 0; i < table->n && st == Q2_OK; i++)
+		if (table->at[i])
 			st = q2_runs_push(&seen, &r->budget,
-					  (struct q2_run){table[i], i}, r->err);
+					  (struct q2_run){table->at[i], i}, r->err);
 	q2_sort(seen.at, seen.n, sizeof(*seen.at), by_block);
 	for (size_t i = 1; i < seen.n && st == Q2_OK; i++)
 		if (seen.at[i].first == seen.at[i - 1].first &&
@@ -86,15 +86,15 @@ static enum q2_status keep_lost(struct q2_repair *r, uint64_t index,
 enum q2_status q2_judge_entries(struct q2_repair *r, bool *changed)
 {
 	const struct q2_geom *g = &r->c->img.geom;
-	uint64_t *table, entries;
-	enum q2_status st = q2_reftable_get(r, &table, &entries);
+	struct q2_ref_entries table;
+	enum q2_status st = q2_reftable_get(r, &table);
 
-	for (uint64_t i = 0; i < entries && st == Q2_OK; i++) {
-		uint64_t off = table[i] & Q2_REFTABLE_OFFSET;
+	for (uint64_t i = 0; i < table.n && st == Q2_OK; i++) {
+		uint64_t off = table.at[i] & Q2_REFTABLE_OFFSET;
 		enum q2_problem_id why = (enum q2_problem_id)0;
 		uint64_t value = 0;
 
-		if (table[i] == 0)
+		if (table.at[i] == 0)
 			continue;
 		if (off & (g->cluster_size - 1))
 			why = Q2_P_REFBLOCK_UNALIGNED;
@@ -105,7 +105,7 @@ enum q2_status q2_judge_entries(struct q2_repair *r, bool *changed)
 			why = q2_found_any(r, Q2_P_REFBLOCK_SHARED) ?
 				      Q2_P_REFBLOCK_SHARED :
 				      Q2_P_METADATA_OVERLAP;
-		else if (off != table[i])
+		else if (off != table.at[i])
 			why = Q2_P_REFTABLE_RESERVED;
 		else if ((why = q2_block_lost(r, i, off)) != 0)
 			st = keep_lost(r, i, off, &why);
@@ -117,35 +117,33 @@ enum q2_status q2_judge_entries(struct q2_repair *r, bool *changed)
 		st = drop_entry(r, why, i, value);
 	}
 	if (st == Q2_OK && q2_found_any(r, Q2_P_REFBLOCK_SHARED))
-		st = drop_shared(r, table, entries, changed);
-	q2_reftable_put(r, table, entries);
+		st = drop_shared(r, &table, changed);
+	q2_reftable_put(r, &table);
 	return st;
 }
 
 enum q2_status q2_judge_table(struct q2_repair *r, bool *foreign)
 {
-	uint64_t *table, entries;
+	struct q2_ref_entries table;
 	enum q2_status st;
 
 	*foreign = false;
 	if (r->c->img.geom.reftable_bytes == 0)
 		return Q2_OK;
-	st = q2_reftable_get(r, &table, &entries);
-	*foreign = st == Q2_OK &&
-		   q2_table_is_foreign(r, table, entries);
-	q2_reftable_put(r, table, entries);
+	st = q2_reftable_get(r, &table);
+	*foreign = st == Q2_OK && q2_table_is_foreign(r, &table);
+	q2_reftable_put(r, &table);
 	return st;
 }
 
 bool q2_counts_lost(struct q2_repair *r)
 {
-	uint64_t *table = NULL, entries = 0;
-	bool lost = q2_reftable_get(r, &table, &entries) != Q2_OK;
+	struct q2_ref_entries table;
+	bool lost = q2_reftable_get(r, &table) != Q2_OK;
 
-	for (uint64_t i = 0; i < entries && table && !lost; i++)
-		lost = table[i] && q2_block_lost(r, i, table[i] &
-							 Q2_REFTABLE_OFFSET);
-	if (table)
-		q2_reftable_put(r, table, entries);
+	for (uint64_t i = 0; i < table.n && !lost; i++)
+		lost = table.at[i] &&
+		       q2_block_lost(r, i, table.at[i] & Q2_REFTABLE_OFFSET);
+	q2_reftable_put(r, &table);
 	return lost;
 }

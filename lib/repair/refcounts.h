@@ -12,11 +12,17 @@
  * cluster in use has a place for its count. */
 enum q2_status q2_fix_blocks(struct q2_repair *r);
 
-/* The entries of the refcount table, as far as the file holds it, to be given back with
- * their number. */
-enum q2_status q2_reftable_get(struct q2_repair *r, uint64_t **table,
-			       uint64_t *entries);
-void q2_reftable_put(struct q2_repair *r, uint64_t *table, uint64_t entries);
+/* The entries of the refcount table, as far as the file holds it. */
+struct q2_ref_entries {
+	uint64_t *at;
+	uint64_t n; /* those that follow are zero */
+	uint64_t room;
+};
+
+/* To be put after failure, too. */
+enum q2_status q2_reftable_get(struct q2_repair *r,
+			       struct q2_ref_entries *table) Q2_MUST_CHECK;
+void q2_reftable_put(struct q2_repair *r, struct q2_ref_entries *table);
 
 /* Which problem tells that the counts in the block at `off`, number `index` of the
  * table, are lost: something else stands there, maybe a guest's data, or nothing.
@@ -25,8 +31,8 @@ enum q2_problem_id q2_block_lost(const struct q2_repair *r, uint64_t index,
 				 uint64_t off);
 
 /* Whether what stands there is no refcount table. */
-bool q2_table_is_foreign(const struct q2_repair *r, const uint64_t *table,
-			 uint64_t entries);
+bool q2_table_is_foreign(const struct q2_repair *r,
+			 const struct q2_ref_entries *table);
 
 /* Lets new blocks show clusters of the range as in use that nothing refers to, but
  * that are not zeros: whether they were, nobody knows. */
