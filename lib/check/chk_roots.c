@@ -54,6 +54,16 @@ struct guess {
 	uint64_t tables;
 };
 
+/* What q2_evidence_try() would look at first, for next to nothing. */
+static bool may_fit(const struct q2_header *h)
+{
+	uint64_t roots = h->l1_offset | h->reftable_offset | h->snapshots_offset;
+	unsigned entry = h->incompatible & Q2_INCOMPAT_EXTL2 ? 16 : 8;
+
+	return (roots & ((UINT64_C(1) << h->cluster_bits) - 1)) == 0 &&
+	       q2_l1_needed(h->size, h->cluster_bits, entry) <= h->l1_size;
+}
+
 static enum q2_status guess_cluster_bits(struct q2_checker *c,
 					 struct guess *guess)
 {
@@ -65,6 +75,8 @@ static enum q2_status guess_cluster_bits(struct q2_checker *c,
 		enum q2_status st;
 
 		if (h.cluster_bits == c->header.cluster_bits)
+			continue;
+		if (!may_fit(&h))
 			continue;
 		st = q2_evidence_try(c, &h, &e);
 		if (st != Q2_OK)
