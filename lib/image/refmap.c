@@ -380,6 +380,19 @@ unsigned q2_refmap_used(const struct q2_refmap *m, uint64_t number,
 	return n;
 }
 
+uint64_t q2_refmap_most(const struct q2_refmap *m, uint64_t clu, uint64_t n)
+{
+	uint64_t last = (clu + n - 1) >> Q2_PAGE_BITS, most = 0;
+
+	for (uint64_t i = clu >> Q2_PAGE_BITS; i <= last; i++) {
+		const struct q2_page *p = find(m, i);
+
+		if (p)
+			most += p->bytes || p->wide ? Q2_PAGE_CELLS : p->list.n;
+	}
+	return most;
+}
+
 static int by_number(const void *a, const void *b)
 {
 	const uint64_t *x = a;

@@ -95,6 +95,10 @@ struct q2_page_view q2_refmap_view(const struct q2_refmap *m, uint64_t number,
 unsigned q2_refmap_used(const struct q2_refmap *m, uint64_t number,
 			uint16_t cells[Q2_PAGE_CELLS]);
 
+/* At least as many as the clusters from `clu` on, n of them, n > 0, that are referenced;
+ * told without a look at each. */
+uint64_t q2_refmap_most(const struct q2_refmap *m, uint64_t clu, uint64_t n);
+
 /* The numbers of all pages in rising order, in *numbers (n of them), to be freed
  * with q2_put(budget, numbers, n * sizeof(uint64_t)). */
 enum q2_status q2_refmap_pages(struct q2_refmap *m, uint64_t **numbers,

@@ -42,13 +42,22 @@ struct former {
 	uint64_t index;
 };
 
-static uint64_t counts_set(const struct triage *t, const uint8_t *bytes)
+/* How many counts are not zero; or more than there are, if one is above `most`. */
+static uint64_t counts_set(const struct triage *t, const uint8_t *bytes,
+			   uint64_t most)
 {
 	const struct q2_geom *g = &t->r->c->img.geom;
-	uint64_t set = 0;
+	uint64_t n = UINT64_C(1) << g->block_bits, set = 0;
 
-	for (uint64_t i = 0; i < UINT64_C(1) << g->block_bits; i++)
-		set += q2_refcount(bytes, g->ref_order, i) != 0;
+	/* Bits are not looked at one by one: there are thousands. */
+	for (size_t i = 0; i < g->cluster_size && g->ref_order == 0; i += 8)
+		set += (unsigned)__builtin_popcountll(q2_be64(bytes + i));
+	for (uint64_t i = 0; i < n && g->ref_order; i++) {
+		i = q2_refcounts_next(bytes, g->ref_order, i, n);
+		if (i < n && q2_refcount(bytes, g->ref_order, i) > most)
+			return n + 1;
+		set += i < n;
+	}
 	return set;
 }
 
@@ -91,19 +100,13 @@ static bool is_old_block(const struct triage *t)
 	const struct q2_geom *g = &c->img.geom;
 	uint64_t n = UINT64_C(1) << g->block_bits;
 	uint64_t blocks = q2_min(q2_div_up(g->file_clusters, n), 64);
+	/* Most other things hold numbers that no count can be, or too many. */
 	uint64_t most = (c->trees.n + 1) * (g->cluster_size / 16);
-	uint64_t set = 0;
+	uint64_t set = counts_set(t, t->bytes, most);
 
-	/* Most other things hold numbers that no count can be. */
-	for (uint64_t i = 0; i < n; i++) {
-		uint64_t v = q2_refcount(t->bytes, g->ref_order, i);
-
-		if (v > most)
-			return false;
-		set += v != 0;
-	}
-	for (uint64_t b = 0; b < blocks; b++)
-		if (counts_right(t, t->bytes, set,
+	for (uint64_t b = 0; b < blocks && set <= n; b++)
+		if (set * 4 <= q2_refmap_most(&c->map, b * n, n) * 5 &&
+		    counts_right(t, t->bytes, set,
 				 &(struct former){.index = b}))
 			return true;
 	return false;
@@ -152,7 +155,8 @@ static enum q2_status see_former(struct triage *t, uint64_t clu, bool *yes)
 		named++;
 		if (q2_pread_zero(r->io, t->block, (size_t)g->cluster_size, off,
 				  NULL) == Q2_OK &&
-		    counts_right(t, t->block, counts_set(t, t->block), &f))
+		    counts_right(t, t->block,
+				 counts_set(t, t->block, UINT64_MAX), &f))
 			st = q2_runs_push(&blocks, &r->budget,
 					  (struct q2_run){f.block, 1}, r->err);
 		/* Anything else is soon seen not to be one. */
