@@ -109,9 +109,10 @@ over_corpus() { # target
 	if [ -e "without/$1/files" ]; then
 		parts=$(find corpus -name '*.qcow2' | grep -vFf "without/$1/files" | sort)
 	fi
-	# Bombs are for those who read: each of a repair's writes would be one more.
-	case $1 in
-	crash-repair | rescue)
+	# Bombs are for those who read: each of a repair's writes would be one more, and
+	# sanitizers look at what they make all over again.
+	case $1$repaired in
+	crash-repair* | rescue* | repair4 | plan4)
 		parts=$(find corpus -name '*.qcow2' ! -name 'bomb-*' | grep -vFf <(cat "without/$1/files" 2>/dev/null) | sort)
 		;;
 	esac
@@ -160,7 +161,8 @@ done
 for target in check repair rescue plan map dump; do
 	case $target in
 	repair | rescue) depth=10 of=$((4 * repaired)) ;; # the corpus has such inputs, too
-	plan | dump) depth=12 of=$((2 * repaired)) ;;
+	plan) depth=12 of=$((repaired > 1 ? 16 : 2)) ;;
+	dump) depth=12 of=$((2 * repaired)) ;;
 	*) depth=12 of=$repaired ;;
 	esac
 	# shellcheck disable=SC2012,SC2046

@@ -4,9 +4,10 @@
 #
 # SPDX-License-Identifier: MIT
 #
-# usage: run.sh 'ARCH...' EVERY     every case is checked and its repair planned, every
+# usage: run.sh 'ARCH...' EVERY OF  every case is checked and its repair planned, every
 #                                   image of the corpus is checked; each EVERY-th is
-#                                   mapped and digested, too;
+#                                   mapped and digested, too; with an emulator only
+#                                   one of OF images is looked at;
 #                                   prints "portable: N passed, N failed"
 #
 # Programs for this machine are in build/release; what they say is judged by the
@@ -21,6 +22,7 @@ cd "$(dirname "$0")/../.." || exit 1
 root=$PWD
 native=$root/build/release
 every=$2
+of=$3
 shares=$(nproc)
 tmp=$(mktemp -d)
 trap '[[ $BASHPID != "$$" ]] || rm -rf "$tmp"' EXIT
@@ -105,10 +107,14 @@ mine() { # number
 	[ $(($1 % shares)) = "$share" ]
 }
 
+chosen() { # number of an image
+	mine "$1" && { [ -z "$emulator" ] || [ $(($1 % of)) = 0 ]; }
+}
+
 cases() {
 	local recipe options name n=0
 	for recipe in tests/cases/[0-9]*/recipe; do
-		mine $((n += 1)) || continue
+		chosen $((n += 1)) || continue
 		name=$(basename "$(dirname "$recipe")")
 		rm -rf "$own/case"
 		mkdir "$own/case"
@@ -128,7 +134,7 @@ corpus() {
 	local image n=0
 	cd "$tmp/corpus" || exit 1
 	for image in */*.qcow2; do
-		mine $((n += 1)) || continue
+		chosen $((n += 1)) || continue
 		# An emulator takes long to plan the repair of a bomb.
 		if [ $((n % every)) = 0 ] && [[ $image != security/* ]]; then
 			judge $n "$image" "$image" --data
@@ -153,7 +159,7 @@ alike() { # folder folder
 others() {
 	local recipe target
 	cd "$tmp/corpus" || exit 1
-	for target in header walk; do
+	for target in open walk check; do
 		same "fuzz target $target" fuzz/q2fuzz "$target" seeds
 	done
 	cd "$root" || exit 1
