@@ -43,7 +43,8 @@ static int by_block(const void *a, const void *b)
 
 /* The second of two entries with one block.  Blocks are few: they are compared by
  * a sorted copy. */
-static enum q2_status drop_shared(struct q2_repair *r, const struct q2_ref_entries *table,
+static enum q2_status drop_shared(struct q2_repair *r,
+				  const struct q2_ref_entries *table,
 				  bool *changed)
 {
 	struct q2_runs seen = {0};
