@@ -299,12 +299,11 @@ static void read_blocks(struct q2f_refcheck *r)
 			continue;
 		}
 		rc_meta(r, off, r->cs);
-		for (uint64_t k = 0; k < per_block; k++)
-			if (i * per_block + k < r->clusters) {
-				r->is[i * per_block + k] |= RC_KNOWN;
-				r->stored[i * per_block + k] =
-					read_refcount(r, off, k);
-			}
+		for (uint64_t k = 0, c = i * per_block;
+		     k < per_block && c < r->clusters; k++, c++) {
+			r->is[c] |= RC_KNOWN;
+			r->stored[c] = read_refcount(r, off, k);
+		}
 	}
 }
 
