@@ -87,7 +87,7 @@ build_afl() {
 	# Edges are those of the library, not of what judges it.
 	printf 'src: *fuzz/*\nsrc: *tests/*\n' >"$out/denylist"
 	# shellcheck disable=SC2046
-	AFL_LLVM_DENYLIST=$PWD/$out/denylist AFL_QUIET=1 MAKEFLAGS= make -j"$(nproc)" --no-print-directory \
+	AFL_LLVM_DENYLIST=$PWD/$out/denylist AFL_QUIET=1 MAKEFLAGS='' make -j"$(nproc)" --no-print-directory \
 		CC=$afl_cc VARIANT=afl B=$afl_dir \
 		$(printf "$afl_dir/fuzz/q2fuzz-afl-%s " "$@") >"$out/build.log" 2>&1 || {
 		cat "$out/build.log"
