@@ -8,7 +8,6 @@
  * Disables: nothing; a table that cannot be read makes the check partial.
  */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/err.h"
 #include "base/zeros.h"

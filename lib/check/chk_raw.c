@@ -7,8 +7,6 @@
  * Gathers:  result->is_raw.
  * Disables: everything else, as no header says where the tables are.
  */
-#include <string.h>
-
 #include "base/endian.h"
 #include "base/zeros.h"
 #include "check/checker.h"

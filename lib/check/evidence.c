@@ -3,13 +3,12 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "base/zeros.h"
 #include "check/evidence.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/endian.h"
+#include "base/zeros.h"
 #include "format/entry.h"
 #include "format/refcount.h"
 
@@ -192,8 +191,8 @@ static void tell(struct q2_tally *t, bool good)
 	t->bad += !good;
 }
 
-/* Structures that are there once, and never shared; unless `all`, up to the first that is
- * not counted so: they are too few for an exception. */
+/* Structures that are there once, and never shared; unless `all`, none besides the header
+ * if that is not counted so: they are too few for an exception. */
 static void look_up_sure(struct q2_sample *s, bool all, struct q2_evidence *e)
 {
 	const struct q2_geom *g = &s->g;
@@ -227,7 +226,7 @@ static bool all_free(struct q2_sample *s)
 		return true;
 	return s->held && bit % 8 == 0 &&
 	       q2_all_zero(s->window + bit / 8,
-			(size_t)(g->cluster_size - bit / 8));
+			   (size_t)(g->cluster_size - bit / 8));
 }
 
 /* What lies behind the last cluster, in the same refcount block: at once, where a

@@ -48,8 +48,8 @@ enum q2_status q2_evidence_gather(struct q2_checker *c,
 enum q2_status q2_evidence_try(struct q2_checker *c, const struct q2_header *h,
 			       struct q2_evidence *e);
 
-/* What the refcounts of a sample say if they were 1 << ref_order bits wide: sure, and,
- * if that is mostly good, used and past. */
+/* What the refcounts of a sample say if they were 1 << ref_order bits wide: sure, up to
+ * where it is not mostly good, and if it is, used and past. */
 void q2_evidence_width(struct q2_sample *s, unsigned ref_order,
 		       struct q2_evidence *e);
 

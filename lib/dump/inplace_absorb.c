@@ -8,7 +8,6 @@
  * are, where something lies below that would show through.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "base/err.h"
 #include "base/zeros.h"

@@ -6,7 +6,6 @@
 #include "image/l2refs.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/endian.h"
 #include "base/err.h"

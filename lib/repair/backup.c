@@ -130,11 +130,11 @@ static enum q2_status keep_runs(struct backup *b, uint32_t action, uint64_t off,
 	for (uint64_t at = 0; at < len && st == Q2_OK; at = end) {
 		struct q2_edit e = {.phase = Q2_PH_MARK, .action = action};
 		bool zero = q2_all_zero(bytes + at,
-				    (size_t)q2_min(BLOCK, len - at));
+					(size_t)q2_min(BLOCK, len - at));
 
 		for (end = at; end < len; end += q2_min(BLOCK, len - end))
 			if (q2_all_zero(bytes + end,
-				    (size_t)q2_min(BLOCK, len - end)) != zero)
+					(size_t)q2_min(BLOCK, len - end)) != zero)
 				break;
 		e.offset = off + at;
 		e.len = (uint32_t)(end - at);

@@ -8,8 +8,6 @@
  *           the raw bit is wrong.
  * Needs:    L1 and L2 tables that went back to their places, as far as there are any.
  */
-#include <string.h>
-
 #include "base/endian.h"
 #include "base/zeros.h"
 #include "repair/repair.h"

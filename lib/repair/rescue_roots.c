@@ -6,8 +6,6 @@
  * An L1 table is told by its shape: what it names are L2 tables.  Only clusters
  * with a refcount are looked at: what was freed is stale.
  */
-#include <string.h>
-
 #include "base/endian.h"
 #include "base/hash.h"
 #include "base/zeros.h"

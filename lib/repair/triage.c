@@ -3,8 +3,6 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <string.h>
-
 #include "base/endian.h"
 #include "base/hash.h"
 #include "base/zeros.h"
