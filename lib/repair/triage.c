@@ -6,7 +6,7 @@
 #include "base/endian.h"
 #include "base/hash.h"
 #include "base/zeros.h"
-#include "format/refcount.h"
+#include "repair/former.h"
 #include "repair/ledger.h"
 #include "repair/orphans.h"
 
@@ -17,160 +17,17 @@ struct triage {
 	struct q2_refmap named; /* by orphaned tables */
 	struct q2_holes holes;
 	uint8_t *bytes; /* a cluster */
-	uint8_t *block; /* another */
-	struct q2_runs blocks; /* that a former refcount table names */
-	struct q2_range former; /* the clusters of that table so far */
+	struct q2_formers formers;
 	uint64_t run;	/* what is done: runs of leaks, and clusters of */
 	uint64_t k;	/* the next one */
 };
 
 #define EVERY 64u /* clusters between two looks at the clock */
-#define ENOUGH 1024u /* right counts, for a block that a table names */
 
 void q2_orphans_free(struct q2_repair *r, struct q2_orphans *o)
 {
 	q2_orphan_vec_free(&o->tables, &r->budget);
 	q2_runs_free(&o->data, &r->budget);
-}
-
-/* What a table would have for a refcount block. */
-struct former {
-	uint64_t table; /* cluster; 0: no table names the block */
-	uint64_t block;
-	uint64_t index;
-};
-
-/* How many counts are not zero; or more than there are, if one is above `most`. */
-static uint64_t counts_set(const struct triage *t, const uint8_t *bytes,
-			   uint64_t most)
-{
-	const struct q2_geom *g = &t->r->c->img.geom;
-	uint64_t n = UINT64_C(1) << g->block_bits, set = 0;
-
-	/* Bits are not looked at one by one: there are thousands. */
-	for (size_t i = 0; i < g->cluster_size && g->ref_order == 0; i += 8)
-		set += (unsigned)__builtin_popcountll(q2_be64(bytes + i));
-	for (uint64_t i = 0; i < n && g->ref_order; i++) {
-		i = q2_refcounts_next(bytes, g->ref_order, i, n);
-		if (i < n && q2_refcount(bytes, g->ref_order, i) > most)
-			return n + 1;
-		set += i < n;
-	}
-	return set;
-}
-
-/* Whether the bytes, with so many counts that are not zero, do as that block.  If a table
- * names it, both are counted by it; and what has a count but no reference tells nothing:
- * these may be what is lost. */
-static bool counts_right(const struct triage *t, const uint8_t *bytes,
-			 uint64_t set, const struct former *f)
-{
-	const struct q2_checker *c = t->r->c;
-	const struct q2_geom *g = &c->img.geom;
-	uint64_t lo = f->index << g->block_bits;
-	uint64_t hi = lo + (UINT64_C(1) << g->block_bits);
-	uint64_t end = q2_div_up(t->r->base->size, g->cluster_size);
-	uint64_t agree = 0, differ = 0;
-
-	/* Of those that agree there are no more than are set. */
-	for (uint64_t clu = lo; clu < hi && set >= 4 && differ * 4 <= set;
-	     clu++) {
-		uint64_t v = q2_refcount(bytes, g->ref_order, clu - lo);
-		uint64_t refs = q2_refmap_get(&c->map, clu).count;
-
-		if (f->table && (clu == f->table || clu == f->block))
-			refs = 1;
-		if (v == refs)
-			agree += v != 0;
-		/* What this repair put behind the end it need not know. */
-		else if ((v || clu < end) && (refs || f->table == 0))
-			differ++;
-		if (f->table && differ == 0 && agree == ENOUGH)
-			break;
-	}
-	return agree >= 4 && differ * 4 <= agree;
-}
-
-/* Whether the bytes are a refcount block that says what is so: a former one. */
-static bool is_old_block(const struct triage *t)
-{
-	const struct q2_checker *c = t->r->c;
-	const struct q2_geom *g = &c->img.geom;
-	uint64_t n = UINT64_C(1) << g->block_bits;
-	uint64_t blocks = q2_min(q2_div_up(g->file_clusters, n), 64);
-	/* Most other things hold numbers that no count can be, or too many. */
-	uint64_t most = (c->trees.n + 1) * (g->cluster_size / 16);
-	uint64_t set = counts_set(t, t->bytes, most);
-
-	for (uint64_t b = 0; b < blocks && set <= n; b++)
-		if (set * 4 <= q2_refmap_most(&c->map, b * n, n) * 5 &&
-		    counts_right(t, t->bytes, set,
-				 &(struct former){.index = b}))
-			return true;
-	return false;
-}
-
-/* Whether the bytes can be of a refcount table that is no longer in use: offsets
- * of clusters that nothing refers to. */
-static bool names_leaks(const struct triage *t)
-{
-	const struct q2_geom *g = &t->r->c->img.geom;
-	bool any = false;
-
-	for (uint64_t i = 0; i < g->cluster_size / 8; i++) {
-		uint64_t off = q2_be64(t->bytes + 8 * i);
-
-		if (off == 0)
-			continue;
-		if ((off & (g->cluster_size - 1)) || off >= g->file_size ||
-		    q2_refmap_get(&t->r->c->map, off >> g->cluster_bits).count)
-			return false;
-		any = true;
-	}
-	return any;
-}
-
-/* If that is so, its blocks are known, too.  Nearly all of them must say what is so
- * of the very clusters that their place in the table is for. */
-static enum q2_status see_former(struct triage *t, uint64_t clu, bool *yes)
-{
-	struct q2_repair *r = t->r;
-	const struct q2_geom *g = &r->c->img.geom;
-	uint64_t n = g->cluster_size / 8, base = 0;
-	uint64_t named = 0;
-	struct q2_runs blocks = {0};
-	enum q2_status st = Q2_OK;
-
-	*yes = names_leaks(t);
-	if (*yes && clu == q2_end(t->former))
-		base = t->former.len * n;
-	for (uint64_t i = 0; i < n && *yes && st == Q2_OK; i++) {
-		uint64_t off = q2_be64(t->bytes + 8 * i);
-		struct former f = {clu, off >> g->cluster_bits, base + i};
-
-		if (off == 0)
-			continue;
-		named++;
-		if (q2_pread_zero(r->io, t->block, (size_t)g->cluster_size, off,
-				  NULL) == Q2_OK &&
-		    counts_right(t, t->block,
-				 counts_set(t, t->block, UINT64_MAX), &f))
-			st = q2_runs_push(&blocks, &r->budget,
-					  (struct q2_run){f.block, 1}, r->err);
-		/* Anything else is soon seen not to be one. */
-		*yes = named < 4 || blocks.n * 4 >= named * 3;
-	}
-	*yes &= blocks.n * 4 >= named * 3;
-	for (size_t i = 0; i < blocks.n && *yes && st == Q2_OK; i++)
-		st = q2_runs_push(&t->blocks, &r->budget, blocks.at[i], r->err);
-	if (*yes) {
-		q2_runs_tidy(&t->blocks);
-		if (base == 0)
-			t->former = (struct q2_range){clu, 0};
-		t->former.len++;
-	}
-	q2_runs_free(&blocks, &r->budget);
-	return st;
 }
 
 /* How many references to the cluster are missed. */
@@ -215,7 +72,7 @@ static enum q2_leak_kind judge(struct triage *t, uint64_t clu,
 		if (count_alone(t) == 0)
 			return g->data_file ? Q2_LK_TABLE : Q2_LK_STALE;
 	}
-	if (is_old_block(t))
+	if (q2_is_old_block(t->r, t->bytes))
 		return Q2_LK_STALE;
 	if (q2_l2_orphan(c, t->bytes, clu, shape))
 		return Q2_LK_TABLE;
@@ -231,7 +88,7 @@ static enum q2_status classify(struct triage *t, uint64_t clu,
 {
 	const struct q2_geom *g = &t->r->c->img.geom;
 	struct q2_range at = {clu << g->cluster_bits, g->cluster_size};
-	bool former = q2_runs_have(&t->blocks, clu);
+	bool former = q2_runs_have(&t->formers.blocks, clu);
 	enum q2_status st = Q2_OK;
 
 	*kind = Q2_LK_ZEROS;
@@ -247,7 +104,7 @@ static enum q2_status classify(struct triage *t, uint64_t clu,
 	if (!former && q2_all_zero(t->bytes, (size_t)g->cluster_size))
 		return Q2_OK;
 	if (!former)
-		st = see_former(t, clu, &former);
+		st = q2_formers_see(&t->formers, t->bytes, clu, &former);
 	if (st == Q2_OK)
 		*kind = former ? Q2_LK_STALE : judge(t, clu, shape);
 	return st;
@@ -326,9 +183,9 @@ static void put_triage(const void *work, struct q2_buf *b)
 
 	q2_put_number(b, t->run);
 	q2_put_number(b, t->k);
-	q2_put_number(b, t->former.start);
-	q2_put_number(b, t->former.len);
-	q2_put_runs(b, &t->blocks);
+	q2_put_number(b, t->formers.table.start);
+	q2_put_number(b, t->formers.table.len);
+	q2_put_runs(b, &t->formers.blocks);
 	q2_put_runs(b, &t->r->worthless);
 	q2_put_runs(b, &t->out->data);
 	q2_put_number(b, tables->n);
@@ -367,9 +224,9 @@ static enum q2_status take_triage(void *work, struct q2_source *in)
 
 	t->run = q2_take_up_to(in, r->c->leaks.n);
 	t->k = q2_take_up_to(in, g->file_clusters);
-	t->former.start = q2_take_up_to(in, g->file_clusters);
-	t->former.len = q2_take_up_to(in, g->file_clusters);
-	st = q2_take_runs(in, r, g->file_clusters, &t->blocks);
+	t->formers.table.start = q2_take_up_to(in, g->file_clusters);
+	t->formers.table.len = q2_take_up_to(in, g->file_clusters);
+	st = q2_take_runs(in, r, g->file_clusters, &t->formers.blocks);
 	if (st == Q2_OK)
 		st = q2_take_runs(in, r, g->file_clusters, &r->worthless);
 	if (st == Q2_OK)
@@ -441,7 +298,7 @@ static enum q2_status drop_named(struct triage *t)
 	enum q2_status st = Q2_OK;
 
 	for (size_t i = 0; i < d->n && st == Q2_OK; i++)
-		if (q2_runs_have(&t->blocks, d->at[i].first))
+		if (q2_runs_have(&t->formers.blocks, d->at[i].first))
 			st = q2_runs_push(&r->worthless, &r->budget, d->at[i],
 					  r->err);
 		else if (q2_refmap_get(&t->named, d->at[i].first).count == 0)
@@ -454,27 +311,28 @@ enum q2_status q2_triage(struct q2_repair *r, struct q2_orphans *o)
 {
 	struct triage t = {.r = r, .out = o};
 	uint64_t size = r->c->img.geom.cluster_size;
-	void *two;
-	enum q2_status st = q2_get(&r->budget, 2 * size, &two, r->err);
+	void *bytes;
+	enum q2_status st = q2_get_raw(&r->budget, size, &bytes, r->err);
 
 	*o = (struct q2_orphans){0};
 	if (st != Q2_OK)
 		return st;
-	t.bytes = two;
-	t.block = t.bytes + size;
+	t.bytes = bytes;
 	q2_refmap_init(&t.named, &r->budget);
 	q2_ledger_init(&t.ledger, r);
 	q2_holes_init(&t.holes, r->io, UINT64_MAX);
 	r->worthless.n = 0;
 	q2_runs_tidy(&r->released);
 	q2_runs_tidy(&r->spared);
-	st = see_all(&t);
+	st = q2_formers_open(&t.formers, r);
+	if (st == Q2_OK)
+		st = see_all(&t);
 	if (st == Q2_OK)
 		st = drop_named(&t);
 	q2_runs_tidy(&r->worthless);
-	q2_runs_free(&t.blocks, &r->budget);
+	q2_formers_close(&t.formers);
 	q2_refmap_free(&t.named);
 	q2_ledger_free(&t.ledger);
-	q2_put(&r->budget, two, 2 * size);
+	q2_put(&r->budget, bytes, size);
 	return st;
 }
