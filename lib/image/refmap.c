@@ -393,6 +393,38 @@ uint64_t q2_refmap_most(const struct q2_refmap *m, uint64_t clu, uint64_t n)
 	return most;
 }
 
+/* The first cell from this one on that is not zero; Q2_PAGE_CELLS if there is none. */
+static unsigned next_cell(const struct q2_page *p, unsigned cell)
+{
+	unsigned next = Q2_PAGE_CELLS;
+
+	if (p->bytes || p->wide) {
+		while (cell < next &&
+		       (p->wide ? p->wide[cell] : p->bytes[cell]) == 0)
+			cell++;
+		return cell;
+	}
+	for (unsigned i = 0; i < p->list.n; i++)
+		if (p->list.at[i] >= cell && p->list.at[i] < next)
+			next = p->list.at[i];
+	return next;
+}
+
+uint64_t q2_refmap_next(const struct q2_refmap *m, uint64_t clu, uint64_t end)
+{
+	while (clu < end) {
+		uint64_t number = clu >> Q2_PAGE_BITS;
+		const struct q2_page *p = find(m, number);
+		unsigned cell = p ? next_cell(p, clu % Q2_PAGE_CELLS) :
+				    Q2_PAGE_CELLS;
+
+		clu = (number << Q2_PAGE_BITS) + cell;
+		if (cell < Q2_PAGE_CELLS)
+			break;
+	}
+	return q2_min(clu, end);
+}
+
 static int by_number(const void *a, const void *b)
 {
 	const uint64_t *x = a;

@@ -99,6 +99,10 @@ unsigned q2_refmap_used(const struct q2_refmap *m, uint64_t number,
  * told without a look at each. */
 uint64_t q2_refmap_most(const struct q2_refmap *m, uint64_t clu, uint64_t n);
 
+/* The first cluster from `clu` on, and before `end`, of which something was counted, or
+ * `end`. */
+uint64_t q2_refmap_next(const struct q2_refmap *m, uint64_t clu, uint64_t end);
+
 /* The numbers of all pages in rising order, in *numbers (n of them), to be freed
  * with q2_put(budget, numbers, n * sizeof(uint64_t)). */
 enum q2_status q2_refmap_pages(struct q2_refmap *m, uint64_t **numbers,

@@ -71,9 +71,16 @@ static bool is_lost(const struct q2_repair *r, const uint8_t *sector,
 	struct tally t = {0};
 	bool used = false;
 
-	for (uint64_t i = 0; i < n; i++)
+	for (uint64_t i = 0; i < n; i++) {
 		count(r, &t, first + i, q2_refcount(sector, g->ref_order, i),
 		      &used);
+		/* Zeros where there are no references tell nothing. */
+		if (!used)
+			i = q2_min(q2_refcounts_next(sector, g->ref_order,
+						     i + 1, n),
+				   q2_refmap_next(&r->c->map, first + i + 1,
+						  first + n) - first) - 1;
+	}
 	if (is_blank(sector))
 		return !dirty && t.refs >= 2 && t.sound == 0;
 	if (!dirty && !r->result.partial && t.lacks >= 8)

@@ -18,22 +18,45 @@ struct former {
 	uint64_t index;
 };
 
-/* How many counts are not zero; or more than there are, if one is above `most`. */
+/* How many counts are not zero; limit + 1 if there are more than `limit`, or one is above
+ * `most`. */
 static uint64_t counts_set(const struct q2_geom *g, const uint8_t *bytes,
-			   uint64_t most)
+			   uint64_t most, uint64_t limit)
 {
 	uint64_t n = UINT64_C(1) << g->block_bits, set = 0;
 
 	/* Bits are not looked at one by one: there are thousands. */
-	for (size_t i = 0; i < g->cluster_size && g->ref_order == 0; i += 8)
-		set += (unsigned)__builtin_popcountll(q2_be64(bytes + i));
+	for (size_t i = 0; i < g->cluster_size && g->ref_order == 0; i += 8) {
+		uint64_t word = q2_be64(bytes + i);
+
+		set += word ? (unsigned)__builtin_popcountll(word) : 0u;
+		if (set > limit)
+			return limit + 1;
+	}
 	for (uint64_t i = 0; i < n && g->ref_order; i++) {
 		i = q2_refcounts_next(bytes, g->ref_order, i, n);
-		if (i < n && q2_refcount(bytes, g->ref_order, i) > most)
-			return n + 1;
 		set += i < n;
+		if (set > limit || (i < n && q2_refcount(bytes, g->ref_order,
+							 i) > most))
+			return limit + 1;
 	}
 	return set;
+}
+
+/* The first cluster from `clu` on of which the bytes, or references, or the table say
+ * something; or the first one behind the block. */
+static uint64_t next_told(const struct q2_checker *c, const uint8_t *bytes,
+			  const struct former *f, uint64_t clu)
+{
+	unsigned order = c->img.geom.ref_order;
+	uint64_t n = UINT64_C(1) << c->img.geom.block_bits;
+	uint64_t lo = f->index << c->img.geom.block_bits;
+	uint64_t next = lo + q2_refcounts_next(bytes, order, clu - lo, n);
+
+	next = q2_refmap_next(&c->map, clu, next);
+	if (f->table >= clu)
+		next = q2_min(next, f->table);
+	return f->block >= clu ? q2_min(next, f->block) : next;
 }
 
 /* Whether the bytes, with so many counts that are not zero, do as that block.  If a table
@@ -50,8 +73,11 @@ static bool counts_right(const struct q2_repair *r, const uint8_t *bytes,
 	uint64_t agree = 0, differ = 0;
 
 	/* Of those that agree there are no more than are set. */
-	for (uint64_t clu = lo; clu < hi && set >= 4 && differ * 4 <= set;
-	     clu++) {
+	if (set < 4)
+		return false;
+	for (uint64_t clu = next_told(c, bytes, f, lo);
+	     clu < hi && differ * 4 <= set;
+	     clu = next_told(c, bytes, f, clu + 1)) {
 		uint64_t v = q2_refcount(bytes, g->ref_order, clu - lo);
 		uint64_t refs = q2_refmap_get(&c->map, clu).count;
 
@@ -76,9 +102,12 @@ bool q2_is_old_block(const struct q2_repair *r, const uint8_t *bytes)
 	uint64_t blocks = q2_min(q2_div_up(g->file_clusters, n), 64);
 	/* Most other things hold numbers that no count can be, or too many. */
 	uint64_t most = (c->trees.n + 1) * (g->cluster_size / 16);
-	uint64_t set = counts_set(g, bytes, most);
+	uint64_t limit = 0, set;
 
-	for (uint64_t b = 0; b < blocks && set <= n; b++)
+	for (uint64_t b = 0; b < blocks; b++)
+		limit = q2_max(limit, q2_refmap_most(&c->map, b * n, n) * 5 / 4);
+	set = counts_set(g, bytes, most, limit);
+	for (uint64_t b = 0; b < blocks && set <= limit; b++)
 		if (set * 4 <= q2_refmap_most(&c->map, b * n, n) * 5 &&
 		    counts_right(r, bytes, set,
 				 &(struct former){.index = b}))
@@ -114,7 +143,7 @@ enum q2_status q2_formers_see(struct q2_formers *f, const uint8_t *bytes,
 	struct q2_repair *r = f->r;
 	const struct q2_geom *g = &r->c->img.geom;
 	uint64_t n = g->cluster_size / 8, base = 0;
-	uint64_t named = 0;
+	uint64_t named = 0, all = UINT64_C(1) << g->block_bits;
 	struct q2_runs blocks = {0};
 	enum q2_status st = Q2_OK;
 
@@ -131,7 +160,7 @@ enum q2_status q2_formers_see(struct q2_formers *f, const uint8_t *bytes,
 		if (q2_pread_zero(r->io, f->block, (size_t)g->cluster_size, off,
 				  NULL) == Q2_OK &&
 		    counts_right(r, f->block,
-				 counts_set(g, f->block, UINT64_MAX), &of))
+				 counts_set(g, f->block, UINT64_MAX, all), &of))
 			st = q2_runs_push(&blocks, &r->budget,
 					  (struct q2_run){of.block, 1}, r->err);
 		/* Anything else is soon seen not to be one. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "image/refmap.h"
 
 #define CLUSTERS 20000u
@@ -69,6 +70,18 @@ START_TEST(equals_an_array)
 		if (r.count)
 			ck_assert_uint_eq(r.mark, model[clu].mark);
 		used += r.count != 0;
+	}
+	for (uint64_t clu = 0; clu < 2 * CLUSTERS; clu++) {
+		uint64_t end = clu + next_random(&x) % 9000;
+		uint64_t next = q2_refmap_next(m, clu, end);
+
+		ck_assert_uint_le(next, end);
+		for (uint64_t k = clu; k < q2_min(next, CLUSTERS); k++)
+			ck_assert_uint_eq(model[k].count, 0);
+		if (next < end) {
+			ck_assert_uint_lt(next, CLUSTERS);
+			ck_assert(model[next].count || model[next].mark);
+		}
 	}
 	ck_assert_int_eq(q2_refmap_pages(m, &pages, &n_pages, NULL), Q2_OK);
 	for (size_t i = 0; i < n_pages; i++) {
