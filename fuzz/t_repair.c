@@ -48,8 +48,8 @@ static struct patience patience_for(const struct q2f_input *in)
 {
 	struct patience p = {0};
 
-	if (!q2f_sampled(in, 512)) {
-		p.calls = q2f_sampled(in, 64) ? 500 : 40;
+	if (!q2f_sampled(in, 2048)) {
+		p.calls = q2f_sampled(in, 256) ? 500 : 40;
 		p.bytes = UINT64_C(16) << 20;
 	}
 	return p;
