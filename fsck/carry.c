@@ -96,9 +96,7 @@ static void tell_outcome(struct run *run, const struct outcome *o)
 		}
 		(void)sink.write(sink.ctx, b.at, b.failed ? 0 : b.n);
 		q2_buf_free(&b);
-		fsck_told(fsck, run->path,
-			  q2_plan_text(o->repair.plan, NULL, Q2_TEXT_BRIEF,
-				       &sink));
+		fsck_tell_plan(fsck, run->path, o->repair.plan);
 		return;
 	case Q2_OUT_UNTOUCHED:
 		q2_cli_complain(fsck->tool, run->path,

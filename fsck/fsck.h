@@ -202,6 +202,9 @@ int fsck_explain(struct fsck *fsck, const char *ids);
 /* Whether a report could be made; if not, that is said. */
 void fsck_told(struct fsck *fsck, const char *path, enum q2_status st);
 
+/* What the plan would do, or did, in short, if that is wanted as text. */
+void fsck_tell_plan(struct fsck *fsck, const char *path, const struct q2_plan *plan);
+
 /* A sink that collects for stdout. */
 struct q2_sink fsck_sink(struct fsck *fsck);
 

@@ -136,7 +136,6 @@ static void save_plan(struct repair *r)
 	enum q2_status st = q2_plan_save(r->plan, name, Q2_PLAN_REVIEW, false,
 					 &err);
 	struct q2_repaired told = {.plan = r->plan};
-	struct q2_sink sink = fsck_sink(run->fsck);
 
 	r->over = st == Q2_OK;
 	if (run->report)
@@ -148,9 +147,7 @@ static void save_plan(struct repair *r)
 	}
 	fsck_say(run->fsck, "The plan is in %s; nothing was written to the "
 		 "image.\n", name);
-	if (run->fsck->options->output == OUTPUT_TEXT)
-		fsck_told(run->fsck, name,
-			  q2_plan_text(r->plan, NULL, Q2_TEXT_BRIEF, &sink));
+	fsck_tell_plan(run->fsck, name, r->plan);
 }
 
 static const char *why_nothing(const struct repair *r)
@@ -173,13 +170,10 @@ static const char *why_nothing(const struct repair *r)
 static void end_with_notes(struct repair *r, bool problems)
 {
 	struct fsck *fsck = r->run.fsck;
-	struct q2_sink sink = fsck_sink(fsck);
 
 	r->over = true;
 	end_without(r, problems ? why_nothing(r) : NULL, 0);
-	if (fsck->options->output == OUTPUT_TEXT)
-		fsck_told(fsck, r->run.path,
-			  q2_plan_text(r->plan, NULL, Q2_TEXT_BRIEF, &sink));
+	fsck_tell_plan(fsck, r->run.path, r->plan);
 }
 
 /* What was planned is written: the state is of no use.  If nothing was, it is. */

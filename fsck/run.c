@@ -207,6 +207,18 @@ void fsck_told(struct fsck *fsck, const char *path, enum q2_status st)
 	fsck_add_status(fsck, Q2_EXIT_FAILED, 1);
 }
 
+void fsck_tell_plan(struct fsck *fsck, const char *path, const struct q2_plan *plan)
+{
+	struct q2_sink sink = fsck_sink(fsck);
+	unsigned flags = Q2_TEXT_BRIEF;
+
+	if (fsck->options->output != OUTPUT_TEXT)
+		return;
+	if (fsck->options->all_findings)
+		flags |= Q2_TEXT_ALL;
+	fsck_told(fsck, path, q2_plan_text(plan, NULL, flags, &sink));
+}
+
 void fsck_run_end(struct run *run)
 {
 	struct fsck *fsck = run->fsck;

@@ -938,7 +938,26 @@ test_full_device() {
 	losetup -d "$device"
 }
 
-for part in test_clean test_repair test_preen test_plan test_bad_plans test_changed \
+# Of what a repair loses all is told, if that is asked for.
+test_losses() {
+	local i
+	{
+		printf 'cluster 4K\nsize 1M\nwrite 0 400K\n'
+		for ((i = 0; i < 90; i += 3)); do echo "set l2[0][$i].offset = 0xffffffff000000"; done
+	} >many
+	"$mk" many many.qcow2 || exit 1
+	cp many.qcow2 image.qcow2
+	exits 4 -y --plan=short image.qcow2
+	check 'many losses: some are told' test "$(grep -c 'L2\[0\]\[[0-9]*\] gets back' out)" = 20
+	check 'many losses: how many more' out_has 'and 10 more (--all-findings shows them)'
+	exits 4 -y --all-findings --plan=long image.qcow2
+	check 'many losses: a plan tells all' test "$(grep -c 'L2\[0\]\[[0-9]*\] gets back' out)" = 30
+	run -y --no-journal --all-findings image.qcow2
+	check 'many losses: all are told' test "$(grep -c 'L2\[0\]\[[0-9]*\] gets back' out)" = 30
+	check 'many losses: there are no more' test "$(grep -c 'shows them' out)" = 0
+}
+
+for part in test_clean test_losses test_repair test_preen test_plan test_bad_plans test_changed \
 	test_crashes test_failures test_failures_back test_headless test_allocations test_signals_early test_in_use test_two test_questions \
 	test_read_only test_journals test_links test_usage test_backup test_discard test_media test_device; do
 	$part
