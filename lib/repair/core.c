@@ -270,12 +270,7 @@ enum q2_status q2_change(struct q2_repair *r, enum q2_class class,
 {
 	enum q2_status st;
 
-	if (class != Q2_C_FRESH && !r->parting &&
-	    q2_lies_on_other(r, class, off, n))
-		return Q2_OK;
-	if (class == Q2_C_ENTRY && q2_stands_in_nonsense(r, off))
-		return Q2_OK;
-	if (holds(r, off, bytes, n))
+	if (q2_off_limits(r, class, off, n) || holds(r, off, bytes, n))
 		return Q2_OK;
 	st = touch(r, class, action, off, off + n);
 	r->changed = true;

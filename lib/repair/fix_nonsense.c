@@ -47,28 +47,49 @@ static bool is_nonsense(struct spare *s, const struct q2_l2ref *ref)
 	return bad >= BAD_LEAST && bad > good;
 }
 
+/* Whether the tree names the table in its slot: the entry, and where it stands. */
+static bool names(const struct spare *s, const struct q2_tree *t,
+		  const struct q2_l2ref *ref, uint64_t *at, uint64_t *raw)
+{
+	struct q2_repair *r = s->r;
+	struct q2_l1_entry e;
+	uint8_t bytes[8];
+
+	*at = t->l1_offset + UINT64_C(8) * ref->slot;
+	if (ref->slot >= t->l1_entries ||
+	    q2_pread_zero(r->io, bytes, sizeof(bytes), *at, NULL) != Q2_OK)
+		return false;
+	*raw = q2_be64(bytes);
+	e = q2_l1_decode(&r->c->img.geom, *raw);
+	return e.used && e.table.n == ref->clu;
+}
+
+/* Whether an entry that names the table may be changed: a copy that none can name would
+ * be made in each round. */
+static bool is_reachable(const struct spare *s, const struct q2_l2ref *ref)
+{
+	const struct q2_trees *trees = &s->r->c->trees;
+	uint64_t at, raw;
+
+	for (size_t i = 0; i < trees->n; i++)
+		if (names(s, &trees->at[i], ref, &at, &raw) &&
+		    !q2_off_limits(s->r, Q2_C_ENTRY, at, 8))
+			return true;
+	return false;
+}
+
 /* All trees that name the table in this slot name its copy. */
 static enum q2_status redirect(struct spare *s, const struct q2_l2ref *ref,
 			       uint32_t action, uint64_t to)
 {
 	struct q2_repair *r = s->r;
+	uint64_t at, raw;
 	enum q2_status st = Q2_OK;
 
-	for (size_t i = 0; i < r->c->trees.n && st == Q2_OK; i++) {
-		const struct q2_tree *t = &r->c->trees.at[i];
-		uint64_t at = t->l1_offset + UINT64_C(8) * ref->slot;
-		struct q2_l1_entry e;
-		uint8_t raw[8];
-
-		if (ref->slot >= t->l1_entries ||
-		    q2_pread_zero(r->io, raw, 8, at, NULL) != Q2_OK)
-			continue;
-		e = q2_l1_decode(&r->c->img.geom, q2_be64(raw));
-		if (e.used && e.table.n == ref->clu)
+	for (size_t i = 0; i < r->c->trees.n && st == Q2_OK; i++)
+		if (names(s, &r->c->trees.at[i], ref, &at, &raw))
 			st = q2_change_u64(r, Q2_C_ENTRY, action, at,
-					   (q2_be64(raw) & ~Q2_ENTRY_OFFSET) |
-						   to);
-	}
+					   (raw & ~Q2_ENTRY_OFFSET) | to);
 	return st;
 }
 
@@ -129,7 +150,8 @@ enum q2_status q2_spare_nonsense(struct q2_repair *r)
 		return st;
 	for (size_t i = 0;
 	     i < r->c->refs.tables.n && st == Q2_OK && s.copied < most; i++)
-		if (is_nonsense(&s, &r->c->refs.tables.at[i]))
+		if (is_nonsense(&s, &r->c->refs.tables.at[i]) &&
+		    is_reachable(&s, &r->c->refs.tables.at[i]))
 			st = copy_table(&s, &r->c->refs.tables.at[i]);
 	q2_put(&r->budget, s.table, cs);
 	return st == Q2_OK ? q2_recheck(r) : st;

@@ -294,6 +294,22 @@ static enum q2_status all_clusters(struct shared *s)
 	return st;
 }
 
+/* Whether the entry is one of another slot, too, where two L1 tables overlap: both would
+ * name the copy. */
+static bool is_two_slots(const struct shared *s, const struct q2_owner *o)
+{
+	const struct q2_trees *trees = &s->r->c->trees;
+	uint64_t at = entry_place(s, o);
+
+	for (size_t i = 0; i < trees->n; i++) {
+		uint64_t off = at - trees->at[i].l1_offset;
+
+		if (off / 8 < trees->at[i].l1_entries && off / 8 != o->l1)
+			return true;
+	}
+	return false;
+}
+
 /* The second slot with the same table. */
 static enum q2_status split_alias(struct shared *s, const struct q2_finding *f)
 {
@@ -307,6 +323,8 @@ static enum q2_status split_alias(struct shared *s, const struct q2_finding *f)
 	};
 	enum q2_status st;
 
+	if (is_two_slots(s, &o))
+		return Q2_OK;
 	s->stays = &f->other;
 	st = copy_out(s, &o, 1, Q2_P_L1_ALIAS,
 		      "the L2 table that two slots share is copied for this "

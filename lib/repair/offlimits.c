@@ -79,7 +79,7 @@ static bool judge_table(struct q2_repair *r, uint64_t clu)
 
 /* Whether the entry stands in what may be a guest's data, taken for a table.  Where all
  * is repaired a copy of that is mended (fix_nonsense.c); by -p nothing there is. */
-bool q2_stands_in_nonsense(struct q2_repair *r, uint64_t off)
+static bool stands_in_nonsense(struct q2_repair *r, uint64_t off)
 {
 	static const enum q2_problem_id signs[] = {
 		Q2_P_L1_UNALIGNED,     Q2_P_L1_ENTRY_OUTSIDE,
@@ -98,8 +98,8 @@ bool q2_stands_in_nonsense(struct q2_repair *r, uint64_t off)
 /* Whether metadata that is written to in place lies on something else: what is
  * right for the one would destroy the other.  Metadata are parted first; but what
  * lies on data may only be mended where the data is the impostor. */
-bool q2_lies_on_other(struct q2_repair *r, enum q2_class class, uint64_t off,
-		      size_t n)
+static bool lies_on_other(struct q2_repair *r, enum q2_class class, uint64_t off,
+			  size_t n)
 {
 	const struct q2_suspects *s = &r->c->suspects;
 	unsigned bits = r->c->img.geom.cluster_bits;
@@ -124,4 +124,13 @@ bool q2_lies_on_other(struct q2_repair *r, enum q2_class class, uint64_t off,
 		      !judge_table(r, s->at[lo].clu))))
 			return true;
 	return false;
+}
+
+bool q2_off_limits(struct q2_repair *r, enum q2_class class, uint64_t off,
+		   size_t n)
+{
+	if (class != Q2_C_FRESH && !r->parting &&
+	    lies_on_other(r, class, off, n))
+		return true;
+	return class == Q2_C_ENTRY && stands_in_nonsense(r, off);
 }

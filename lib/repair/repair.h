@@ -153,8 +153,7 @@ enum q2_status q2_act_bulk(struct q2_repair *r, enum q2_problem_id problem,
 			   uint64_t count, const char *text,
 			   uint32_t *action) Q2_MUST_CHECK;
 
-/* Writes to the overlay and remembers it; but not where metadata lies on something
- * else, unless it is the header. */
+/* Writes to the overlay and remembers it; but not what is off limits. */
 enum q2_status q2_change(struct q2_repair *r, enum q2_class class,
 			 uint32_t action, uint64_t off, const void *bytes,
 			 size_t n) Q2_MUST_CHECK;
@@ -165,12 +164,10 @@ enum q2_status q2_change_u32(struct q2_repair *r, enum q2_class class,
 			     uint32_t action, uint64_t off,
 			     uint32_t value) Q2_MUST_CHECK;
 
-/* Whether metadata that is written to in place lies on something else (offlimits.c). */
-bool q2_lies_on_other(struct q2_repair *r, enum q2_class class, uint64_t off,
-		      size_t n);
-
-/* Whether, by -p, an entry there stands in what may be a guest's data. */
-bool q2_stands_in_nonsense(struct q2_repair *r, uint64_t off);
+/* Whether nothing is written there in place: metadata that lies on something else, unless
+ * it is the header; or, by -p, an entry in what may be a guest's data (offlimits.c). */
+bool q2_off_limits(struct q2_repair *r, enum q2_class class, uint64_t off,
+		   size_t n);
 
 /* Whether these bytes, as far as the file has them, can be read and are zeros. */
 bool q2_holds_zeros(struct q2_io *io, uint64_t off, uint64_t len);
