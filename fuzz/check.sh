@@ -15,16 +15,21 @@ trap 'rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 1
 passed=0
 failed=0
-# Sanitizers cost ten times as much: generated images are fewer there, and of what a
-# repair takes long for, every so manieth is tried.
+# Sanitizers cost ten times as much: generated images are fewer there, and of the images
+# that a target takes long for, one of so many is tried.
 count=200
 every=6
 repaired=1
 patience=20
+slow=none
 case $build in
-*asan | *tsan) count=40 every=16 repaired=4 patience=100 ;;
+*asan | *tsan)
+	count=40 every=16 repaired=4 patience=100
+	slow='repair crash-repair rescue plan keep write dump report'
+	;;
 *cov) patience=300 ;; # nothing is optimised there
 esac
+is_slow() { [[ " $slow " == *" $1 "* ]]; }
 
 verdict() { # what status [errors]
 	local errors=${3:-err}
@@ -105,43 +110,49 @@ while read -r target file; do
 	echo "$file" >>"without/$target/files"
 done < <(jq -r '.images[] | select(.open) | .file as $f | .open[] | . + " " + $f' corpus/MANIFEST.json)
 over_corpus() { # target
-	local parts="corpus/seeds corpus/security corpus/field corpus/regress"
-	if [ -e "without/$1/files" ]; then
-		parts=$(find corpus -name '*.qcow2' | grep -vFf "without/$1/files" | sort)
-	fi
-	# Bombs are for those who read: each of a repair's writes would be one more, and
-	# sanitizers look at what they make all over again.
-	case $1$repaired in
-	crash-repair* | rescue* | repair4 | plan4)
-		parts=$(find corpus -name '*.qcow2' ! -name 'bomb-*' | grep -vFf <(cat "without/$1/files" 2>/dev/null) | sort)
-		;;
+	local not='not-one' of=1
+	case $1 in
+	# Bombs are for those who read: each of a repair's writes would be one more.
+	crash-repair | rescue) not='bomb-*' ;;
 	esac
+	if is_slow "$1"; then not='bomb-*' of=3; fi
 	# Plans are made many times there.
-	[ "$1$repaired" != keep4 ] || parts='corpus/field corpus/regress'
-	[ ! -d "corpus/inputs/$1" ] || parts="$parts corpus/inputs/$1"
-	# shellcheck disable=SC2086
-	run "target $1 over the corpus" "$1" $parts
+	[ "$1" != keep ] || not='bomb-*' of=$((of + 2))
+	find corpus -name '*.qcow2' ! -path '*/inputs/*' ! -name "$not" |
+		grep -vFf <(cat "without/$1/files" 2>/dev/null) | sort >"files.$1"
+	# What ran code that nothing before it did is left out nowhere.
+	[ ! -d "corpus/inputs/$1" ] || set -- "$1" "corpus/inputs/$1"
+	# shellcheck disable=SC2046
+	run "target $1 over the corpus" "$@" $(every $of $(cat "files.$1"))
+}
+over_cases() { # target; the repairers take no large ones
+	local of=1 images='cases/*'
+	case $1 in
+	keep) of=$((4 * repaired)) images='small/*' ;;
+	plan) of=$((2 * repaired)) images='small/*' ;;
+	repair | crash-repair | rescue) of=$repaired images='small/*' ;;
+	*) ! is_slow "$1" || of=$repaired ;;
+	esac
+	# shellcheck disable=SC2046,SC2086
+	run "target $1 over all cases" "$1" $(every $of $images)
+}
+generated() { # target
+	local n=$count profile last=6
+	case $1 in
+	keep) n=$((count / 4)) last=5 ;;
+	repair | crash-repair | rescue | plan) n=$((count / 2)) last=5 ;;
+	esac
+	for ((profile = 0; profile <= last; profile++)); do
+		run "target $1, generated" "$1" -n $n -s 1000 -p $profile
+	done
+	case $1 in
+	chain | dump) run "target $1, generated chains" "$1" -m -n $count -s 1000 ;;
+	esac
 }
 for target in $("$fuzz" --help | sed -n '/^targets:/,$s/^  \([a-z-]*\) .*/\1/p'); do
 	over_corpus "$target"
-	case $target in
-	repair | crash-repair | rescue | plan | keep)
-		# shellcheck disable=SC2046
-		run "target $target over all cases" "$target" $(every $repaired small/*)
-		for profile in 0 1 2 3 4 5; do
-			run "target $target, generated" "$target" -n $((count / 2)) -s 1000 -p $profile
-		done
-		;;
-	*)
-		run "target $target over all cases" "$target" cases
-		for profile in 0 1 2 3 4 5 6; do
-			run "target $target, generated" "$target" -n $count -s 1000 -p $profile
-		done
-		case $target in
-		chain | dump) run "target $target, generated chains" "$target" -m -n $count -s 1000 ;;
-		esac
-		;;
-	esac
+	over_cases "$target"
+	generated "$target"
 done
 # shellcheck disable=SC2046
 run 'each allocation and read failing in turn' check -f $(every $every small/*)
@@ -150,18 +161,18 @@ for target in walk compressed map chain dump keep; do
 done
 # One failure in four of each image; with sanitizers each place of the code once, in a
 # tenth of the time.
-each=-f4
-[ "$repaired" = 1 ] || each=-F12
+each=-f4 some=-f
+[ "$repaired" = 1 ] || each=-F12 some=-f5
 run 'each failing in turn, target write' write $each corpus/seeds/{bitmap,data-file,luks,snapshot,v3-512-r4}.qcow2
 for target in repair rescue plan; do
-	run "each failing in turn, target $target" $target -f corpus/field/cross-link.qcow2 corpus/field/l1-wiped-snapshots.qcow2 corpus/field/roots-lost.qcow2
+	run "each failing in turn, target $target" $target $some corpus/field/cross-link.qcow2 corpus/field/l1-wiped-snapshots.qcow2 corpus/field/roots-lost.qcow2
 done
 # In each place of the code once, with the image that gets there first: the largest come
 # first, as a loop that fails at its only turn does not show whether it ends.
 for target in check repair rescue plan map dump; do
 	case $target in
-	repair | rescue) depth=10 of=$((4 * repaired)) ;; # the corpus has such inputs, too
-	plan) depth=12 of=$((repaired > 1 ? 16 : 2)) ;;
+	repair | rescue) depth=10 of=$((8 * repaired)) ;; # the corpus has such inputs, too
+	plan) depth=12 of=$((4 * repaired)) ;;
 	dump) depth=12 of=$((2 * repaired)) ;;
 	*) depth=12 of=$repaired ;;
 	esac
