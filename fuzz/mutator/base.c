@@ -102,7 +102,9 @@ static void start_l1(struct base *b)
 	mut_look(m);
 }
 
-/* A compressed cluster; streams are packed one behind the other. */
+/* A compressed cluster; streams are packed one behind the other, where a refcount can tell
+ * of as many as that, for each of the trees. */
+#define WIDE 4u
 static uint64_t pack(struct base *b)
 {
 	struct mut *m = b->m;
@@ -117,7 +119,7 @@ static uint64_t pack(struct base *b)
 	uint64_t sectors;
 
 	if (at == 0 || at % m->cs + len > m->cs ||
-	    m->order == 0 || mut_one_in(m, 8))
+	    m->order == 0 || mut_one_in(m, 8) || m->order < WIDE)
 		at = mut_append(m, NULL);
 	if (at == 0)
 		return 0;
@@ -327,7 +329,9 @@ void mut_base(struct mut *m)
 	fill(&b);
 	snaps = mut_one_in(m, m->profile == Q2MUT_SNAPSHOTS ? 1 : 4) ?
 			1 + (unsigned)mut_below(m, 3) : 0;
-	/* One reference is all that a refcount of one bit can tell. */
+	/* One reference is all that a refcount of one bit can tell, and three of two. */
+	if (m->order == 1 && snaps > 2)
+		snaps = 2;
 	if (snaps && m->order)
 		add_snapshots(&b, snaps);
 	bitmaps = m->profile == Q2MUT_BITMAPS || mut_one_in(m, 5) ?

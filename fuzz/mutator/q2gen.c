@@ -28,7 +28,8 @@
 static const char help[] =
 	"usage: q2gen --seed S [--count N] --out DIR     write images\n"
 	"       q2gen --seed S [--count N] --cmd 'parser @@'\n"
-	"                                  run it on each; @@ is the file\n"
+	"                                  run it on each; @@ is the file; it has no\n"
+	"                                  limits but time (q2corpus has)\n"
 	"       q2gen --seed S [--count N] --measure     images a second\n"
 	"       q2gen --seed S --one FILE                mutate FILE in place\n"
 	"  --profile P   any snapshots bitmaps compressed refcounts header sound\n"
