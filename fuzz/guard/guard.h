@@ -46,6 +46,9 @@ struct guard_use {
 /* `most`: kilobytes from which on it is worth while to look closely. */
 struct guard_use guard_tree_use(uint64_t most);
 
+/* Bytes of open files of theirs that have no name any more, or never had one. */
+uint64_t guard_tree_nameless(void);
+
 /* Is there any?  Waits for those that have ended. */
 bool guard_tree_any(void);
 

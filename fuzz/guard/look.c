@@ -28,12 +28,15 @@ static uint64_t add(uint64_t hash, uint64_t at, const uint8_t *p, size_t n)
 	return hash;
 }
 
+/* From and to the edge of a piece: what lies behind is not looked at twice. */
 static bool hash_data(struct guard_state *s, int fd, off_t at, off_t end)
 {
 	static uint8_t buf[16 * PIECE];
 
 	while (at < end) {
-		ssize_t n = pread(fd, buf, sizeof(buf), at);
+		size_t room = end - at < (off_t)sizeof(buf) ?
+				      (size_t)(end - at) : sizeof(buf);
+		ssize_t n = pread(fd, buf, room, at);
 
 		if (n <= 0)
 			return n == 0;
@@ -62,6 +65,7 @@ struct guard_state guard_look(const char *path)
 		while ((at = lseek(fd, at, SEEK_DATA)) >= 0) {
 			/* From piece to piece, wherever data are said to start. */
 			end = lseek(fd, at, SEEK_HOLE);
+			end += (off_t)PIECE - 1 - (end + (off_t)PIECE - 1) % (off_t)PIECE;
 			at -= at % PIECE;
 			if (!hash_data(&s, fd, at, end))
 				s.size = -1;
@@ -77,8 +81,10 @@ static uint64_t taken;
 static int count(const char *path, const struct stat *st, int type,
 		 struct FTW *ftw)
 {
-	(void)path;
 	(void)ftw;
+	/* Then it is looked into the next time. */
+	if (type == FTW_DNR)
+		(void)chmod(path, 0700);
 	if (type == FTW_F)
 		taken += (uint64_t)st->st_blocks * 512;
 	return 0;

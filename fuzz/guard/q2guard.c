@@ -141,7 +141,8 @@ static bool look_at_use(struct result *r, uint64_t before)
 		r->use.kb = use.kb;
 	r->large = opt.rss_kb && use.kb > opt.rss_kb;
 	r->many = use.count > PROCESSES;
-	r->full = opt.file && guard_folder(opt.folders[0]) >= before + opt.file;
+	r->full = opt.file && guard_folder(opt.folders[0]) + guard_tree_nameless() >=
+				      before + opt.file;
 	return !r->large && !r->many && !r->full;
 }
 
@@ -285,6 +286,7 @@ static int guard(const char *image, const char *text)
 	}
 	memcpy(folder, real, sizeof(folder));
 	opt.folders[0] = dirname(folder);
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	sigaction(SIGINT, &act, NULL);
 	sigaction(SIGTERM, &act, NULL);
 	sigaction(SIGHUP, &act, NULL);
@@ -315,9 +317,9 @@ static bool take(const char *name, const char *value)
 	if (strcmp(name, "--max-time") == 0)
 		opt.time = number;
 	else if (strcmp(name, "--max-rss") == 0)
-		opt.rss_kb = (uint64_t)number * 1024;
+		opt.rss_kb = (uint64_t)(number * 1024);
 	else if (strcmp(name, "--max-file") == 0)
-		opt.file = (uint64_t)number << 20;
+		opt.file = (uint64_t)(number * (1 << 20));
 	else
 		return false;
 	return true;

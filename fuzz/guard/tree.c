@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -150,6 +151,12 @@ static uint64_t shared_kb(const struct process *p)
 	return kb;
 }
 
+#define NAMELESS 4096u
+struct nameless {
+	dev_t dev;
+	ino_t ino;
+};
+
 struct guard_use guard_tree_use(uint64_t most)
 {
 	struct guard_use use = {0, (unsigned)scan()};
@@ -162,6 +169,46 @@ struct guard_use guard_tree_use(uint64_t most)
 	for (size_t i = 0; i < use.count; i++)
 		use.kb += shared_kb(&all[i]);
 	return use;
+}
+
+/* The bytes that a process has in files without a name, of which each is counted once. */
+static uint64_t nameless_of(pid_t pid, struct nameless *seen, size_t *n)
+{
+	char path[64];
+	uint64_t bytes = 0;
+	struct dirent *d;
+	struct stat st;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	dir = opendir(path);
+	while (dir && *n < NAMELESS && (d = readdir(dir)) != NULL) {
+		size_t i = 0;
+
+		if (fstatat(dirfd(dir), d->d_name, &st, 0) != 0 ||
+		    !S_ISREG(st.st_mode) || st.st_nlink)
+			continue;
+		while (i < *n && (seen[i].dev != st.st_dev || seen[i].ino != st.st_ino))
+			i++;
+		if (i < *n)
+			continue;
+		seen[(*n)++] = (struct nameless){st.st_dev, st.st_ino};
+		bytes += (uint64_t)st.st_blocks * 512;
+	}
+	if (dir)
+		closedir(dir);
+	return bytes;
+}
+
+uint64_t guard_tree_nameless(void)
+{
+	static struct nameless seen[NAMELESS];
+	uint64_t bytes = 0;
+	size_t n = 0, processes = scan();
+
+	for (size_t i = 0; i < processes; i++)
+		bytes += nameless_of(all[i].pid, seen, &n);
+	return bytes;
 }
 
 /* Those that run are stopped first, all of them: what is stopped starts nothing. */

@@ -64,6 +64,8 @@ void guard_watch_answer(int fd, const char *const *folders, size_t n,
 
 #else
 
+#define FCHMODAT2 452 /* on all architectures, since Linux 6.6 */
+
 enum kind { OPENS, OPENS_HOW, RUNS, FORKS, CHANGES, FOLLOWS };
 
 /* The calls, and which of their arguments are a folder and a name; of those that open,
@@ -83,6 +85,11 @@ static const struct call {
 	{__NR_fchmodat, FOLLOWS, 0, 1, NONE, NONE, 0},
 	{__NR_fchownat, FOLLOWS, 0, 1, NONE, NONE, 0},
 	{__NR_utimensat, FOLLOWS, 0, 1, NONE, NONE, 0},
+	{__NR_setxattr, FOLLOWS, NONE, 0, NONE, NONE, 0},
+	{__NR_removexattr, FOLLOWS, NONE, 0, NONE, NONE, 0},
+	{__NR_lsetxattr, CHANGES, NONE, 0, NONE, NONE, 0},
+	{__NR_lremovexattr, CHANGES, NONE, 0, NONE, NONE, 0},
+	{FCHMODAT2, FOLLOWS, 0, 1, NONE, NONE, 0},
 	{__NR_mkdirat, CHANGES, 0, 1, NONE, NONE, 0},
 	{__NR_mknodat, CHANGES, 0, 1, NONE, NONE, 0},
 	{__NR_unlinkat, CHANGES, 0, 1, NONE, NONE, 0},
@@ -99,6 +106,10 @@ static const struct call {
 	{__NR_creat, FOLLOWS, NONE, 0, NONE, NONE, 0},
 	{__NR_chmod, FOLLOWS, NONE, 0, NONE, NONE, 0},
 	{__NR_chown, FOLLOWS, NONE, 0, NONE, NONE, 0},
+	{__NR_lchown, CHANGES, NONE, 0, NONE, NONE, 0},
+	{__NR_utime, FOLLOWS, NONE, 0, NONE, NONE, 0},
+	{__NR_utimes, FOLLOWS, NONE, 0, NONE, NONE, 0},
+	{__NR_futimesat, FOLLOWS, 0, 1, NONE, NONE, 0},
 	{__NR_mkdir, CHANGES, NONE, 0, NONE, NONE, 0},
 	{__NR_mknod, CHANGES, NONE, 0, NONE, NONE, 0},
 	{__NR_rmdir, CHANGES, NONE, 0, NONE, NONE, 0},
@@ -109,6 +120,12 @@ static const struct call {
 #endif
 };
 #define CALLS (sizeof(calls) / sizeof(*calls))
+
+/* After these, names and files are others than those that were looked at. */
+static const int refused[] = {
+	__NR_chroot, __NR_mount, __NR_pivot_root, __NR_open_by_handle_at,
+};
+#define REFUSED (sizeof(refused) / sizeof(*refused))
 
 static size_t make_filter(struct sock_filter *f)
 {
@@ -128,6 +145,12 @@ static size_t make_filter(struct sock_filter *f)
 					      __NR_io_uring_setup, 0, 1);
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
 					      SECCOMP_RET_ERRNO | ENOSYS);
+	for (size_t i = 0; i < REFUSED; i++) {
+		f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+				(uint32_t)refused[i], 0, 1);
+		f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
+						      SECCOMP_RET_ERRNO | EPERM);
+	}
 	for (size_t i = 0; i < CALLS; i++) {
 		f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
 				(uint32_t)calls[i].nr, 0, 1);
@@ -162,7 +185,7 @@ static bool send_fd(int sock, int fd)
 
 bool guard_watch_child(int sock)
 {
-	struct sock_filter filter[8 + 2 * CALLS];
+	struct sock_filter filter[8 + 2 * (CALLS + REFUSED)];
 	struct sock_fprog program = {.filter = filter};
 	long fd;
 
