@@ -204,6 +204,13 @@ run)
 		exit 2
 	}
 	[ -n "${AFL_ROLE:-}" ] && [ -d "$out/seeds" ] || seeds
+	case $2 in
+	afl | libfuzzer) ;;
+	*)
+		echo "campaign: '$2' is neither afl nor libfuzzer" >&2
+		exit 2
+		;;
+	esac
 	if [ "$2" = afl ]; then
 		build_afl "$target"
 		[ -n "${AFL_ROLE:-}" ] || rm -rf "$sync/afl-$target"
@@ -275,6 +282,7 @@ speed)
 	mkdir -p "$out"
 	make --no-print-directory test-programs >/dev/null
 	seeds
+	seconds "${TIME:-10}"
 	# shellcheck disable=SC2086
 	build_afl $speed_targets
 	one_processor
