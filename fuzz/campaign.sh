@@ -195,6 +195,13 @@ crashes() { # folders; prints them, false if there are none
 
 case ${1:-} in
 run)
+	case $2 in
+	afl | libfuzzer) ;;
+	*)
+		echo "campaign: '$2' is neither afl nor libfuzzer" >&2
+		exit 2
+		;;
+	esac
 	mkdir -p "$out" "$sync"
 	make --no-print-directory test-programs >/dev/null
 	target=$3
@@ -204,13 +211,6 @@ run)
 		exit 2
 	}
 	[ -n "${AFL_ROLE:-}" ] && [ -d "$out/seeds" ] || seeds
-	case $2 in
-	afl | libfuzzer) ;;
-	*)
-		echo "campaign: '$2' is neither afl nor libfuzzer" >&2
-		exit 2
-		;;
-	esac
 	if [ "$2" = afl ]; then
 		build_afl "$target"
 		[ -n "${AFL_ROLE:-}" ] || rm -rf "$sync/afl-$target"
@@ -279,10 +279,10 @@ gate)
 	[ $failed = 0 ]
 	;;
 speed)
+	seconds "${TIME:-10}"
 	mkdir -p "$out"
 	make --no-print-directory test-programs >/dev/null
 	seeds
-	seconds "${TIME:-10}"
 	# shellcheck disable=SC2086
 	build_afl $speed_targets
 	one_processor

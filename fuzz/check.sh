@@ -248,7 +248,9 @@ case $build in
 	on 'a command that removes a folder elsewhere' 1 "rmdir $tmp/one"
 	on 'modes of an image elsewhere' 1 "chmod 600 $tmp/one/bitmap.qcow2"
 	on 'another root is not to be had' 0 'chroot . /bin/true; [ $? = 125 ] || kill $$'
-	on 'times of an image elsewhere, by an old call' 1 "python3 -c 'import ctypes; ctypes.CDLL(None).syscall(132, b\"$tmp/one/bitmap.qcow2\", None)'"
+	on 'memory files' 1 "python3 -c 'import os, time; [os.write(os.memfd_create(n), bytes(40 << 20)) for n in \"ab\"]; time.sleep(5)'" --file 60
+	[ "$(uname -m)" != x86_64 ] ||
+		on 'times of an image elsewhere, by an old call' 1 "python3 -c 'import ctypes; ctypes.CDLL(None).syscall(132, b\"$tmp/one/bitmap.qcow2\", None)'"
 	on 'the canary is opened' 1 'cat Q2-CANARY-DO-NOT-OPEN'
 	on 'the canary is found from another folder' 1 'cd /; cat ./tmp/../Q2-CANARY-DO-NOT-OPEN'
 	# A second filter that asks is not to be had: then a library is preloaded.
@@ -257,6 +259,15 @@ case $build in
 	on 'the canary, by a preloaded library' 0 'sh inner.sh || kill $$' --may-write .
 	on 'much output' 0 'head -c 200M /dev/zero; head -c 200M /dev/zero >&2'
 	kit 'an image in quotes, by standard input, twice' 0 run --images small-one --strict --cmd 'cmp "@@" - <@@'
+	mkdir two later fake
+	cp corpus/seeds/bitmap.qcow2 two/1
+	cp corpus/seeds/bitmap.qcow2 two/2
+	kit 'a status of 127 later on is one' 0 run --images two --may-write later --cmd ': @@; test -e '"$tmp/later/x && exit 127; : >$tmp/later/x"
+	cp "$Q2GUARD" fake
+	printf '#!/bin/sh\nkill -SEGV $$\n' >fake/q2keeps
+	chmod +x fake/q2keeps
+	job 'q2corpus: a comparison that crashes' 1 env Q2GUARD="$tmp/fake/q2guard" bash "$root/fuzz/q2corpus" repair \
+		--images small-one --check-cmd 'true @@' --repair-cmd 'true @@'
 	kit 'names of images' 1 run --images odd --cmd 'kill -SEGV $$; : @@' --junit odd.xml --jsonl odd.jsonl
 	kit 'a command that is not there' 2 run --images one --cmd 'no-such-parser @@'
 	kit 'a command with a quote that does not end' 2 run --images one --cmd "true '@@"
@@ -327,12 +338,16 @@ sys.exit(not len(s.getElementsByTagName("failure")) == int(s.getAttribute("failu
 	verdict 'q2corpus: names of images in reports' $?
 	# ^C: nothing is left behind.
 	mkdir away
-	TMPDIR=$tmp/away bash "$root/fuzz/q2corpus" run --images small-one --cmd 'setsid sleep 20.5 & sleep 20.5; : @@' >out 2>&1 &
+	rm later/x
+	TMPDIR=$tmp/away bash "$root/fuzz/q2corpus" run --images two --may-write later --jsonl known.jsonl \
+		--cmd ": @@; test -e $tmp/later/x || exec touch $tmp/later/x; setsid sleep 20.5 & sleep 20.5" >out 2>&1 &
 	while ! pgrep -f '^sleep 20\.5$' >out; do sleep 0.1; done
 	kill -TERM $!
 	wait $!
 	[ $? = 143 ] && ! pgrep -f '^sleep 20\.5$' >out && [ -z "$(ls away)" ]
 	verdict 'q2corpus: interrupted' $?
+	[ "$(wc -l <known.jsonl)" = 1 ]
+	verdict 'q2corpus: interrupted, what is known is kept' $?
 	[ "$(ls out-twice | wc -l)" = 4 ]
 	verdict 'export: an image for each' $?
 	[ "$(sed -n 's/^| all | \([0-9]*\) .*/\1/p' "$root/fuzz/README.md")" = "$(jq '.images | length' corpus/MANIFEST.json)" ]

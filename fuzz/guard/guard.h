@@ -41,13 +41,11 @@ void guard_tree_adopt(void);
 struct guard_use {
 	uint64_t kb;	/* resident, shared pages divided among those who share */
 	unsigned count; /* processes */
+	uint64_t nameless; /* bytes of open files without a name */
 };
 
 /* `most`: kilobytes from which on it is worth while to look closely. */
 struct guard_use guard_tree_use(uint64_t most);
-
-/* Bytes of open files of theirs that have no name any more, or never had one. */
-uint64_t guard_tree_nameless(void);
 
 /* Is there any?  Waits for those that have ended. */
 bool guard_tree_any(void);

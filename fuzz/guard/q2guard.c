@@ -141,7 +141,7 @@ static bool look_at_use(struct result *r, uint64_t before)
 		r->use.kb = use.kb;
 	r->large = opt.rss_kb && use.kb > opt.rss_kb;
 	r->many = use.count > PROCESSES;
-	r->full = opt.file && guard_folder(opt.folders[0]) + guard_tree_nameless() >=
+	r->full = opt.file && guard_folder(opt.folders[0]) + use.nameless >=
 				      before + opt.file;
 	return !r->large && !r->many && !r->full;
 }

@@ -157,20 +157,6 @@ struct nameless {
 	ino_t ino;
 };
 
-struct guard_use guard_tree_use(uint64_t most)
-{
-	struct guard_use use = {0, (unsigned)scan()};
-
-	for (size_t i = 0; i < use.count; i++)
-		use.kb += all[i].kb;
-	if (use.kb <= most || use.count < 2)
-		return use;
-	use.kb = 0;
-	for (size_t i = 0; i < use.count; i++)
-		use.kb += shared_kb(&all[i]);
-	return use;
-}
-
 /* The bytes that a process has in files without a name, of which each is counted once. */
 static uint64_t nameless_of(pid_t pid, struct nameless *seen, size_t *n)
 {
@@ -200,15 +186,22 @@ static uint64_t nameless_of(pid_t pid, struct nameless *seen, size_t *n)
 	return bytes;
 }
 
-uint64_t guard_tree_nameless(void)
+struct guard_use guard_tree_use(uint64_t most)
 {
 	static struct nameless seen[NAMELESS];
-	uint64_t bytes = 0;
-	size_t n = 0, processes = scan();
+	struct guard_use use = {.count = (unsigned)scan()};
+	size_t n = 0;
 
-	for (size_t i = 0; i < processes; i++)
-		bytes += nameless_of(all[i].pid, seen, &n);
-	return bytes;
+	for (size_t i = 0; i < use.count; i++) {
+		use.kb += all[i].kb;
+		use.nameless += nameless_of(all[i].pid, seen, &n);
+	}
+	if (use.kb <= most || use.count < 2)
+		return use;
+	use.kb = 0;
+	for (size_t i = 0; i < use.count; i++)
+		use.kb += shared_kb(&all[i]);
+	return use;
 }
 
 /* Those that run are stopped first, all of them: what is stopped starts nothing. */

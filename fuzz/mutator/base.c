@@ -102,9 +102,10 @@ static void start_l1(struct base *b)
 	mut_look(m);
 }
 
-/* A compressed cluster; streams are packed one behind the other, where a refcount can tell
- * of as many as that, for each of the trees. */
+/* Log2 of the bits of a refcount that can tell of a cluster full of streams, in each tree. */
 #define WIDE 4u
+
+/* A compressed cluster; streams are packed one behind the other, where that can be told. */
 static uint64_t pack(struct base *b)
 {
 	struct mut *m = b->m;
