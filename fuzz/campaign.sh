@@ -123,9 +123,12 @@ afl() { # target, folder, arguments...; false if it did not run
 
 # Repairs take longer.
 runs_of() { # target
+	local looks
+	# Each seed is run eight times before anything is made of it.
+	looks=$((8 * $(find "$(seeds_of "$1")" -type f | wc -l)))
 	case $1 in
-	repair | crash-repair | rescue | plan | keep) echo $((gate_runs / 4)) ;;
-	*) echo "$gate_runs" ;;
+	repair | crash-repair | rescue | plan | keep) echo $((looks + gate_runs / 4)) ;;
+	*) echo $((looks + gate_runs)) ;;
 	esac
 }
 
